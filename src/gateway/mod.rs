@@ -1,0 +1,1 @@
+//! IBKR's half of the protocol, for tests.
