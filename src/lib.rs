@@ -20,8 +20,43 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+mod api_request;
+mod authorization;
+mod base_string;
+mod callback;
+mod consumer;
+mod diffie_hellman;
+mod error;
+mod exchange;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+mod keys;
+mod live_session;
+mod live_session_token;
+mod pem;
+mod percent_encoding;
+mod request;
+mod response;
+mod secret;
+mod session;
+mod stamp;
 mod time;
+mod token;
+mod url;
 
+pub use api_request::ApiRequest;
+pub use base_string::{BaseString, ParameterEncoding};
+pub use callback::CallbackError;
+pub use consumer::{Consumer, ConsumerBuilder, QueryPolicy};
+pub use diffie_hellman::DhParams;
+pub use error::{ConfigError, Error, Malformed, Misuse, Rejected, UrlError};
+pub use exchange::{Exchange, Outbound};
+pub use keys::{ConsumerKeys, KeyError, RsaKeys, RsaPrivateKey};
+pub use live_session::LiveSession;
+pub use rand_core;
+pub use request::{Method, Request};
+pub use response::Response;
+pub use secret::Secret;
+pub use session::{OAuthSession, Phase};
 pub use time::UnixTime;
+pub use token::{AccessToken, TokenError};

@@ -1,0 +1,186 @@
+//! Diffie-Hellman with the consumer's own prime (protocol section 5), in constant time.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
+use crypto_bigint::{BoxedUint, Odd, Resize};
+use crypto_primes::{Flavor, is_prime};
+use der::asn1::{AnyRef, UintRef};
+use der::{Decode, Reader, SliceReader};
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::error::Misuse;
+use crate::keys::KeyError;
+use crate::{Secret, pem};
+
+/// Bits of the smallest prime accepted: what the self-service portal asks for (protocol section 9).
+const MIN_BITS: u32 = 2048;
+/// Bits of the largest: beyond it a login takes seconds.
+const MAX_BITS: u32 = 8192;
+/// Bits of our exponent (protocol section 5, step 1).
+const EXPONENT_BITS: u32 = 256;
+
+/// The consumer's Diffie-Hellman parameters: the content of `dhparam.pem`, registered with the consumer key.
+///
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct DhParams {
+    prime: BoxedMontyParams,
+    generator: BoxedUint,
+}
+
+impl DhParams {
+    /// From `dhparam.pem`, as `openssl dhparam 2048` writes it. The optional length that some versions append is ignored.
+    ///
+    /// # Errors
+    /// [`KeyError`] says what was found instead; [`KeyError::NotPrime`] and [`KeyError::PrimeSize`] if the numbers
+    /// would make a login unsafe.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        Self::from_der(pem::find(text, &["DH PARAMETERS"])?.der.expose())
+    }
+
+    /// From PKCS#3 DER: `SEQUENCE { prime INTEGER, base INTEGER, privateValueLength INTEGER OPTIONAL }`.
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`].
+    pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
+        let (prime, generator) = read_pkcs3(der)?;
+        Self::new(prime, generator)
+    }
+
+    /// From a bare prime in hexadecimal, as some configuration files have it, and the generator (IBKR's is always 2).
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`], and [`KeyError::NotHex`].
+    pub fn from_hex(prime: &str, generator: u32) -> Result<Self, KeyError> {
+        let bytes = decode_hex(prime.trim()).ok_or(KeyError::NotHex)?;
+        Self::new(&bytes, &generator.to_be_bytes())
+    }
+
+    fn new(prime: &[u8], generator: &[u8]) -> Result<Self, KeyError> {
+        let prime = trimmed(prime);
+        let size = bits(prime);
+        if !(MIN_BITS..=MAX_BITS).contains(&size) {
+            return Err(KeyError::PrimeSize { bits: size });
+        }
+        let prime = BoxedUint::from_be_slice_vartime(prime);
+        if !is_prime(Flavor::Any, &prime) {
+            return Err(KeyError::NotPrime);
+        }
+        let odd = Odd::new(prime).into_option().ok_or(KeyError::NotPrime)?;
+        let prime = BoxedMontyParams::new_vartime(odd);
+        let generator = element(generator, &prime).ok_or(KeyError::Generator)?;
+        Ok(Self { prime, generator })
+    }
+
+    /// `A = g^a mod p` in lower-case hex without leading zeros: `diffie_hellman_challenge` (protocol section 5, step 3).
+    pub(crate) fn challenge(&self, exponent: &Exponent) -> String {
+        let bytes = self.power(&self.generator, exponent).to_be_bytes();
+        let hex = base16ct::lower::encode_string(&bytes);
+        String::from(hex.trim_start_matches('0'))
+    }
+
+    /// `K = B^a mod p`, if `B` is in 2..=p-2: any other value would make `K` known to everybody.
+    pub(crate) fn shared_secret(&self, exponent: &Exponent, peer: &[u8]) -> Option<SharedSecret> {
+        let peer = element(trimmed(peer), &self.prime)?;
+        Some(SharedSecret::from_uint(&self.power(&peer, exponent)))
+    }
+
+    fn power(&self, base: &BoxedUint, exponent: &Exponent) -> Zeroizing<BoxedUint> {
+        let base = BoxedMontyForm::new(base.clone(), &self.prime);
+        let power = Zeroizing::new(base.pow_bounded_exp(&exponent.0, EXPONENT_BITS));
+        Zeroizing::new(power.retrieve())
+    }
+}
+
+impl fmt::Debug for DhParams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DhParams({} bits)", self.prime.modulus().bit_width_vartime())
+    }
+}
+
+/// `bytes` as a number in 2..=p-2.
+fn element(bytes: &[u8], prime: &BoxedMontyParams) -> Option<BoxedUint> {
+    let value = BoxedUint::from_be_slice(bytes, prime.bits_precision()).ok()?;
+    let two = BoxedUint::from(2_u8).resize(prime.bits_precision());
+    let largest = prime.modulus().as_ref().wrapping_sub(&two);
+    (value >= two && value <= largest).then_some(value)
+}
+
+fn read_pkcs3(der: &[u8]) -> Result<(&[u8], &[u8]), KeyError> {
+    let sequence = AnyRef::from_der(der).map_err(|_| KeyError::Der)?;
+    let numbers = sequence.sequence(|reader: &mut SliceReader<'_>| {
+        let prime: UintRef<'_> = reader.decode()?;
+        let generator: UintRef<'_> = reader.decode()?;
+        if !reader.is_finished() {
+            // Protocol section 5, step 2: OpenSSL may append the length of the private value.
+            let _length: UintRef<'_> = reader.decode()?;
+        }
+        Ok((prime.as_bytes(), generator.as_bytes()))
+    });
+    numbers.map_err(|_: der::Error| KeyError::Der)
+}
+
+/// The bytes of a hexadecimal number of any length, odd ones and upper case included.
+pub(crate) fn decode_hex(digits: &str) -> Option<Vec<u8>> {
+    if digits.is_empty() {
+        return None;
+    }
+    let mut even = String::with_capacity(digits.len().saturating_add(1));
+    if digits.len() % 2 == 1 {
+        even.push('0');
+    }
+    even.push_str(digits);
+    base16ct::mixed::decode_vec(even.as_bytes()).ok()
+}
+
+/// Without leading zero bytes.
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    bytes.get(zeros..).unwrap_or_default()
+}
+
+/// Bits of a number without leading zero bytes; `u32::MAX` for absurd lengths.
+fn bits(bytes: &[u8]) -> u32 {
+    let all = u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_mul(8);
+    all.saturating_sub(bytes.first().map_or(0, |byte| byte.leading_zeros()))
+}
+
+/// Our secret exponent `a`: 256 random bits. Wiped on drop.
+pub(crate) struct Exponent(Zeroizing<BoxedUint>);
+
+impl Exponent {
+    pub(crate) fn random(rng: &mut dyn CryptoRng) -> Result<Self, Misuse> {
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        rng.fill_bytes(bytes.as_mut());
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(Misuse::BrokenRandomSource);
+        }
+        Ok(Self(Zeroizing::new(BoxedUint::from_be_slice_truncated(bytes.as_ref(), EXPONENT_BITS))))
+    }
+}
+
+/// `K` as Java's `BigInteger.toByteArray()` writes it. Wiped on drop.
+pub(crate) struct SharedSecret(Secret<Vec<u8>>);
+
+impl SharedSecret {
+    /// Protocol section 5, step 6: minimal big-endian, and one 0x00 in front if the first bit is set, because Java's
+    /// integers are signed. That makes `bits / 8 + 1` bytes. Neither padded to the prime's length nor stripped: about
+    /// half of all logins fail without this byte.
+    fn from_uint(value: &BoxedUint) -> Self {
+        let bytes = Zeroizing::new(value.to_be_bytes());
+        let significant = trimmed(&bytes);
+        let mut java = Vec::with_capacity(significant.len().saturating_add(1));
+        if significant.first().is_none_or(|first| *first >= 0x80) {
+            java.push(0);
+        }
+        java.extend_from_slice(significant);
+        Self(Secret::new(java))
+    }
+
+    pub(crate) fn to_java_bytes(&self) -> &[u8] {
+        self.0.expose()
+    }
+}

@@ -1,0 +1,193 @@
+//! Errors, split by whose fault they are.
+
+use alloc::string::String;
+use core::time::Duration;
+use thiserror::Error;
+
+use crate::UnixTime;
+use crate::callback::CallbackError;
+use crate::keys::KeyError;
+use crate::token::TokenError;
+
+/// Why a step did not happen. After any error the session is what it was before the call.
+///
+/// No message holds a token, a key, a signature or a raw body.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller's code is wrong: reading it proves it.
+    #[error("wrong use of the session: {0}")]
+    Misuse(#[from] Misuse),
+    /// The server said yes, and what came with it cannot be used.
+    #[error("unusable answer: {0}")]
+    Malformed(#[from] Malformed),
+    /// The server said no.
+    #[error("refused: {0}")]
+    Rejected(#[from] Rejected),
+    /// The server's proof of the live session token does not match the token derived here.
+    ///
+    /// Protocol section 5, step 8. The usual causes, most frequent first: the private encryption key is not the one
+    /// whose public half is registered, the access token secret is not the newest one, the DH parameters are not the
+    /// registered ones, somebody changed the answer on its way.
+    #[error(
+        "the live session token does not match the server's proof of it: check that the encryption key, the access \
+         token secret and the DH parameters are those registered with the consumer key"
+    )]
+    LiveSessionMismatch,
+    /// A private key could not do its work.
+    #[error("private key: {0}")]
+    Keys(#[from] KeyError),
+    /// The browser brought back something other than the consent that was asked for.
+    #[error("consent: {0}")]
+    Callback(#[from] CallbackError),
+    /// The live session token is past its expiry, so nothing was signed with it.
+    #[error("the live session token expired at {} ms since 1970: log in again", .at.as_millis())]
+    Expired {
+        /// When it expired.
+        at: UnixTime,
+    },
+}
+
+/// A mistake in the calling code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// The exchange is another session's, or the session has moved on since it was handed out.
+    #[error("this exchange is not the one the session waits for")]
+    StaleExchange,
+    /// A callback or verifier arrived while no request token waits for one.
+    #[error("no request token waits for a verifier")]
+    NoRequestToken,
+    /// `oauth_timestamp` has ten digits (protocol section 7): `now` must be between 2001-09-09 and 2106-02-07.
+    #[error("`now` is not between the years 2001 and 2106: is it in milliseconds?")]
+    ClockOutOfRange,
+    /// A nonce or an exponent came out as nothing but zeros.
+    #[error("the random source is broken")]
+    BrokenRandomSource,
+    /// The path of an API request must begin with `/` and be a valid URL path: no query, fragment, space or control
+    /// character, and every `%` followed by two hex digits.
+    #[error("the request path is not a URL path that begins with `/`")]
+    InvalidPath,
+    /// A raw query with a `%` without two hex digits, or with bytes that are not UTF-8.
+    #[error("the query is not percent-encoded as it should be")]
+    InvalidQuery,
+    /// Parameter names that begin with `oauth_` are the protocol's own (RFC 5849 section 3.1).
+    #[error("a parameter name begins with `oauth_`")]
+    ReservedParameter,
+}
+
+/// What is wrong with an answer of status 200.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// The body was refused unread.
+    #[error("the body has {length} bytes, more than the {limit} allowed")]
+    TooLarge {
+        /// Bytes received.
+        length: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// An HTML page, as from a proxy, a maintenance notice or a wrong base URL.
+    #[error("the body is an HTML page, not JSON: is the base URL right?")]
+    Html,
+    /// Not a JSON object.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// A field that the step cannot do without.
+    #[error("`{field}` is missing")]
+    Missing {
+        /// The field's name.
+        field: &'static str,
+    },
+    /// A field of the wrong JSON type.
+    #[error("`{field}` has the wrong JSON type")]
+    WrongType {
+        /// The field's name.
+        field: &'static str,
+    },
+    /// A field that should be hexadecimal.
+    #[error("`{field}` is not hexadecimal")]
+    NotHex {
+        /// The field's name.
+        field: &'static str,
+    },
+    /// A token or secret that cannot be used.
+    #[error("`{field}`: {problem}")]
+    Token {
+        /// The field's name.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: TokenError,
+    },
+    /// The server's Diffie-Hellman value is outside 2..=p-2: the secret would be known to everybody.
+    #[error("the server's Diffie-Hellman value is outside 2..=p-2")]
+    DiffieHellmanOutOfRange,
+}
+
+/// A refusal by the server, or by something on the way to it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("HTTP {status}: {reason}")]
+#[non_exhaustive]
+pub struct Rejected {
+    /// The HTTP status.
+    pub status: u16,
+    /// What the server says, at most 200 characters, without control characters or anything that looks like a token.
+    pub reason: String,
+    /// How long the server asks to wait (`Retry-After` in seconds), if it says.
+    pub retry_after: Option<Duration>,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The consumer key.
+    #[error("the consumer key: {0}")]
+    ConsumerKey(TokenError),
+    /// The realm.
+    #[error("the realm: {0}")]
+    Realm(TokenError),
+    /// Protocol section 9: `test_realm` goes with `TESTCONS` and with nothing else.
+    #[error("`test_realm` goes with the consumer key TESTCONS, `limited_poa` with every other")]
+    RealmContradictsConsumerKey,
+    /// The base URL.
+    #[error("the base URL: {0}")]
+    BaseUrl(UrlError),
+    /// The address of the consent page.
+    #[error("the authorize URL: {0}")]
+    AuthorizeUrl(UrlError),
+    /// The callback URL.
+    #[error("the callback URL: {0}")]
+    CallbackUrl(UrlError),
+    /// The User-Agent: it must be non-empty, of visible ASCII characters and spaces, at most 256.
+    #[error("the User-Agent is empty, too long, or not printable ASCII")]
+    UserAgent,
+    /// The refresh margin must be shorter than 12 hours, half a token's life.
+    #[error("the refresh margin is 12 hours or more")]
+    RefreshMargin,
+}
+
+/// What is wrong with a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// Neither `http://` nor `https://`.
+    #[error("it begins with neither https:// nor http://")]
+    Scheme,
+    /// No host, or characters that no host has. User names and passwords are refused too.
+    #[error("the host is missing or malformed")]
+    Host,
+    /// Not a number from 1 to 65535.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
+    /// Spaces, control characters, non-ASCII characters, or `%` without two hex digits.
+    #[error("it holds characters that must be percent-encoded")]
+    Characters,
+    /// A query or fragment where none can be.
+    #[error("it has a query or a fragment")]
+    QueryOrFragment,
+    /// Longer than 2048 bytes.
+    #[error("it is longer than 2048 bytes")]
+    TooLong,
+}

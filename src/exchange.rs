@@ -1,0 +1,70 @@
+//! One request in flight.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::diffie_hellman::Exponent;
+use crate::{Request, Secret};
+
+/// A request to send, and the [`Exchange`] to hand back with the answer.
+#[derive(Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Outbound {
+    /// What to send.
+    pub request: Request,
+    /// What makes sense of the answer.
+    pub exchange: Exchange,
+}
+
+/// A request in flight, as a value that the caller owns.
+///
+/// Hand it back with the answer, or drop it when no answer will come (a transport error, a cancelled future): the
+/// session then offers a fresh request. It cannot be used twice, and while it exists the session offers nothing else.
+/// It holds the secrets of this attempt and wipes them on drop; no snapshot ever has them.
+#[must_use = "hand it back to `OAuthSession::handle_response` with the answer"]
+pub struct Exchange {
+    /// Held by this exchange alone, and watched by the session which handed it out.
+    pub(crate) ticket: Arc<()>,
+    pub(crate) step: Step,
+}
+
+/// What was asked for, and what is needed to read the answer.
+#[allow(clippy::enum_variant_names, reason = "the protocol's own words")]
+pub(crate) enum Step {
+    RequestToken,
+    AccessToken,
+    LiveSessionToken { exponent: Exponent, prepend: Secret<Vec<u8>> },
+}
+
+impl Exchange {
+    /// The endpoint behind the base URL, for progress messages.
+    pub fn endpoint(&self) -> &'static str {
+        self.step.endpoint()
+    }
+}
+
+impl Step {
+    /// The decrypted access token secret, where the step needs one (protocol section 4).
+    pub(crate) fn prepend(&self) -> &[u8] {
+        match self {
+            Self::RequestToken | Self::AccessToken => &[],
+            Self::LiveSessionToken { prepend, .. } => prepend.expose(),
+        }
+    }
+
+    /// Protocol section 1.
+    pub(crate) fn endpoint(&self) -> &'static str {
+        match self {
+            Self::RequestToken => "/oauth/request_token",
+            Self::AccessToken => "/oauth/access_token",
+            Self::LiveSessionToken { .. } => "/oauth/live_session_token",
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Exchange({})", self.endpoint())
+    }
+}

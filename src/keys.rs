@@ -1,0 +1,207 @@
+//! The consumer's two private keys, and the trait through which hardware can hold them.
+
+use alloc::vec::Vec;
+use core::fmt;
+use rand_core::CryptoRng;
+use rsa::PrivateKey;
+use rsa::pkcs1::DecodeRsaPrivateKey;
+use rsa::pkcs8::DecodePrivateKey;
+use rsa::traits::PublicKeyParts;
+use sha2::Sha256;
+use thiserror::Error;
+
+use crate::Secret;
+use crate::pem;
+
+/// Bits of the smallest RSA modulus accepted: what the self-service portal asks for (protocol section 9).
+const MIN_BITS: u32 = 2048;
+/// Bits of the largest: beyond it a login takes seconds.
+const MAX_BITS: u32 = 8192;
+
+/// Why a key, or the Diffie-Hellman parameters, cannot be read or used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// More than 64 KiB of text.
+    #[error("the file is longer than any key")]
+    TooLong,
+    /// No `-----BEGIN ...-----` at all.
+    #[error("there is no PEM block in it")]
+    NoPem,
+    /// A PEM block, but of something else.
+    #[error("it holds {found} where another kind of PEM block belongs")]
+    WrongPem {
+        /// The label of the first block.
+        found: &'static str,
+    },
+    /// The `-----END ...-----` line is missing, or what stands before it is not base64.
+    #[error("the PEM block is damaged or cut off")]
+    PemDamaged,
+    /// The binary structure is not what it should be.
+    #[error("it is not valid DER of the right kind")]
+    Der,
+    /// A PKCS#8 key with a passphrase: use `RsaPrivateKey::from_encrypted_pem` (feature `encrypted-keys`).
+    #[error("it is protected by a passphrase")]
+    Encrypted,
+    /// OpenSSL's old passphrase scheme (`Proc-Type: 4,ENCRYPTED`). `openssl pkcs8 -topk8 -in OLD -out NEW` converts it.
+    #[error("it is protected by OpenSSL's old passphrase scheme; convert it with `openssl pkcs8 -topk8`")]
+    LegacyEncryption,
+    /// The passphrase does not open the key, or the key uses a scheme that is not supported.
+    #[error("the passphrase does not open it")]
+    WrongPassphrase,
+    /// An RSA modulus outside 2048 to 8192 bits.
+    #[error("it has {bits} bits; RSA keys must have 2048 to 8192")]
+    RsaSize {
+        /// Bits of the modulus.
+        bits: u32,
+    },
+    /// A Diffie-Hellman prime outside 2048 to 8192 bits.
+    #[error("the Diffie-Hellman prime has {bits} bits; it must have 2048 to 8192")]
+    PrimeSize {
+        /// Bits of the number given as prime.
+        bits: u32,
+    },
+    /// The Diffie-Hellman prime is not a prime.
+    #[error("the Diffie-Hellman prime is not a prime: was it copied whole?")]
+    NotPrime,
+    /// A generator outside 2..=p-2. IBKR's is always 2.
+    #[error("the Diffie-Hellman generator is not between 2 and the prime minus 2")]
+    Generator,
+    /// Bare Diffie-Hellman numbers must be hexadecimal digits, without `0x` and colons.
+    #[error("it is not hexadecimal")]
+    NotHex,
+    /// The access token secret is as long as the modulus of the key it was encrypted to.
+    #[error(
+        "the access token secret has {found} bytes, a secret for this encryption key has {expected}: was it copied whole?"
+    )]
+    SecretLength {
+        /// Bytes of the modulus.
+        expected: usize,
+        /// Bytes of the secret, after base64.
+        found: usize,
+    },
+    /// The access token secret does not decrypt.
+    #[error("the encryption key does not decrypt the access token secret")]
+    Decrypt,
+    /// Signing failed. With keys of this crate that means the key is inconsistent.
+    #[error("the signature key does not sign")]
+    Sign,
+}
+
+/// What a consumer's private keys do. Implement it to keep them in hardware; [`RsaKeys`] keeps them in memory.
+///
+/// Object-safe. `rng` blinds the private-key operation; implementations that need none ignore it.
+pub trait ConsumerKeys: Send + Sync {
+    /// RSASSA-PKCS1-v1_5 with SHA-256 over `message`, by the private *signature* key.
+    ///
+    /// # Errors
+    /// [`KeyError::Sign`], or whatever fits best.
+    fn sign_rsa_sha256(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError>;
+
+    /// RSAES-PKCS1-v1_5 decryption by the private *encryption* key.
+    ///
+    /// Bad padding may give unpredictable bytes instead of an error (implicit rejection): a wrong key is then found by
+    /// the server, or by the check of the live session token.
+    ///
+    /// # Errors
+    /// [`KeyError::SecretLength`], [`KeyError::Decrypt`], or whatever fits best.
+    fn decrypt_pkcs1v15(&self, ciphertext: &[u8], rng: &mut dyn CryptoRng) -> Result<Secret<Vec<u8>>, KeyError>;
+}
+
+/// One RSA private key of 2048 to 8192 bits. Wiped on drop.
+#[derive(Clone)]
+pub struct RsaPrivateKey(PrivateKey);
+
+impl RsaPrivateKey {
+    /// From PEM: PKCS#8 (`PRIVATE KEY`, OpenSSL 3) or PKCS#1 (`RSA PRIVATE KEY`, OpenSSL 1). Line endings do not
+    /// matter, nor does text before and after the block.
+    ///
+    /// # Errors
+    /// [`KeyError`] says what was found instead.
+    ///
+    /// ```
+    /// use ibkr_oauth::{KeyError, RsaPrivateKey};
+    /// let public = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+    /// assert_eq!(RsaPrivateKey::from_pem(public).unwrap_err(), KeyError::WrongPem { found: "PUBLIC KEY" });
+    /// ```
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let block = pem::find(text, &["PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"])?;
+        match block.label {
+            "ENCRYPTED PRIVATE KEY" => Err(KeyError::Encrypted),
+            _ => Self::from_der(block.der.expose()),
+        }
+    }
+
+    /// From DER, PKCS#8 or PKCS#1.
+    ///
+    /// # Errors
+    /// [`KeyError::Der`] or [`KeyError::RsaSize`].
+    pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
+        if der.len() > MAX_DER {
+            return Err(KeyError::TooLong);
+        }
+        let key = PrivateKey::from_pkcs8_der(der).or_else(|_| PrivateKey::from_pkcs1_der(der));
+        Self::checked(key.map_err(|_| KeyError::Der)?)
+    }
+
+    /// From PKCS#8 PEM protected by a passphrase (`ENCRYPTED PRIVATE KEY`).
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`], and [`KeyError::WrongPassphrase`].
+    #[cfg(feature = "encrypted-keys")]
+    pub fn from_encrypted_pem(text: &str, passphrase: &[u8]) -> Result<Self, KeyError> {
+        let block = pem::find(text, &["ENCRYPTED PRIVATE KEY"])?;
+        let key = PrivateKey::from_pkcs8_encrypted_der(block.der.expose(), passphrase);
+        Self::checked(key.map_err(|_| KeyError::WrongPassphrase)?)
+    }
+
+    fn checked(key: PrivateKey) -> Result<Self, KeyError> {
+        match key.n().bit_width_vartime() {
+            MIN_BITS..=MAX_BITS => Ok(Self(key)),
+            bits => Err(KeyError::RsaSize { bits }),
+        }
+    }
+}
+
+impl fmt::Debug for RsaPrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RsaPrivateKey({} bits, [redacted])", self.0.n().bit_width_vartime())
+    }
+}
+
+/// Bytes of the longest DER read: a PKCS#8 key of [`MAX_BITS`] has 4,700.
+const MAX_DER: usize = 8 * 1024;
+
+/// Both private keys in memory.
+#[derive(Clone, Debug)]
+pub struct RsaKeys {
+    signature: RsaPrivateKey,
+    encryption: RsaPrivateKey,
+}
+
+impl RsaKeys {
+    /// `signature` signs the three OAuth requests, `encryption` opens the access token secret. IBKR names the files
+    /// `private_signature.pem` and `private_encryption.pem`.
+    pub fn new(signature: RsaPrivateKey, encryption: RsaPrivateKey) -> Self {
+        Self { signature, encryption }
+    }
+}
+
+impl ConsumerKeys for RsaKeys {
+    fn sign_rsa_sha256(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError> {
+        sign(&self.signature.0, message, rng)
+    }
+
+    fn decrypt_pkcs1v15(&self, ciphertext: &[u8], rng: &mut dyn CryptoRng) -> Result<Secret<Vec<u8>>, KeyError> {
+        let expected = self.encryption.0.size();
+        if ciphertext.len() != expected {
+            return Err(KeyError::SecretLength { expected, found: ciphertext.len() });
+        }
+        let plaintext = self.encryption.0.pkcs1v15_decrypt_with_rng(rng, ciphertext);
+        plaintext.map(Secret::new).map_err(|_| KeyError::Decrypt)
+    }
+}
+
+fn sign(key: &PrivateKey, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError> {
+    key.pkcs1v15_sign_with_rng::<Sha256, _>(rng, message).map_err(|_| KeyError::Sign)
+}

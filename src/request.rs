@@ -1,0 +1,118 @@
+//! Request descriptors: what to send, for the caller's HTTP client to send as it is.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::Consumer;
+
+/// The HTTP methods of the Web API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// `GET`
+    Get,
+    /// `POST`
+    Post,
+    /// `PUT`
+    Put,
+    /// `DELETE`
+    Delete,
+}
+
+impl Method {
+    /// In upper case, as on the request line and in the base string.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A signed request, ready to be sent once.
+///
+/// Send it as it is: the method, the URL to the last byte, and these headers (an HTTP client may add `Host`,
+/// `Connection` and `Accept-Encoding`; it must neither follow redirects nor send the request twice, because each nonce
+/// counts once). A retry is a new request from the session.
+///
+/// `Debug` leaves the `Authorization` value and the body out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Request {
+    method: Method,
+    url: String,
+    /// Where the path begins in `url`.
+    path_start: usize,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+/// A body with its `Content-Type`.
+pub(crate) type TypedBody = (&'static str, Vec<u8>);
+
+impl Request {
+    /// `path_and_query` goes behind the consumer's base URL.
+    pub(crate) fn new(
+        consumer: &Consumer,
+        method: Method,
+        path_and_query: &str,
+        authorization: String,
+        body: Option<TypedBody>,
+    ) -> Self {
+        let mut headers = Vec::from([("Accept", "*/*".to_string()), ("Authorization", authorization)]);
+        let (content_type, body) = body.map_or((None, Vec::new()), |(kind, body)| (Some(kind), body));
+        // Protocol section 2.4: a POST without a body and without `Content-Length: 0` is answered with 411.
+        if method != Method::Get || content_type.is_some() {
+            headers.push(("Content-Length", body.len().to_string()));
+        }
+        headers.extend(content_type.map(|kind| ("Content-Type", kind.to_string())));
+        // Protocol section 2.3: without it the edge answers 403.
+        headers.push(("User-Agent", consumer.user_agent().to_string()));
+        Self {
+            method,
+            url: [consumer.base_url(), path_and_query].concat(),
+            path_start: consumer.base_path_start(),
+            headers,
+            body,
+        }
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The whole URL, query included.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Path and query: what stands on the request line of HTTP/1.1.
+    pub fn path(&self) -> &str {
+        self.url.get(self.path_start..).unwrap_or_default()
+    }
+
+    /// Names and values, in alphabetical order. Always `Accept`, `Authorization` and `User-Agent`; `Content-Length` on
+    /// everything but a GET, `Content-Type` where there is a body.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// The body; empty for every OAuth request (protocol section 2.4).
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("method", &self.method).field("url", &self.url).finish_non_exhaustive()
+    }
+}

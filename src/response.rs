@@ -1,0 +1,203 @@
+//! Answers: raw bytes in, facts or a typed error out.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+use serde_json::{Map, Value};
+
+use crate::AccessToken;
+use crate::diffie_hellman::decode_hex;
+use crate::error::{Error, Malformed, Rejected};
+use crate::token::Token;
+
+/// Bytes of the largest body that is looked at. The largest real one has under 2,000.
+const MAX_BODY: usize = 64 * 1024;
+/// Characters kept of a refusal.
+const MAX_REASON: usize = 200;
+/// A word of at least this many characters, digits among them, may be a token or a signature.
+const TOKEN_LIKE: usize = 16;
+
+/// A raw HTTP response: the status, the headers that matter, and the body as it came (after any `Content-Encoding`).
+///
+/// ```
+/// use ibkr_oauth::Response;
+/// let response = Response::new(503, b"").header("Retry-After", b"120");
+/// ```
+#[derive(Clone)]
+pub struct Response<'a> {
+    status: u16,
+    retry_after: Option<Duration>,
+    body: &'a [u8],
+}
+
+impl<'a> Response<'a> {
+    /// A response without headers. `body` may be anything; over 64 KiB it is refused unread.
+    pub fn new(status: u16, body: &'a [u8]) -> Self {
+        Self { status, retry_after: None, body }
+    }
+
+    /// Adds a header. Hand over all of them: those that mean nothing here are ignored.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &[u8]) -> Self {
+        if name.eq_ignore_ascii_case("retry-after") {
+            self.retry_after = seconds(value);
+        }
+        self
+    }
+
+    /// The fields of a successful answer. An `error` field makes it a refusal even with status 200 (protocol
+    /// section 6.2).
+    fn fields(&self) -> Result<Fields, Error> {
+        let object = parse_object(self.body);
+        match object {
+            _ if !(200..300).contains(&self.status) => Err(self.rejected()),
+            Ok(object) if object.get("error").is_some_and(Value::is_string) => Err(self.rejected()),
+            Ok(object) => Ok(Fields(object)),
+            Err(malformed) => Err(malformed.into()),
+        }
+    }
+
+    fn rejected(&self) -> Error {
+        Error::Rejected(Rejected { status: self.status, reason: reason(self.body), retry_after: self.retry_after })
+    }
+}
+
+impl fmt::Debug for Response<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Response({}, {} bytes)", self.status, self.body.len())
+    }
+}
+
+/// The delay form of `Retry-After` (RFC 9110 section 10.2.3).
+fn seconds(value: &[u8]) -> Option<Duration> {
+    str::from_utf8(value).ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Malformed> {
+    if body.len() > MAX_BODY {
+        return Err(Malformed::TooLarge { length: body.len(), limit: MAX_BODY });
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        _ if is_html(body) => Err(Malformed::Html),
+        _ => Err(Malformed::NotAnObject),
+    }
+}
+
+fn is_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'<')
+}
+
+/// What a refusal says, bounded and harmless: no control characters, nothing that looks like a token, because a server
+/// or proxy may echo what was sent.
+fn reason(body: &[u8]) -> String {
+    let text = match parse_object(body) {
+        Ok(object) => match object.get("error").or_else(|| object.get("message")).and_then(Value::as_str) {
+            Some(error) => error.to_string(),
+            None => "a JSON answer without a reason".to_string(),
+        },
+        Err(Malformed::TooLarge { length, .. }) => format!("an answer of {length} bytes, not looked at"),
+        Err(Malformed::Html) => "an HTML page instead of an answer of the API".to_string(),
+        Err(_) if body.trim_ascii().is_empty() => "no reason given".to_string(),
+        Err(_) => String::from_utf8_lossy(body.get(..MAX_REASON * 4).unwrap_or(body)).into_owned(),
+    };
+    sanitize(&text)
+}
+
+fn sanitize(text: &str) -> String {
+    let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words = printable.split_whitespace().map(|word| if looks_like_token(word) { "[redacted]" } else { word });
+    let joined = words.collect::<Vec<_>>().join(" ");
+    joined.chars().take(MAX_REASON).collect()
+}
+
+fn looks_like_token(word: &str) -> bool {
+    let is_token_character = |c: char| c.is_ascii_alphanumeric() || "+/=%_-".contains(c);
+    let suspicious = |run: &str| run.len() >= TOKEN_LIKE && run.contains(|c: char| c.is_ascii_digit());
+    word.split(|c| !is_token_character(c)).any(suspicious)
+}
+
+/// The fields of a JSON object, read leniently.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn text(&self, field: &'static str) -> Result<&str, Malformed> {
+        match self.0.get(field) {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text),
+            None | Some(Value::String(_) | Value::Null) => Err(Malformed::Missing { field }),
+            Some(_) => Err(Malformed::WrongType { field }),
+        }
+    }
+
+    fn token(&self, field: &'static str) -> Result<Token, Malformed> {
+        Token::new(self.text(field)?).map_err(|problem| Malformed::Token { field, problem })
+    }
+
+    fn hex(&self, field: &'static str) -> Result<Vec<u8>, Malformed> {
+        decode_hex(self.text(field)?).ok_or(Malformed::NotHex { field })
+    }
+
+    /// `true`, `"true"`, or not there.
+    fn boolean(&self, field: &str) -> Option<bool> {
+        match self.0.get(field)? {
+            Value::Bool(value) => Some(*value),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// `1`, `"1"`, or not there.
+    fn number(&self, field: &str) -> Option<u64> {
+        match self.0.get(field)? {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+/// `{"oauth_token": ...}` (protocol section 6.1).
+pub(crate) fn request_token(response: &Response<'_>) -> Result<Token, Error> {
+    Ok(response.fields()?.token("oauth_token")?)
+}
+
+/// `{"is_paper": ..., "oauth_token": ..., "oauth_token_secret": ...}` (protocol section 6.1).
+pub(crate) fn access_token(response: &Response<'_>) -> Result<AccessToken, Error> {
+    let fields = response.fields()?;
+    let token = fields.text("oauth_token")?;
+    // Checked apart, so that an error names the right field.
+    fields.token("oauth_token")?;
+    let secret = fields.text("oauth_token_secret")?;
+    let access_token =
+        AccessToken::new(token, secret).map_err(|problem| Malformed::Token { field: "oauth_token_secret", problem })?;
+    // The schema calls the field `is_true`, its example `is_paper` (protocol section 11).
+    Ok(access_token.with_is_paper(fields.boolean("is_paper").or_else(|| fields.boolean("is_true"))))
+}
+
+/// The server's half of the Diffie-Hellman agreement.
+pub(crate) struct Agreement {
+    /// `B`, big-endian.
+    pub(crate) peer_value: Vec<u8>,
+    /// HMAC-SHA1 of the consumer key, keyed with the live session token.
+    pub(crate) proof: Vec<u8>,
+    /// As sent, in milliseconds: an expiry or a time of computation.
+    pub(crate) expiration: Option<u64>,
+}
+
+/// `{"diffie_hellman_response": ..., "live_session_token_signature": ..., "live_session_token_expiration": ...}`
+/// (protocol section 6.1).
+pub(crate) fn agreement(response: &Response<'_>) -> Result<Agreement, Error> {
+    let fields = response.fields()?;
+    // The schema misnames the field `diffie_hellman_challenge` (protocol section 11).
+    let peer_value = match fields.hex("diffie_hellman_response") {
+        Err(missing @ Malformed::Missing { .. }) => fields.hex("diffie_hellman_challenge").map_err(|_| missing)?,
+        other => other?,
+    };
+    Ok(Agreement {
+        peer_value,
+        proof: fields.hex("live_session_token_signature")?,
+        expiration: fields.number("live_session_token_expiration"),
+    })
+}

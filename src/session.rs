@@ -1,0 +1,368 @@
+//! The state machine: from a consumer to a live session.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::{Arc, Weak};
+use core::fmt;
+use rand_core::CryptoRng;
+
+use crate::authorization::Authorization;
+use crate::diffie_hellman::Exponent;
+use crate::error::{Error, Malformed, Misuse};
+use crate::exchange::{Exchange, Outbound, Step};
+use crate::live_session::expiry;
+use crate::live_session_token::LiveSessionToken;
+use crate::stamp::{Stamp, Stamper};
+use crate::token::Token;
+use crate::{AccessToken, Consumer, LiveSession, Method, Request, Response, UnixTime, callback, response};
+
+/// How far a login has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Nothing yet. A third party starts here.
+    Unauthorized,
+    /// A request token is there; the user's consent is awaited, or being redeemed.
+    RequestToken,
+    /// An access token is there. A first party starts here.
+    AccessToken,
+    /// A live session token is there: API requests can be signed.
+    LiveSession,
+}
+
+/// A login to IBKR's Web API, from nothing to a live session, without IO.
+///
+/// # The contract
+/// ```no_run
+/// # use ibkr_oauth::{Error, OAuthSession, Outbound, Request, Response, UnixTime};
+/// # fn send(_: &Request) -> Result<(u16, Vec<u8>), Box<dyn core::error::Error>> { unimplemented!() }
+/// # fn now() -> UnixTime { unimplemented!() }
+/// # fn drive(mut session: OAuthSession, mut rng: impl rand_core::CryptoRng) -> Result<(), Box<dyn core::error::Error>> {
+/// while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng, now())? {
+///     let (status, body) = send(&request)?;     // any HTTP client; `?` is safe here
+///     session.handle_response(exchange, Response::new(status, &body), now())?;
+/// }
+/// # Ok(()) }
+/// ```
+/// `poll_*` gives work out, `handle_*` takes facts in, plain nouns read. Three promises hold for every method:
+///
+/// - **An error changes nothing.** All fallible work comes first, the new state is assigned once, last.
+/// - **A dropped [`Exchange`] loses nothing.** The next poll offers a fresh request, with a new nonce.
+/// - **The same calls give the same bytes.** Time and randomness come from the caller and from nowhere else.
+///
+/// # Transitions
+/// | phase | call | next phase |
+/// |---|---|---|
+/// | `Unauthorized` | answer to `/oauth/request_token` | `RequestToken` |
+/// | `RequestToken` | [`handle_callback`](Self::handle_callback), [`handle_verifier`](Self::handle_verifier) | `RequestToken`, and the next poll redeems the verifier |
+/// | `RequestToken` | answer to `/oauth/access_token` | `AccessToken` |
+/// | `AccessToken` | answer to `/oauth/live_session_token` | `LiveSession` |
+/// | `LiveSession` | the refresh margin begins | `LiveSession`, and the next poll asks for a new token while the old one signs |
+/// | `LiveSession` | answer to `/oauth/live_session_token` | `LiveSession`, with the new token |
+/// | `LiveSession` | the token expires | `AccessToken` |
+/// | any | [`reauthorize`](Self::reauthorize) | `Unauthorized` |
+/// | any | any error | the same |
+pub struct OAuthSession {
+    consumer: Consumer,
+    state: State,
+    /// The ticket of the one exchange whose answer is awaited; dead when there is none.
+    awaited: Weak<()>,
+    stamper: Arc<Stamper>,
+}
+
+enum State {
+    Unauthorized,
+    RequestToken { token: Token, verifier: Option<Token> },
+    AccessToken(AccessToken),
+    LiveSession { access_token: AccessToken, live: LiveSession },
+}
+
+/// What can be asked of the server now.
+#[allow(clippy::enum_variant_names, reason = "the protocol's own words")]
+enum Work<'a> {
+    RequestToken,
+    AccessToken { token: &'a Token, verifier: &'a Token },
+    LiveSessionToken(&'a AccessToken),
+}
+
+impl OAuthSession {
+    /// A third party's session: it begins with a request token and needs the user's consent.
+    pub fn new(consumer: Consumer) -> Self {
+        Self::in_state(consumer, State::Unauthorized)
+    }
+
+    /// A session that has its access token: a first party's, from the self-service portal, or a third party's from an
+    /// earlier consent.
+    pub fn with_access_token(consumer: Consumer, access_token: AccessToken) -> Self {
+        Self::in_state(consumer, State::AccessToken(access_token))
+    }
+
+    fn in_state(consumer: Consumer, state: State) -> Self {
+        Self { consumer, state, awaited: Weak::new(), stamper: Arc::default() }
+    }
+
+    /// Whose session this is.
+    pub fn consumer(&self) -> &Consumer {
+        &self.consumer
+    }
+
+    /// How far the login has come at `now`.
+    pub fn phase(&self, now: UnixTime) -> Phase {
+        match &self.state {
+            State::Unauthorized => Phase::Unauthorized,
+            State::RequestToken { .. } => Phase::RequestToken,
+            State::AccessToken(_) => Phase::AccessToken,
+            State::LiveSession { live, .. } if now >= live.expires_at() => Phase::AccessToken,
+            State::LiveSession { .. } => Phase::LiveSession,
+        }
+    }
+
+    /// The live session, while there is one that has not expired at `now`.
+    pub fn live(&self, now: UnixTime) -> Option<&LiveSession> {
+        match &self.state {
+            State::LiveSession { live, .. } if now < live.expires_at() => Some(live),
+            _ => None,
+        }
+    }
+
+    /// The access token, from the moment there is one: a third party stores it and asks for consent only once.
+    pub fn access_token(&self) -> Option<&AccessToken> {
+        match &self.state {
+            State::AccessToken(access_token) | State::LiveSession { access_token, .. } => Some(access_token),
+            State::Unauthorized | State::RequestToken { .. } => None,
+        }
+    }
+
+    /// The page to send the user to, while consent is awaited (protocol section 1).
+    pub fn consent_url(&self) -> Option<String> {
+        match &self.state {
+            State::RequestToken { token, .. } => {
+                let mut url = format!("{}?oauth_token=", self.consumer.authorize_url());
+                crate::percent_encoding::encode_into(&mut url, token.as_str());
+                Some(url)
+            }
+            _ => None,
+        }
+    }
+
+    /// The next moment at which [`poll_request`](Self::poll_request) has work without any other call: the beginning of
+    /// the refresh margin. `None` while nothing waits for time to pass.
+    pub fn poll_timeout(&self) -> Option<UnixTime> {
+        match &self.state {
+            State::LiveSession { live, .. } => Some(self.refresh_at(live)),
+            _ => None,
+        }
+    }
+
+    fn refresh_at(&self, live: &LiveSession) -> UnixTime {
+        live.expires_at().saturating_sub(self.consumer.refresh_margin())
+    }
+
+    /// The next request to send, or `None` while there is nothing to do: an exchange is in flight, the user's consent
+    /// is awaited, or the session is live and not about to expire.
+    ///
+    /// Costs one RSA signature; for a live session token also one RSA decryption and one modular exponentiation:
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::Keys`] if a private key does not do its work (a truncated access token secret shows here),
+    /// [`Error::Misuse`] for an impossible clock or a broken random source.
+    pub fn poll_request(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Option<Outbound>, Error> {
+        if self.awaited.strong_count() > 0 {
+            return Ok(None);
+        }
+        let Some(work) = self.work(now) else {
+            return Ok(None);
+        };
+        let stamp = self.stamper.stamp(rng, now)?;
+        let (step, request) = match work {
+            Work::RequestToken => self.ask_request_token(&stamp, rng)?,
+            Work::AccessToken { token, verifier } => self.ask_access_token(token, verifier, &stamp, rng)?,
+            Work::LiveSessionToken(access_token) => self.ask_live_session_token(access_token, &stamp, rng)?,
+        };
+        let ticket = Arc::new(());
+        self.stamper.note(&stamp);
+        self.awaited = Arc::downgrade(&ticket);
+        Ok(Some(Outbound { request, exchange: Exchange { ticket, step } }))
+    }
+
+    fn work(&self, now: UnixTime) -> Option<Work<'_>> {
+        match &self.state {
+            State::Unauthorized => Some(Work::RequestToken),
+            State::RequestToken { token, verifier: Some(verifier) } => Some(Work::AccessToken { token, verifier }),
+            State::AccessToken(access_token) => Some(Work::LiveSessionToken(access_token)),
+            State::LiveSession { access_token, live } if now >= self.refresh_at(live) => {
+                Some(Work::LiveSessionToken(access_token))
+            }
+            State::RequestToken { verifier: None, .. } | State::LiveSession { .. } => None,
+        }
+    }
+
+    fn ask_request_token(&self, stamp: &Stamp, rng: &mut dyn CryptoRng) -> Result<(Step, Request), Error> {
+        let authorization = self.rsa_authorization(stamp).with("oauth_callback", self.consumer.callback());
+        let request = self.rsa_signed(Step::RequestToken.endpoint(), authorization, &[], rng)?;
+        Ok((Step::RequestToken, request))
+    }
+
+    /// Without `oauth_callback`: IBKR's published example has none, and its signature verifies (protocol section 2.1).
+    fn ask_access_token(
+        &self,
+        token: &Token,
+        verifier: &Token,
+        stamp: &Stamp,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Step, Request), Error> {
+        let authorization =
+            self.rsa_authorization(stamp).with("oauth_token", token.as_str()).with("oauth_verifier", verifier.as_str());
+        let request = self.rsa_signed(Step::AccessToken.endpoint(), authorization, &[], rng)?;
+        Ok((Step::AccessToken, request))
+    }
+
+    fn ask_live_session_token(
+        &self,
+        access_token: &AccessToken,
+        stamp: &Stamp,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Step, Request), Error> {
+        let prepend = self.consumer.keys().decrypt_pkcs1v15(access_token.encrypted_secret(), rng)?;
+        let exponent = Exponent::random(rng)?;
+        let challenge = self.consumer.dh().challenge(&exponent);
+        let authorization = self
+            .rsa_authorization(stamp)
+            .with("diffie_hellman_challenge", &challenge)
+            .with("oauth_token", access_token.token());
+        let step = Step::LiveSessionToken { exponent, prepend };
+        let request = self.rsa_signed(step.endpoint(), authorization, step.prepend(), rng)?;
+        Ok((step, request))
+    }
+
+    fn rsa_authorization<'a>(&'a self, stamp: &'a Stamp) -> Authorization<'a> {
+        Authorization::new(&self.consumer, "RSA-SHA256", stamp)
+    }
+
+    fn rsa_signed(
+        &self,
+        endpoint: &str,
+        authorization: Authorization<'_>,
+        prepend: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Request, Error> {
+        let consumer = &self.consumer;
+        let url = [consumer.base_url(), endpoint].concat();
+        let base_string = authorization.base_string(consumer, Method::Post, &url, &[]).with_prepend(prepend);
+        let signature = consumer.keys().sign_rsa_sha256(base_string.expose().expose().as_bytes(), rng)?;
+        let authorization = authorization.header(consumer.realm(), &signature);
+        Ok(Request::new(consumer, Method::Post, endpoint, authorization, None))
+    }
+
+    /// Takes the URL that the user's browser was redirected to after consent: whole, as the target of the browser's
+    /// request to your server, or only the query.
+    ///
+    /// # Errors
+    /// [`Error::Callback`] names what is wrong; the session goes on waiting. [`Misuse::NoRequestToken`] if no consent
+    /// is awaited.
+    pub fn handle_callback(&mut self, url: &str) -> Result<(), Error> {
+        let verifier = callback::verifier(url, self.pending_request_token()?)?;
+        self.redeem(verifier)
+    }
+
+    /// Takes the verifier alone, as a user copies it out of the address bar. Prefer
+    /// [`handle_callback`](Self::handle_callback): it also checks that the verifier belongs to this request token.
+    ///
+    /// # Errors
+    /// As [`handle_callback`](Self::handle_callback).
+    pub fn handle_verifier(&mut self, verifier: &str) -> Result<(), Error> {
+        self.pending_request_token()?;
+        let verifier = Token::new(verifier.trim()).map_err(callback::CallbackError::Verifier)?;
+        self.redeem(verifier)
+    }
+
+    fn pending_request_token(&self) -> Result<&Token, Misuse> {
+        match &self.state {
+            State::RequestToken { token, .. } => Ok(token),
+            _ => Err(Misuse::NoRequestToken),
+        }
+    }
+
+    /// A newer verifier replaces an older one, and an exchange that is redeeming the older one is no longer awaited.
+    fn redeem(&mut self, new: Token) -> Result<(), Error> {
+        let State::RequestToken { verifier, .. } = &mut self.state else {
+            return Err(Misuse::NoRequestToken.into());
+        };
+        *verifier = Some(new);
+        self.awaited = Weak::new();
+        Ok(())
+    }
+
+    /// Takes the answer to the request that came with `exchange` and returns the phase it leads to.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for a refusal, [`Error::Malformed`] for an unusable answer, [`Error::LiveSessionMismatch`]
+    /// if the server cannot prove the token, [`Misuse::StaleExchange`] for an exchange that is not awaited. The
+    /// session then is where it was, and the next poll offers a fresh request.
+    pub fn handle_response(
+        &mut self,
+        exchange: Exchange,
+        response: Response<'_>,
+        now: UnixTime,
+    ) -> Result<Phase, Error> {
+        if !Weak::ptr_eq(&self.awaited, &Arc::downgrade(&exchange.ticket)) {
+            return Err(Misuse::StaleExchange.into());
+        }
+        self.state = self.state_after(&exchange.step, &response, now)?;
+        Ok(self.phase(now))
+    }
+
+    fn state_after(&self, step: &Step, response: &Response<'_>, now: UnixTime) -> Result<State, Error> {
+        match step {
+            Step::RequestToken => Ok(State::RequestToken { token: response::request_token(response)?, verifier: None }),
+            Step::AccessToken => Ok(State::AccessToken(response::access_token(response)?)),
+            Step::LiveSessionToken { exponent, prepend } => {
+                let access_token = self.access_token().ok_or(Misuse::StaleExchange)?.clone();
+                let live = self.agree(&access_token, exponent, prepend.expose(), response, now)?;
+                Ok(State::LiveSession { access_token, live })
+            }
+        }
+    }
+
+    fn agree(
+        &self,
+        access_token: &AccessToken,
+        exponent: &Exponent,
+        prepend: &[u8],
+        response: &Response<'_>,
+        now: UnixTime,
+    ) -> Result<LiveSession, Error> {
+        let agreement = response::agreement(response)?;
+        let shared_secret = self.consumer.dh().shared_secret(exponent, &agreement.peer_value);
+        let shared_secret = shared_secret.ok_or(Malformed::DiffieHellmanOutOfRange)?;
+        let consumer_key = self.consumer.consumer_key();
+        let token = LiveSessionToken::agree(&shared_secret, prepend, consumer_key, &agreement.proof)?;
+        let expires_at = expiry(agreement.expiration, now);
+        Ok(LiveSession::new(
+            self.consumer.clone(),
+            access_token.oauth_token(),
+            token,
+            Arc::clone(&self.stamper),
+            expires_at,
+        ))
+    }
+
+    /// Starts over from [`Phase::Unauthorized`]: forgets every token, and the user is asked for consent again. For a
+    /// third party whose user refused, or whose access token was withdrawn.
+    pub fn reauthorize(&mut self) {
+        self.state = State::Unauthorized;
+        self.awaited = Weak::new();
+    }
+}
+
+impl fmt::Debug for OAuthSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Unauthorized => "Unauthorized",
+            State::RequestToken { .. } => "RequestToken",
+            State::AccessToken(_) => "AccessToken",
+            State::LiveSession { .. } => "LiveSession",
+        };
+        f.debug_struct("OAuthSession").field("consumer", &self.consumer).field("state", &state).finish_non_exhaustive()
+    }
+}
