@@ -65,3 +65,28 @@ impl<'a> Authorization<'a> {
         header
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use serde_json::Value;
+
+    /// IBKR's published header has the realm last, ours first: protocol section 2.2 finds both accepted.
+    #[test]
+    fn ibkrs_published_header_is_ours_but_for_the_place_of_the_realm() {
+        let vectors: Value = serde_json::from_str(include_str!("../tests/vectors/ibkr.json")).unwrap();
+        let vectors = vectors["vectors"].as_array().unwrap();
+        let vector = vectors.iter().find(|vector| vector["id"] == "pdf-request-token").unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_string();
+        let parameters = vector["inputs"]["oauth_params"].as_object().unwrap();
+        let authorization = Authorization {
+            parameters: parameters.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect(),
+        };
+        let signature = BASE64.decode(text(&vector["outputs"]["oauth_signature"])).unwrap();
+        let published = text(&vector["outputs"]["authorization_header"]);
+        let realm_first = published.replace(", realm=\"test_realm\"", "");
+        let realm_first = realm_first.replace("OAuth ", "OAuth realm=\"test_realm\", ");
+        assert_eq!(authorization.header("test_realm", &signature), realm_first);
+    }
+}

@@ -184,3 +184,59 @@ impl SharedSecret {
         self.0.expose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn vectors() -> Vec<Value> {
+        let files = [include_str!("../tests/vectors/ibkr.json"), include_str!("../tests/vectors/short-secrets.json")];
+        let parse = |file| serde_json::from_str::<Value>(file).unwrap();
+        files.into_iter().flat_map(|file| parse(file)["vectors"].as_array().unwrap().clone()).collect()
+    }
+
+    fn java_bytes(hex: &str) -> Vec<u8> {
+        let bytes = decode_hex(hex).unwrap();
+        SharedSecret::from_uint(&BoxedUint::from_be_slice_vartime(&bytes)).to_java_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_secret_is_written_as_java_writes_integers() {
+        let vectors = vectors();
+        let k_bytes = vectors.iter().find(|vector| vector["id"] == "k-bytes").unwrap();
+        let cases = k_bytes["inputs"]["K_hex"].as_array().unwrap().iter();
+        for (secret, bytes) in cases.zip(k_bytes["outputs"]["bytes_hex"].as_array().unwrap()) {
+            assert_eq!(java_bytes(secret.as_str().unwrap()), decode_hex(bytes.as_str().unwrap()).unwrap());
+        }
+        for vector in vectors.iter().filter(|vector| vector["outputs"]["sharedSecretBytesLen"].is_u64()) {
+            let bytes = java_bytes(vector["outputs"]["sharedSecretHex"].as_str().unwrap());
+            assert_eq!(bytes.len(), vector["outputs"]["sharedSecretBytesLen"], "{}", vector["id"]);
+            let first = decode_hex(vector["outputs"]["sharedSecretFirstByte"].as_str().unwrap()).unwrap();
+            assert_eq!(bytes[..1], first, "{}", vector["id"]);
+        }
+    }
+
+    #[test]
+    fn a_worked_agreement_has_its_challenge_and_its_secret() {
+        let vectors = vectors();
+        let vector = vectors.iter().find(|vector| vector["id"] == "ibkrdotnet-dh-signBitPadded").unwrap();
+        let number = |side: &str, name: &str| decode_hex(vector[side][name].as_str().unwrap()).unwrap();
+        let dh = DhParams::from_hex(vector["inputs"]["primeHex"].as_str().unwrap(), 2).unwrap();
+        let exponent = number("inputs", "clientPrivateHex");
+        let exponent = Exponent(Zeroizing::new(BoxedUint::from_be_slice(&exponent, EXPONENT_BITS).unwrap()));
+        assert_eq!(dh.challenge(&exponent), vector["outputs"]["clientChallengeHex"].as_str().unwrap());
+        let secret = dh.shared_secret(&exponent, &number("inputs", "serverResponseHex")).unwrap();
+        assert_eq!(secret.to_java_bytes(), number("outputs", "sharedSecretBytesHex"));
+    }
+
+    #[test]
+    fn the_length_that_openssl_may_append_is_ignored() {
+        let vectors = vectors();
+        let vector = vectors.iter().find(|vector| vector["id"] == "dhparam-der-trailing-field").unwrap();
+        let der = decode_hex(vector["inputs"]["der_hex"].as_str().unwrap()).unwrap();
+        let (prime, generator) = read_pkcs3(&der).unwrap();
+        assert_eq!(prime, decode_hex(vector["outputs"]["prime_hex"].as_str().unwrap()).unwrap());
+        assert_eq!(generator, [2]);
+    }
+}

@@ -10,7 +10,7 @@ use crate::error::Error;
 
 /// A live session token which the server has proved to hold too.
 ///
-/// The proof is part of making one: there is no other constructor, so what cannot be proved cannot sign.
+/// The proof is part of making one: no constructor goes without it, so what cannot be proved cannot sign.
 #[derive(Clone)]
 pub(crate) struct LiveSessionToken {
     /// HMAC-SHA256 keyed with the 20 raw bytes of the token (protocol section 5, step 9).
@@ -26,7 +26,10 @@ impl LiveSessionToken {
         consumer_key: &str,
         server_proof: &[u8],
     ) -> Result<Self, Error> {
-        let token = derive(shared_secret, prepend)?;
+        Self::proved(&derive(shared_secret, prepend)?, consumer_key, server_proof)
+    }
+
+    fn proved(token: &Secret<[u8; 20]>, consumer_key: &str, server_proof: &[u8]) -> Result<Self, Error> {
         keyed::<Hmac<Sha1>>(token.expose())?
             .chain_update(consumer_key)
             .verify_slice(server_proof)
@@ -49,4 +52,41 @@ fn derive(shared_secret: &SharedSecret, prepend: &[u8]) -> Result<Secret<[u8; 20
 /// that would.
 fn keyed<M: KeyInit>(key: &[u8]) -> Result<M, Error> {
     M::new_from_slice(key).map_err(|_| Error::LiveSessionMismatch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::BASE64;
+    use base64::Engine;
+    use serde_json::Value;
+
+    /// The two worked values of IBKR's PDF: the proof of a token (section 7.4.4) and a request signed with it
+    /// (section 7.5).
+    #[test]
+    fn ibkrs_worked_token_has_its_proof_and_signs_as_published() {
+        let vectors: Value = serde_json::from_str(include_str!("../tests/vectors/ibkr.json")).unwrap();
+        let find = |id: &str| vectors["vectors"].as_array().unwrap().iter().find(|v| v["id"] == id).unwrap();
+        let validation = find("pdf-7.4.4-lst-validation");
+        let token = BASE64.decode(validation["inputs"]["live_session_token"].as_str().unwrap()).unwrap();
+        let token = Secret::new(<[u8; 20]>::try_from(token).unwrap());
+        let proof = validation["outputs"]["live_session_token_signature"].as_str().unwrap();
+        let proof = base16ct::lower::decode_vec(proof).unwrap();
+        let consumer_key = validation["inputs"]["consumer_key"].as_str().unwrap();
+        let proved = LiveSessionToken::proved(&token, consumer_key, &proof).unwrap();
+
+        let request = find("pdf-7.5-protected-get-query-folded");
+        let signature = proved.sign(request["outputs"]["base_string"].as_str().unwrap());
+        assert_eq!(BASE64.encode(signature), request["outputs"]["oauth_signature"].as_str().unwrap());
+
+        for byte in 0..proof.len() {
+            let mut forged = proof.clone();
+            forged[byte] ^= 1;
+            let refused = LiveSessionToken::proved(&token, consumer_key, &forged).err();
+            assert_eq!(refused, Some(Error::LiveSessionMismatch));
+        }
+        assert!(LiveSessionToken::proved(&token, consumer_key, &proof[..19]).is_err(), "a prefix is no proof");
+        assert!(LiveSessionToken::proved(&token, consumer_key, &[]).is_err(), "nothing is no proof");
+        assert!(LiveSessionToken::proved(&token, "testcons", &proof).is_err(), "the consumer key is part of the proof");
+    }
 }

@@ -65,7 +65,10 @@ fn split_scheme(url: &str) -> Result<(&'static str, u16, &str), UrlError> {
 
 /// Splits `host:port`; the colons of an IPv6 address stand in brackets.
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
-    let after_brackets = authority.rfind(']').map_or(0, |bracket| bracket);
+    if authority.contains('@') {
+        return Err(UrlError::Host);
+    }
+    let after_brackets = authority.rfind(']').unwrap_or(0);
     let Some(colon) = authority.rfind(':').filter(|colon| *colon >= after_brackets) else {
         return Ok((authority, None));
     };

@@ -1,0 +1,243 @@
+//! What may come back: every known form of a good answer, and any bytes at all.
+
+mod support;
+
+use ibkr_oauth::{Error, Malformed, OAuthSession, Phase, Rejected, Response, TokenError};
+use proptest::prelude::*;
+use support::{NOW, WorkedLogin, access_token, answer, poll};
+
+fn request_token(response: Response<'_>) -> Result<Phase, Error> {
+    let mut session = OAuthSession::new(WorkedLogin::any().consumer);
+    let exchange = poll(&mut session).exchange;
+    session.handle_response(exchange, response, NOW)
+}
+
+fn access_token_from(body: &str) -> Result<OAuthSession, Error> {
+    let mut session = OAuthSession::new(WorkedLogin::any().consumer);
+    let exchange = poll(&mut session).exchange;
+    answer(&mut session, exchange, r#"{"oauth_token":"b9082d68cfef06b030de"}"#)?;
+    session.handle_verifier("0ffb93ab9aa0d2177cc2")?;
+    let exchange = poll(&mut session).exchange;
+    answer(&mut session, exchange, body).map(|_| session)
+}
+
+fn live_session_token(body: &str) -> Result<Phase, Error> {
+    let login = WorkedLogin::any();
+    let mut session = login.session();
+    let exchange = login.poll(&mut session, NOW).unwrap().exchange;
+    answer(&mut session, exchange, body)
+}
+
+#[test]
+fn every_form_in_which_clients_have_met_an_access_token_is_understood() {
+    for (extra, is_paper) in [
+        (r#""is_paper":true,"#, Some(true)),
+        (r#""is_paper":false,"#, Some(false)),
+        (r#""is_true":true,"#, Some(true)),
+        (r#""is_paper":"true","#, Some(true)),
+        (r#""is_paper":null,"future":{"a":[1]},"#, None),
+        ("", None),
+    ] {
+        let body = format!(r#"{{{extra}"oauth_token":"a1b2c3d4e5f6a7b8c9d0","oauth_token_secret":"c2VjcmV0"}}"#);
+        let session = access_token_from(&body).unwrap();
+        assert_eq!(session.access_token().unwrap().is_paper(), is_paper, "{extra}");
+    }
+}
+
+#[test]
+fn every_form_in_which_clients_have_met_a_live_session_token_is_understood() {
+    let login = WorkedLogin::any();
+    let (response, proof) = (&login.response, &login.proof);
+    let upper = response.to_uppercase();
+    let expiration = NOW.as_millis() + 86_400_000;
+    for body in [
+        format!(
+            r#"{{"diffie_hellman_response":"{response}","live_session_token_signature":"{proof}","live_session_token_expiration":{expiration}}}"#
+        ),
+        format!(
+            r#"{{"diffie_hellman_response":"{response}","live_session_token_signature":"{proof}","live_session_token_expiration":"{expiration}"}}"#
+        ),
+        format!(
+            r#"{{"diffie_hellman_response":"{response}","live_session_token_signature":"{proof}","live_session_token_expiration":-3}}"#
+        ),
+        format!(r#"{{"diffie_hellman_response":"{response}","live_session_token_signature":"{proof}"}}"#),
+        format!(r#"{{"diffie_hellman_challenge":"{response}","live_session_token_signature":"{proof}"}}"#),
+        format!(r#"{{"diffie_hellman_response":"0{response}","live_session_token_signature":"{proof}"}}"#),
+        format!(r#"{{"diffie_hellman_response":"0000{response}","live_session_token_signature":"{proof}"}}"#),
+        format!(r#"{{"diffie_hellman_response":"{upper}","live_session_token_signature":"{}"}}"#, proof.to_uppercase()),
+    ] {
+        assert_eq!(live_session_token(&body), Ok(Phase::LiveSession), "{body}");
+    }
+}
+
+#[test]
+fn a_server_that_cannot_prove_the_token_is_not_trusted() {
+    let login = WorkedLogin::any();
+    let (response, proof) = (&login.response, &login.proof);
+    let swapped = response.replacen(&response[..2], "42", 1);
+    for (response, proof) in [
+        (&**response, "2bd8d17d2e5e2002ad4fa14b85eb637d26c9e8d8"),
+        (&*swapped, &**proof),
+        (&**response, &proof[..38]),
+        (&**response, "00"),
+    ] {
+        let body = format!(r#"{{"diffie_hellman_response":"{response}","live_session_token_signature":"{proof}"}}"#);
+        assert_eq!(live_session_token(&body), Err(Error::LiveSessionMismatch), "{proof}");
+    }
+}
+
+#[test]
+fn a_server_value_that_would_give_the_secret_away_is_refused() {
+    let prime = support::vectors(include_str!("vectors/ibkr.json"))
+        .iter()
+        .find_map(|vector| vector["inputs"]["primeHex"].as_str().map(str::to_string))
+        .unwrap();
+    let minus = |small: u32| format!("{}{:x}", &prime[..prime.len() - 2], 0xff - small);
+    let too_long = format!("1{prime}");
+    for (value, allowed) in [
+        ("0".to_string(), false),
+        ("1".to_string(), false),
+        ("2".to_string(), true),
+        (minus(2), true),
+        (minus(1), false),
+        (prime.clone(), false),
+        (too_long, false),
+    ] {
+        let body = format!(r#"{{"diffie_hellman_response":"{value}","live_session_token_signature":"00"}}"#);
+        let out_of_range = Err(Error::Malformed(Malformed::DiffieHellmanOutOfRange));
+        let expected = if allowed { Err(Error::LiveSessionMismatch) } else { out_of_range };
+        assert_eq!(live_session_token(&body), expected, "{}", &value[value.len().saturating_sub(8)..]);
+    }
+}
+
+#[test]
+fn an_answer_without_what_is_needed_is_named() {
+    let missing = |field| Error::Malformed(Malformed::Missing { field });
+    let wrong = |field| Error::Malformed(Malformed::WrongType { field });
+    let not_hex = |field| Error::Malformed(Malformed::NotHex { field });
+    let token = |field, problem| Error::Malformed(Malformed::Token { field, problem });
+
+    for (body, error) in [
+        ("{}", missing("oauth_token")),
+        (r#"{"oauth_token":""}"#, missing("oauth_token")),
+        (r#"{"oauth_token":null}"#, missing("oauth_token")),
+        (r#"{"oauth_token":17}"#, wrong("oauth_token")),
+        (r#"{"oauth_token":"a\r\nX-Evil: 1"}"#, token("oauth_token", TokenError::Character)),
+        (r#"{"oauth_token":"a\", realm=\"b"}"#, token("oauth_token", TokenError::Character)),
+        (r#"{"oauth_token":"\u00e9"}"#, token("oauth_token", TokenError::Character)),
+    ] {
+        assert_eq!(request_token(Response::new(200, body.as_bytes())).unwrap_err(), error, "{body}");
+    }
+    let long = format!(r#"{{"oauth_token":"{}"}}"#, "a".repeat(257));
+    let error = request_token(Response::new(200, long.as_bytes())).unwrap_err();
+    assert_eq!(error, token("oauth_token", TokenError::TooLong));
+
+    for (body, error) in [
+        (r#"{"oauth_token":"a1"}"#, missing("oauth_token_secret")),
+        (
+            r#"{"oauth_token":"a1","oauth_token_secret":"c2VjcmV"}"#.replace("c2VjcmV", "c2VjcmV0x").as_str(),
+            token("oauth_token_secret", TokenError::NotBase64 { characters: 9 }),
+        ),
+        (
+            r#"{"oauth_token":"a1","oauth_token_secret":"%2B"}"#,
+            token("oauth_token_secret", TokenError::NotBase64 { characters: 3 }),
+        ),
+    ] {
+        assert_eq!(access_token_from(body).unwrap_err(), error, "{body}");
+    }
+
+    for (body, error) in [
+        ("{}", missing("diffie_hellman_response")),
+        (r#"{"diffie_hellman_response":""}"#, missing("diffie_hellman_response")),
+        (r#"{"diffie_hellman_response":"0x12"}"#, not_hex("diffie_hellman_response")),
+        (r#"{"diffie_hellman_response":"12"}"#, missing("live_session_token_signature")),
+        (
+            r#"{"diffie_hellman_response":"12","live_session_token_signature":"zz"}"#,
+            not_hex("live_session_token_signature"),
+        ),
+    ] {
+        assert_eq!(live_session_token(body).unwrap_err(), error, "{body}");
+    }
+}
+
+#[test]
+fn bodies_that_are_no_json_object_are_told_apart() {
+    let ten_megabytes = vec![b'['; 10 << 20];
+    let too_large = Malformed::TooLarge { length: 10 << 20, limit: 65_536 };
+    let nested = vec![b'['; 65_536];
+    for (body, problem) in [
+        (&ten_megabytes[..], too_large),
+        (&nested, Malformed::NotAnObject),
+        (b"", Malformed::NotAnObject),
+        (b"null", Malformed::NotAnObject),
+        (b"[]", Malformed::NotAnObject),
+        (b"\xff\xfe", Malformed::NotAnObject),
+        (br#"{"oauth_token":"a1"} x"#, Malformed::NotAnObject),
+        (b" \n<!DOCTYPE html><html></html>", Malformed::Html),
+    ] {
+        assert_eq!(request_token(Response::new(200, body)), Err(Error::Malformed(problem)));
+    }
+}
+
+fn rejected(status: u16, body: &[u8]) -> Rejected {
+    match request_token(Response::new(status, body).header("retry-AFTER", b" 30 ")) {
+        Err(Error::Rejected(rejected)) => rejected,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_refusal_says_what_the_server_said_and_nothing_that_could_be_a_secret() {
+    for (body, reason) in [
+        (
+            r#"{"error":"id: 118871, error: LST failed, error: No access secret key found for ***","statusCode":401}"#,
+            "id: 118871, error: LST failed, error: No access secret key found for ***",
+        ),
+        (r#"{"message":"no"}"#, "no"),
+        (r#"{"statusCode":401}"#, "a JSON answer without a reason"),
+        ("Invalid signature", "Invalid signature"),
+        ("  \n", "no reason given"),
+        ("<html><body>Access Denied</body></html>", "an HTML page instead of an answer of the API"),
+        ("one\r\n\ttwo\u{1b}[31m\u{0}", "one two [31m"),
+        (
+            "token a1b2c3d4e5f6a7b8c9d0 and oauth_signature=\"AbC%2Bd1234567890\" refused",
+            "token [redacted] and [redacted] refused",
+        ),
+    ] {
+        assert_eq!(rejected(401, body.as_bytes()).reason, reason);
+    }
+    assert_eq!(rejected(500, &vec![b'x'; 5000]).reason.chars().count(), 200);
+    assert_eq!(rejected(500, &vec![b' '; 70_000]).reason, "an answer of 70000 bytes, not looked at");
+    assert_eq!(rejected(429, b"").retry_after, Some(std::time::Duration::from_secs(30)));
+}
+
+#[test]
+fn an_error_in_a_body_of_status_200_is_a_refusal() {
+    let refusal = rejected(200, br#"{"error":"failed to process request"}"#);
+    assert_eq!((refusal.status, &*refusal.reason), (200, "failed to process request"));
+}
+
+#[test]
+fn redirects_and_informational_statuses_are_refusals() {
+    for status in [0, 100, 199, 300, 302, 999] {
+        assert_eq!(rejected(status, br#"{"oauth_token":"a1b2"}"#).status, status);
+    }
+}
+
+proptest! {
+    /// Whatever comes back: an event or a typed error, and a session that can go on.
+    #[test]
+    fn any_bytes_leave_a_session_that_can_go_on(status in prop_oneof![Just(200_u16), any::<u16>()], body in prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..300),
+        "\\{\"(oauth_token|diffie_hellman_response|error)\":(\"[ -~]{0,40}\"|[0-9]{1,30}|null|\\[\\]|\\{\\})\\}".prop_map(String::into_bytes),
+    ]) {
+        let login = WorkedLogin::any();
+        for mut session in [OAuthSession::new(login.consumer.clone()), OAuthSession::with_access_token(login.consumer.clone(), access_token())] {
+            let exchange = poll(&mut session).exchange;
+            let before = session.phase(NOW);
+            let result = session.handle_response(exchange, Response::new(status, &body), NOW);
+            prop_assert_eq!(session.phase(NOW), result.unwrap_or(before));
+            prop_assert!(session.live(NOW).is_none(), "no proof, no live session");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The way to a live session: every row of the transition table, every misuse, and the proof that errors move nothing.
+
+mod support;
+
+use ibkr_oauth::{
+    AccessToken, CallbackError, Error, Misuse, OAuthSession, Outbound, Phase, Request, Response, UnixTime,
+};
+use std::time::Duration;
+use support::{NOW, WorkedLogin, access_token, answer, builder, header, parameter, poll, rng};
+
+const REQUEST_TOKEN: &str = "b9082d68cfef06b030de";
+const VERIFIER: &str = "0ffb93ab9aa0d2177cc2";
+const CALLBACK: &str = "https://localhost:20000/?oauth_token=b9082d68cfef06b030de&oauth_verifier=0ffb93ab9aa0d2177cc2";
+const ACCESS_TOKEN: &str = r#"{"is_paper":true,"oauth_token":"a1b2c3d4e5f6a7b8c9d0","oauth_token_secret":"c2VjcmV0"}"#;
+
+fn unauthorized() -> OAuthSession {
+    OAuthSession::new(WorkedLogin::any().consumer)
+}
+
+fn with_request_token() -> OAuthSession {
+    let mut session = unauthorized();
+    let exchange = poll(&mut session).exchange;
+    let body = format!(r#"{{"oauth_token":"{REQUEST_TOKEN}"}}"#);
+    assert_eq!(answer(&mut session, exchange, &body), Ok(Phase::RequestToken));
+    session
+}
+
+fn with_verifier() -> OAuthSession {
+    let mut session = with_request_token();
+    session.handle_callback(CALLBACK).unwrap();
+    session
+}
+
+fn with_access_token() -> OAuthSession {
+    OAuthSession::with_access_token(WorkedLogin::any().consumer, access_token())
+}
+
+fn live() -> OAuthSession {
+    WorkedLogin::any().live_session(NOW)
+}
+
+/// Everything that can be seen of a session, the bytes of its next request included.
+fn fingerprint(
+    session: &mut OAuthSession,
+) -> (Phase, Option<String>, Option<AccessToken>, Option<UnixTime>, Option<Request>) {
+    let next = session.poll_request(&mut rng(99), NOW).unwrap().map(|outbound| outbound.request);
+    (session.phase(NOW), session.consent_url(), session.access_token().cloned(), session.poll_timeout(), next)
+}
+
+/// `trouble` fails, and afterwards the session cannot be told from one that never saw it.
+fn changes_nothing(make: fn() -> OAuthSession, trouble: impl FnOnce(&mut OAuthSession) -> Error) -> Error {
+    let mut touched = make();
+    let error = trouble(&mut touched);
+    assert_eq!(fingerprint(&mut touched), fingerprint(&mut make()), "{error} moved the session");
+    error
+}
+
+#[test]
+fn a_third_party_walks_all_four_phases() {
+    let mut session = unauthorized();
+    assert_eq!(session.phase(NOW), Phase::Unauthorized);
+
+    let Outbound { request, exchange } = poll(&mut session);
+    assert_eq!(request.url(), "https://api.ibkr.com/v1/api/oauth/request_token");
+    assert_eq!(request.path(), "/v1/api/oauth/request_token");
+    assert_eq!(parameter(&request, "oauth_callback"), Some("oob"));
+    assert_eq!(parameter(&request, "oauth_token"), None);
+    let phase = answer(&mut session, exchange, r#"{"oauth_token":"b9082d68cfef06b030de"}"#);
+    assert_eq!(phase, Ok(Phase::RequestToken));
+
+    assert!(session.poll_request(&mut rng(2), NOW).unwrap().is_none(), "the user has not decided yet");
+    let consent = "https://interactivebrokers.com/authorize?oauth_token=b9082d68cfef06b030de";
+    assert_eq!(session.consent_url().as_deref(), Some(consent));
+    session.handle_callback(CALLBACK).unwrap();
+
+    let Outbound { request, exchange } = poll(&mut session);
+    assert_eq!(request.url(), "https://api.ibkr.com/v1/api/oauth/access_token");
+    assert_eq!(parameter(&request, "oauth_token"), Some(REQUEST_TOKEN));
+    assert_eq!(parameter(&request, "oauth_verifier"), Some(VERIFIER));
+    assert_eq!(parameter(&request, "oauth_callback"), None);
+    assert_eq!(answer(&mut session, exchange, ACCESS_TOKEN), Ok(Phase::AccessToken));
+    let stored = session.access_token().unwrap();
+    assert_eq!((stored.token(), stored.is_paper()), ("a1b2c3d4e5f6a7b8c9d0", Some(true)));
+    assert_eq!(stored.secret().expose(), "c2VjcmV0");
+
+    let login = WorkedLogin::any();
+    let Outbound { request, exchange } = login.poll(&mut session, NOW).unwrap();
+    assert_eq!(request.url(), "https://api.ibkr.com/v1/api/oauth/live_session_token");
+    assert_eq!(parameter(&request, "oauth_token"), Some("a1b2c3d4e5f6a7b8c9d0"));
+    assert_eq!(answer(&mut session, exchange, &login.body(None)), Ok(Phase::LiveSession));
+    assert_eq!(session.live(NOW).unwrap().expires_at(), NOW.saturating_add(Duration::from_secs(86_400)));
+}
+
+#[test]
+fn every_request_carries_the_headers_without_which_the_edge_refuses_it() {
+    for make in [unauthorized, with_verifier, with_access_token] {
+        let request = poll(&mut make()).request;
+        assert_eq!(request.method().as_str(), "POST");
+        assert_eq!(header(&request, "Content-Length"), Some("0"));
+        assert_eq!(header(&request, "Accept"), Some("*/*"));
+        assert!(header(&request, "User-Agent").unwrap().starts_with("ibkr-oauth/"));
+        assert!(header(&request, "Authorization").unwrap().starts_with("OAuth realm=\"test_realm\", "));
+        assert_eq!(request.body(), b"");
+        assert_eq!(parameter(&request, "oauth_version"), None);
+        assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650000"));
+        assert_eq!(parameter(&request, "oauth_signature_method"), Some("RSA-SHA256"));
+    }
+}
+
+#[test]
+fn a_registered_callback_is_sent_and_signed_instead_of_oob() {
+    let consumer = builder().callback_url("https://trader.example/ibkr?user=7").build().unwrap();
+    let request = poll(&mut OAuthSession::new(consumer)).request;
+    let sent = "https%3A%2F%2Ftrader.example%2Fibkr%3Fuser%3D7";
+    assert_eq!(parameter(&request, "oauth_callback"), Some(sent));
+}
+
+#[test]
+fn the_callback_is_taken_in_every_form_a_user_may_have_it() {
+    for callback in [
+        CALLBACK,
+        "/?oauth_token=b9082d68cfef06b030de&oauth_verifier=0ffb93ab9aa0d2177cc2",
+        "oauth_verifier=0ffb93ab9aa0d2177cc2&oauth_token=b9082d68cfef06b030de",
+        " https://trader.example/back?user=7&oauth_token=b9082d68cfef06b030de&oauth_verifier=0ffb93ab9aa0d2177cc2#x \n",
+        "http://h/?oauth%5Ftoken=%62%39082d68cfef06b030de&&oauth_verifier=0ffb93ab9aa0d2177cc2",
+    ] {
+        let mut session = with_request_token();
+        assert_eq!(session.handle_callback(callback), Ok(()), "{callback}");
+        assert_eq!(parameter(&poll(&mut session).request, "oauth_verifier"), Some(VERIFIER));
+    }
+    let mut session = with_request_token();
+    session.handle_verifier(" 0ffb93ab9aa0d2177cc2\n").unwrap();
+    assert_eq!(parameter(&poll(&mut session).request, "oauth_verifier"), Some(VERIFIER));
+}
+
+#[test]
+fn a_callback_that_is_not_ours_is_refused_by_name_and_the_wait_goes_on() {
+    let long = format!("{CALLBACK}&x={}", "a".repeat(8192));
+    for (callback, problem) in [
+        ("", CallbackError::Missing { name: "oauth_token" }),
+        ("https://localhost:20000/", CallbackError::Missing { name: "oauth_token" }),
+        ("?oauth_token=b9082d68cfef06b030de", CallbackError::Missing { name: "oauth_verifier" }),
+        (
+            "?oauth_token=b9082d68cfef06b030de&oauth_verifier=1&oauth_verifier=2",
+            CallbackError::Duplicate { name: "oauth_verifier" },
+        ),
+        (
+            "?oauth_token=b9082d68cfef06b030de&oauth_token=b9082d68cfef06b030de&oauth_verifier=1",
+            CallbackError::Duplicate { name: "oauth_token" },
+        ),
+        ("?oauth_token=98cb431e61ae03817f6a&oauth_verifier=1", CallbackError::OtherRequestToken),
+        ("?oauth_token=&oauth_verifier=1", CallbackError::OtherRequestToken),
+        ("?oauth_token=b9082d68cfef06b030de&oauth_verifier=1&oauth_problem=no", CallbackError::Foreign),
+        ("?oauth_token=b9082d68cfef06b030de&oauth_verifier=%4", CallbackError::Encoding),
+        ("?oauth_token=b9082d68cfef06b030de&oauth_verifier=%ff", CallbackError::Encoding),
+        ("?oauth_token=b9082d68cfef06b030de&oauth_verifier=", CallbackError::Verifier(ibkr_oauth::TokenError::Empty)),
+        (
+            "?oauth_token=b9082d68cfef06b030de&oauth_verifier=a%0d%0aX:%20y",
+            CallbackError::Verifier(ibkr_oauth::TokenError::Character),
+        ),
+        (&long, CallbackError::TooLong),
+    ] {
+        let error = changes_nothing(with_request_token, |session| session.handle_callback(callback).unwrap_err());
+        assert_eq!(error, Error::Callback(problem), "{callback}");
+    }
+}
+
+#[test]
+fn a_verifier_without_a_request_token_is_a_misuse() {
+    for make in [unauthorized, with_access_token, live] {
+        let error = changes_nothing(make, |session| session.handle_callback(CALLBACK).unwrap_err());
+        assert_eq!(error, Error::Misuse(Misuse::NoRequestToken));
+        let error = changes_nothing(make, |session| session.handle_verifier(VERIFIER).unwrap_err());
+        assert_eq!(error, Error::Misuse(Misuse::NoRequestToken));
+    }
+}
+
+#[test]
+fn one_exchange_is_in_flight_at_a_time_and_a_dropped_one_is_offered_anew() {
+    for make in [unauthorized, with_verifier, with_access_token] {
+        let mut session = make();
+        let first = session.poll_request(&mut rng(1), NOW).unwrap().unwrap();
+        assert!(session.poll_request(&mut rng(2), NOW).unwrap().is_none(), "an answer is awaited");
+        let nonce = parameter(&first.request, "oauth_nonce").unwrap().to_string();
+        drop(first);
+        let second = session.poll_request(&mut rng(3), NOW).unwrap().expect("the dropped exchange is offered anew");
+        assert_ne!(parameter(&second.request, "oauth_nonce"), Some(&*nonce), "a retry has its own nonce");
+    }
+}
+
+#[test]
+fn an_exchange_of_another_session_is_refused() {
+    for make in [unauthorized, with_verifier, with_access_token, live] {
+        let foreign = poll(&mut with_access_token()).exchange;
+        let login = WorkedLogin::any();
+        let error = changes_nothing(make, |session| answer(session, foreign, &login.body(None)).unwrap_err());
+        assert_eq!(error, Error::Misuse(Misuse::StaleExchange));
+    }
+}
+
+#[test]
+fn an_exchange_from_before_a_change_of_mind_is_refused() {
+    let mut session = with_verifier();
+    let stale = poll(&mut session).exchange;
+    session.handle_verifier("4e253ee389df74010b6b").unwrap();
+    assert_eq!(answer(&mut session, stale, ACCESS_TOKEN), Err(Error::Misuse(Misuse::StaleExchange)));
+    assert_eq!(parameter(&poll(&mut session).request, "oauth_verifier"), Some("4e253ee389df74010b6b"));
+
+    let mut session = with_access_token();
+    let stale = poll(&mut session).exchange;
+    session.reauthorize();
+    assert_eq!(answer(&mut session, stale, ACCESS_TOKEN), Err(Error::Misuse(Misuse::StaleExchange)));
+    assert_eq!(session.phase(NOW), Phase::Unauthorized);
+}
+
+#[test]
+fn reauthorizing_forgets_every_token() {
+    for make in [unauthorized, with_request_token, with_verifier, with_access_token, live] {
+        let mut session = make();
+        session.reauthorize();
+        assert_eq!(fingerprint(&mut session), fingerprint(&mut unauthorized()));
+    }
+}
+
+#[test]
+fn refusals_in_every_phase_are_reported_and_can_be_retried() {
+    let invalid_consumer = br#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#;
+    for make in [unauthorized, with_verifier, with_access_token] {
+        let error = changes_nothing(make, |session| {
+            let exchange = poll(session).exchange;
+            session.handle_response(exchange, Response::new(401, invalid_consumer), NOW).unwrap_err()
+        });
+        let Error::Rejected(rejected) = error else { panic!("{error}") };
+        assert_eq!((rejected.status, &*rejected.reason), (401, "id: 3931, error: invalid consumer"));
+    }
+}
+
+#[test]
+fn an_impossible_clock_is_a_misuse() {
+    for make in [unauthorized, with_verifier, with_access_token] {
+        for now in
+            [UnixTime::from_secs(999_999_999), UnixTime::from_secs(4_294_967_296), UnixTime::from_millis(u64::MAX)]
+        {
+            let error = changes_nothing(make, |session| session.poll_request(&mut rng(1), now).unwrap_err());
+            assert_eq!(error, Error::Misuse(Misuse::ClockOutOfRange));
+        }
+    }
+}
+
+#[test]
+fn a_random_source_of_zeros_is_a_misuse() {
+    for make in [unauthorized, with_verifier, with_access_token] {
+        let zeros = |session: &mut OAuthSession| session.poll_request(&mut support::Script(vec![]), NOW).unwrap_err();
+        assert_eq!(changes_nothing(make, zeros), Error::Misuse(Misuse::BrokenRandomSource));
+    }
+    let only_a_nonce =
+        |session: &mut OAuthSession| session.poll_request(&mut support::Script(vec![7; 16]), NOW).unwrap_err();
+    assert_eq!(changes_nothing(with_access_token, only_a_nonce), Error::Misuse(Misuse::BrokenRandomSource));
+}
+
+#[test]
+fn the_same_calls_give_the_same_bytes() {
+    for make in [unauthorized, with_request_token, with_verifier, with_access_token, live] {
+        assert_eq!(fingerprint(&mut make()), fingerprint(&mut make()));
+    }
+}
