@@ -1,0 +1,9 @@
+//! What examples and tests share: IBKR on a socket, and credentials to log in with.
+
+// Each example uses a part.
+#![allow(dead_code)]
+
+pub mod consent_page;
+pub mod credentials;
+pub mod http;
+pub mod server;

@@ -1,0 +1,153 @@
+//! IBKR on a socket: a gateway behind a blocking HTTP/1.1 server, a thread for each connection.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use ibkr_oauth::UnixTime;
+use ibkr_oauth::gateway::{Gateway, RawResponse};
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+
+use super::consent_page;
+use super::http::{Connection, Request, Trouble};
+
+/// More connections than this at once are turned away.
+const MAX_CONNECTIONS: usize = 256;
+/// How often a waiting connection looks whether the server stops.
+const PAUSE: Duration = Duration::from_millis(50);
+const WRITE_TIME: Duration = Duration::from_secs(5);
+
+/// A running server. Dropping it stops it, and returns when its last thread has ended.
+pub struct Server {
+    shared: Arc<Shared>,
+    base_url: String,
+    address: SocketAddr,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    gateway: Mutex<Gateway>,
+    connections: AtomicUsize,
+    stopping: AtomicBool,
+}
+
+impl Server {
+    /// Serves `gateway` to whoever connects to `listener`.
+    pub fn start(gateway: Gateway, listener: TcpListener) -> io::Result<Self> {
+        let (base_url, address) = (gateway.base_url(), listener.local_addr()?);
+        let shared = Arc::new(Shared {
+            gateway: Mutex::new(gateway),
+            connections: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+        });
+        let for_acceptor = Arc::clone(&shared);
+        let acceptor = thread::Builder::new().name("acceptor".into());
+        let acceptor = acceptor.spawn(move || for_acceptor.accept(&listener))?;
+        Ok(Self {
+            shared,
+            base_url,
+            address,
+            acceptor: Some(acceptor),
+        })
+    }
+
+    /// The base URL for a client.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// The gateway behind the server, which waits as long as this is held.
+    pub fn gateway(&self) -> MutexGuard<'_, Gateway> {
+        self.shared.gateway()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // The acceptor waits for a connection: here is one.
+        let loopback: IpAddr = match self.address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let host = if self.address.ip().is_unspecified() {
+            loopback
+        } else {
+            self.address.ip()
+        };
+        let woken = TcpStream::connect_timeout(&(host, self.address.port()).into(), WRITE_TIME);
+        if let (Some(acceptor), Ok(_)) = (self.acceptor.take(), woken) {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+impl Shared {
+    fn gateway(&self) -> MutexGuard<'_, Gateway> {
+        self.gateway.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Returns when the server stops and all connections are closed.
+    fn accept(&self, listener: &TcpListener) {
+        thread::scope(|scope| {
+            while !self.stopping() {
+                let Ok((stream, _)) = listener.accept() else {
+                    thread::sleep(PAUSE);
+                    continue;
+                };
+                if self.connections.load(Ordering::SeqCst) >= MAX_CONNECTIONS {
+                    continue;
+                }
+                self.connections.fetch_add(1, Ordering::SeqCst);
+                let connection = thread::Builder::new().name("connection".into());
+                let connection = connection.spawn_scoped(scope, || {
+                    // Whatever goes wrong with a connection is the end of that connection only.
+                    let _ = self.converse(stream);
+                    self.connections.fetch_sub(1, Ordering::SeqCst);
+                });
+                if connection.is_err() {
+                    self.connections.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+        });
+    }
+
+    fn converse(&self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PAUSE))?;
+        stream.set_write_timeout(Some(WRITE_TIME))?;
+        let stopping = || self.stopping();
+        let mut connection = Connection::new(stream, &stopping);
+        loop {
+            let request = match connection.receive() {
+                Ok(request) => request,
+                Err(Trouble::Over) => return Ok(()),
+                Err(Trouble::Refused(status, why)) => {
+                    connection.refuse(status, why);
+                    return Ok(());
+                }
+            };
+            connection.send(&self.answer(&request), &request)?;
+            if !request.keep_alive {
+                return Ok(());
+            }
+        }
+    }
+
+    fn answer(&self, request: &Request) -> RawResponse {
+        let mut rng = UnwrapErr(SysRng);
+        let mut gateway = self.gateway();
+        let consent =
+            consent_page::answer(&mut gateway, &request.method, &request.target, &mut rng);
+        let now = UnixTime::from(SystemTime::now());
+        consent.unwrap_or_else(|| request.as_raw(|raw| gateway.handle(raw, &mut rng, now)))
+    }
+}

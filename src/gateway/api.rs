@@ -1,0 +1,203 @@
+//! A slice of the Web API behind the login: enough to log in, stay in, look around and leave (protocol section 8).
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde_json::{Map, Value, json};
+
+use super::brokerage::Standing;
+use super::refusal::Refusal;
+use super::signed_request::SignedRequest;
+use super::verification::Caller;
+use super::{Gateway, User};
+use crate::UnixTime;
+
+/// Most contracts in one snapshot, as at IBKR.
+const MAX_CONTRACTS: usize = 100;
+
+impl Gateway {
+    /// Answers a verified request to an `endpoint`, a path below the base URL.
+    pub(super) fn api(
+        &mut self,
+        caller: &Caller,
+        endpoint: &str,
+        request: &SignedRequest<'_>,
+        now: UnixTime,
+    ) -> Result<Value, Refusal> {
+        let (token, name) = (caller.access_token.as_str(), caller.user.as_str());
+        self.brokerage.touch(name, token, now);
+        let standing = self.brokerage.standing(name, token, now);
+        let user = self
+            .registry
+            .user(name)
+            .ok_or(Refusal::Unauthorized("the user is no longer known"))?;
+        match (request.raw.method, endpoint) {
+            ("GET", "/portfolio/accounts") => Ok(portfolio_accounts(user)),
+            ("GET" | "POST", "/tickle") => Ok(tickle(&caller.session.cookie, standing)),
+            ("GET" | "POST", "/iserver/auth/status") => Ok(auth_status(standing)),
+            ("GET" | "POST", "/iserver/auth/ssodh/init") => {
+                self.open_brokerage_session(caller, request, now)
+            }
+            ("GET" | "POST", "/logout") => Ok(self.log_out(caller)),
+            (_, endpoint) if endpoint.starts_with("/iserver/") && standing != Standing::Ready => {
+                Err(Refusal::NoBridge)
+            }
+            ("GET", "/iserver/accounts") => Ok(iserver_accounts(user, &caller.session.cookie)),
+            ("GET", "/iserver/marketdata/snapshot") => snapshot(request, now),
+            _ => Err(Refusal::NotFound),
+        }
+    }
+
+    fn open_brokerage_session(
+        &mut self,
+        caller: &Caller,
+        request: &SignedRequest<'_>,
+        now: UnixTime,
+    ) -> Result<Value, Refusal> {
+        if argument(request, "publish").as_deref() != Some("true") {
+            return Err(Refusal::NoBrokerageSession("publish must be true"));
+        }
+        let compete = argument(request, "compete").as_deref() == Some("true");
+        self.brokerage
+            .open(&caller.user, &caller.access_token, compete, now);
+        Ok(auth_status(self.brokerage.standing(
+            &caller.user,
+            &caller.access_token,
+            now,
+        )))
+    }
+
+    fn log_out(&mut self, caller: &Caller) -> Value {
+        self.brokerage.close(&caller.user, &caller.access_token);
+        self.registry
+            .close_live_session(&caller.access_token, &caller.session.token);
+        json!({ "status": true })
+    }
+}
+
+/// An argument from wherever clients put it: the query, a form or JSON.
+fn argument(request: &SignedRequest<'_>, name: &str) -> Option<String> {
+    let mut pairs = request.query.iter().chain(&request.form);
+    if let Some((_, value)) = pairs.find(|(key, _)| key == name.as_bytes()) {
+        return String::from_utf8(value.clone()).ok();
+    }
+    match serde_json::from_slice::<Map<String, Value>>(request.raw.body)
+        .ok()?
+        .remove(name)?
+    {
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    }
+}
+
+fn auth_status(standing: Standing) -> Value {
+    let ready = standing == Standing::Ready;
+    json!({
+        "authenticated": ready,
+        "established": ready,
+        "competing": standing == Standing::Competing,
+        "connected": standing != Standing::Absent,
+        "message": "",
+        "MAC": "00:00:5E:00:53:01",
+        "serverInfo": { "serverName": "JifN00001", "serverVersion": "Build 10.0.0, Jan 1, 2026 12:00:00 PM" },
+        "hardware_info": "00000000|00:00:5E:00:53:01",
+        "fail": "",
+    })
+}
+
+/// Without `ssoExpires` and `userId`, which may be missing under OAuth; `collission` is spelled as IBKR spells it.
+fn tickle(cookie: &str, standing: Standing) -> Value {
+    json!({
+        "session": cookie,
+        "collission": false,
+        "hmds": { "error": "no bridge" },
+        "iserver": { "authStatus": auth_status(standing) },
+    })
+}
+
+fn portfolio_accounts(user: &User) -> Value {
+    let account = |id: &String| {
+        json!({
+            "id": id,
+            "accountId": id,
+            "accountVan": id,
+            "accountTitle": user.name,
+            "displayName": id,
+            "accountAlias": null,
+            "currency": "USD",
+            "type": if user.is_paper { "DEMO" } else { "INDIVIDUAL" },
+            "tradingType": "STKNOPT",
+            "faclient": false,
+            "clearingStatus": "O",
+            "desc": id,
+        })
+    };
+    user.accounts.iter().map(account).collect()
+}
+
+fn iserver_accounts(user: &User, cookie: &str) -> Value {
+    let each = |value: Value| {
+        user.accounts
+            .iter()
+            .map(|id| (id.clone(), value.clone()))
+            .collect::<Map<_, _>>()
+    };
+    let aliases: Map<_, _> = user
+        .accounts
+        .iter()
+        .map(|id| (id.clone(), json!(id)))
+        .collect();
+    json!({
+        "accounts": user.accounts,
+        "selectedAccount": user.accounts.first(),
+        "aliases": aliases,
+        "acctProps": each(json!({ "hasChildAccounts": false, "supportsCashQty": true, "supportsFractions": true })),
+        "allowFeatures": { "allowedAssetTypes": "STK,OPT,FUT,CASH,BOND", "allowDynAccount": false },
+        "groups": [],
+        "profiles": [],
+        "sessionId": cookie,
+        "isFT": false,
+        "isPaper": user.is_paper,
+    })
+}
+
+/// Prices made up from the contract's number, the same in every call.
+fn snapshot(request: &SignedRequest<'_>, now: UnixTime) -> Result<Value, Refusal> {
+    let conids = argument(request, "conids").ok_or(Refusal::Malformed("conids are missing"))?;
+    let fields = argument(request, "fields").unwrap_or_default();
+    let conids: Result<Vec<u32>, _> = conids.split(',').map(str::parse).collect();
+    let conids = conids.map_err(|_| Refusal::Malformed("conids are not numbers"))?;
+    if conids.len() > MAX_CONTRACTS {
+        return Err(Refusal::Malformed("more than 100 conids"));
+    }
+    Ok(conids
+        .into_iter()
+        .map(|conid| quote(conid, &fields, now))
+        .collect())
+}
+
+fn quote(conid: u32, fields: &str, now: UnixTime) -> Value {
+    let cents = (conid % 50_000).saturating_add(1_000);
+    let mut quote = Map::new();
+    quote.insert("conid".into(), json!(conid));
+    quote.insert("conidEx".into(), json!(conid.to_string()));
+    quote.insert("server_id".into(), json!("q0"));
+    quote.insert("_updated".into(), json!(now.as_millis()));
+    for field in fields.split(',') {
+        let value = match field {
+            "31" => price(cents),
+            "84" => price(cents.saturating_sub(1)),
+            "86" => price(cents.saturating_add(1)),
+            "85" | "88" => "100".into(),
+            "55" => format!("SYM{conid}"),
+            _ => continue,
+        };
+        quote.insert(field.into(), value.into());
+    }
+    quote.into()
+}
+
+fn price(cents: u32) -> String {
+    format!("{}.{:02}", cents / 100, cents % 100)
+}

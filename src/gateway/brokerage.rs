@@ -1,0 +1,112 @@
+//! Brokerage sessions: one for each user, whoever logs in (protocol section 8).
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::UnixTime;
+
+/// How long a brokerage session outlives the last request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(6 * 60);
+
+/// By user name.
+#[derive(Default)]
+pub(super) struct BrokerageSessions {
+    sessions: BTreeMap<String, BrokerageSession>,
+}
+
+struct BrokerageSession {
+    /// The access token it was opened with; to all others it is a competitor.
+    holder: String,
+    last_request: UnixTime,
+}
+
+/// How a user's brokerage session looks to one access token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    Absent,
+    Ready,
+    Competing,
+}
+
+impl BrokerageSessions {
+    /// Opens the session, unless another holds it and is not to be competed with.
+    pub(super) fn open(&mut self, user: &str, holder: &str, compete: bool, now: UnixTime) {
+        if compete || self.standing(user, holder, now) != Standing::Competing {
+            self.sessions.insert(
+                user.into(),
+                BrokerageSession {
+                    holder: holder.into(),
+                    last_request: now,
+                },
+            );
+        }
+    }
+
+    pub(super) fn standing(&self, user: &str, holder: &str, now: UnixTime) -> Standing {
+        let session = self.sessions.get(user);
+        let session =
+            session.filter(|session| now.saturating_since(session.last_request) < IDLE_TIMEOUT);
+        match session {
+            None => Standing::Absent,
+            Some(session) if session.holder == holder => Standing::Ready,
+            Some(_) => Standing::Competing,
+        }
+    }
+
+    /// Any request of its holder keeps a session alive.
+    pub(super) fn touch(&mut self, user: &str, holder: &str, now: UnixTime) {
+        if self.standing(user, holder, now) == Standing::Ready {
+            self.open(user, holder, false, now);
+        }
+    }
+
+    pub(super) fn close(&mut self, user: &str, holder: &str) {
+        self.sessions
+            .retain(|name, session| name != user || session.holder != holder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: UnixTime = UnixTime::from_secs(1_700_000_000);
+
+    #[test]
+    fn a_session_lives_as_long_as_its_holder_asks() {
+        let mut sessions = BrokerageSessions::default();
+        sessions.open("user", "a", false, START);
+        let later = START.saturating_add(Duration::from_secs(359));
+        sessions.touch("user", "a", later);
+        let much_later = later.saturating_add(Duration::from_secs(359));
+        assert_eq!(sessions.standing("user", "a", much_later), Standing::Ready);
+        let too_late = later.saturating_add(IDLE_TIMEOUT);
+        assert_eq!(sessions.standing("user", "a", too_late), Standing::Absent);
+        sessions.touch("user", "a", too_late);
+        assert_eq!(
+            sessions.standing("user", "a", too_late),
+            Standing::Absent,
+            "a dead session is not revived"
+        );
+    }
+
+    #[test]
+    fn of_two_only_the_competing_one_gets_the_session() {
+        let mut sessions = BrokerageSessions::default();
+        sessions.open("user", "a", false, START);
+        sessions.open("user", "b", false, START);
+        assert_eq!(sessions.standing("user", "b", START), Standing::Competing);
+        sessions.open("user", "b", true, START);
+        assert_eq!(sessions.standing("user", "b", START), Standing::Ready);
+        assert_eq!(sessions.standing("user", "a", START), Standing::Competing);
+        sessions.close("user", "a");
+        assert_eq!(
+            sessions.standing("user", "b", START),
+            Standing::Ready,
+            "only its holder closes it"
+        );
+        sessions.close("user", "b");
+        assert_eq!(sessions.standing("user", "a", START), Standing::Absent);
+    }
+}

@@ -1,0 +1,187 @@
+//! The three OAuth endpoints, and the two places where people stand in the way of programs: portal and consent page.
+
+use alloc::format;
+use alloc::string::String;
+use core::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rand_core::CryptoRng;
+use serde_json::{Value, json};
+
+use super::dh::{live_session_token, live_session_token_signature};
+use super::encoding::hex;
+use super::refusal::Refusal;
+use super::registry::{LiveSession, random_hex};
+use super::signed_request::SignedRequest;
+use super::{Consent, Gateway, GatewayError, IssuedToken};
+use crate::UnixTime;
+
+/// How long a live session token lasts (protocol section 7).
+const LIVE_SESSION_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Gateway {
+    /// Issues an access token as the self-service portal does (protocol section 9).
+    ///
+    /// A user and consumer keep their token, but each call gives it a new secret, which voids the old one and the live
+    /// session tokens made with it (protocol section 7).
+    ///
+    /// # Errors
+    /// [`GatewayError::UnknownConsumer`] or [`GatewayError::UnknownUser`]: register them first.
+    pub fn issue_access_token(
+        &mut self,
+        consumer_key: &str,
+        user: &str,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<IssuedToken, GatewayError> {
+        let consumer = self
+            .registry
+            .consumer(consumer_key)
+            .ok_or(GatewayError::UnknownConsumer)?;
+        self.registry.user(user).ok_or(GatewayError::UnknownUser)?;
+        let mut secret = [0; 32];
+        rng.fill_bytes(&mut secret);
+        let ciphertext = consumer
+            .encryption_key
+            .encrypt(&secret, rng)
+            .ok_or(GatewayError::EncryptionKey)?;
+        let token = self
+            .registry
+            .renew_access_token(consumer_key, user, secret, rng);
+        Ok(IssuedToken {
+            token,
+            secret_base64: BASE64_STANDARD.encode(ciphertext),
+        })
+    }
+
+    /// The consumer key that asks for consent under this request token, for a consent page to show (protocol
+    /// section 1); `None` if the flow is unknown, or decided.
+    pub fn awaiting_consent(&self, request_token: &str) -> Option<&str> {
+        self.registry
+            .awaiting_consent(request_token)
+            .map(|consumer| consumer.key.as_str())
+    }
+
+    /// The user's decision on the consent page (protocol section 1).
+    ///
+    /// Returns the URL that the browser is sent on to: the consumer's registered callback, with `oauth_token` and, if
+    /// granted, `oauth_verifier`. Where IBKR sends a user who said no is not documented; here the verifier is missing.
+    ///
+    /// # Errors
+    /// [`GatewayError::UnknownUser`], and [`GatewayError::UnknownRequestToken`] if it was never issued, is already
+    /// decided, or has given way to newer ones.
+    pub fn consent(
+        &mut self,
+        request_token: &str,
+        user: &str,
+        decision: Consent,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<String, GatewayError> {
+        self.registry.user(user).ok_or(GatewayError::UnknownUser)?;
+        let consumer = self
+            .registry
+            .awaiting_consent(request_token)
+            .ok_or(GatewayError::UnknownRequestToken)?;
+        let callback = consumer.callback_url.clone().unwrap_or_default();
+        let separator = if callback.contains('?') { '&' } else { '?' };
+        let denied = format!("{callback}{separator}oauth_token={request_token}");
+        match decision {
+            Consent::Deny => {
+                self.registry.abandon(request_token);
+                Ok(denied)
+            }
+            Consent::Grant => {
+                let verifier = self.registry.grant(request_token, user, rng);
+                let verifier = verifier.ok_or(GatewayError::UnknownRequestToken)?;
+                Ok(format!("{denied}&oauth_verifier={verifier}"))
+            }
+        }
+    }
+
+    /// `POST /oauth/request_token`: third parties only; a first party "will receive an error" (protocol section 4).
+    pub(super) fn request_token(
+        &mut self,
+        request: &SignedRequest<'_>,
+        rng: &mut dyn CryptoRng,
+        now: UnixTime,
+    ) -> Result<Value, Refusal> {
+        request.oauth("oauth_callback")?;
+        self.verify_rsa(request, "", now)?;
+        let consumer_key = request.oauth("oauth_consumer_key")?;
+        let callback = self
+            .registry
+            .consumer(consumer_key)
+            .and_then(|consumer| consumer.callback_url.as_ref());
+        callback.ok_or(Refusal::InvalidConsumer(
+            "the consumer is a first party: it has no callback URL",
+        ))?;
+        Ok(json!({ "oauth_token": self.registry.open_flow(consumer_key, rng) }))
+    }
+
+    /// `POST /oauth/access_token`: what the user granted, once per verifier.
+    pub(super) fn access_token(
+        &mut self,
+        request: &SignedRequest<'_>,
+        rng: &mut dyn CryptoRng,
+        now: UnixTime,
+    ) -> Result<Value, Refusal> {
+        let (token, verifier) = (
+            request.oauth("oauth_token")?,
+            request.oauth("oauth_verifier")?,
+        );
+        self.verify_rsa(request, "", now)?;
+        let consumer_key = request.oauth("oauth_consumer_key")?;
+        let user = self.registry.redeem(consumer_key, token, verifier);
+        let user = user.ok_or(Refusal::InvalidConsumer(
+            "no user granted this request token with this verifier",
+        ))?;
+        let issued = self.issue_access_token(consumer_key, &user, rng);
+        let issued = issued
+            .map_err(|_| Refusal::InvalidConsumer("no access token can be issued for this user"))?;
+        let is_paper = self.registry.user(&user).is_some_and(|user| user.is_paper);
+        let (token, secret) = (issued.token, issued.secret_base64);
+        Ok(json!({ "is_paper": is_paper, "oauth_token": token, "oauth_token_secret": secret }))
+    }
+
+    /// `POST /oauth/live_session_token`: the Diffie-Hellman exchange (protocol section 5).
+    pub(super) fn live_session_token(
+        &mut self,
+        request: &SignedRequest<'_>,
+        rng: &mut dyn CryptoRng,
+        now: UnixTime,
+    ) -> Result<Value, Refusal> {
+        let (token, challenge) = (
+            request.oauth("oauth_token")?,
+            request.oauth("diffie_hellman_challenge")?,
+        );
+        let consumer_key = request.oauth("oauth_consumer_key")?;
+        let consumer = self.registry.consumer(consumer_key);
+        consumer.ok_or(Refusal::InvalidConsumer("the consumer key is unknown"))?;
+        let access = self
+            .registry
+            .access_token(token)
+            .filter(|access| access.consumer_key == consumer_key);
+        let secret = access.ok_or(Refusal::NoAccessSecret)?.secret;
+        self.verify_rsa(request, &hex(&secret), now)?;
+
+        let agreement = self
+            .registry
+            .consumer(consumer_key)
+            .and_then(|consumer| consumer.group.agree(challenge, rng));
+        let agreement = agreement.ok_or(Refusal::LoginFailed(
+            "diffie_hellman_challenge is no number from 2 to p-2",
+        ))?;
+        let session = LiveSession {
+            token: live_session_token(&agreement.key, &secret),
+            expires: now.saturating_add(LIVE_SESSION_LIFETIME),
+            cookie: random_hex::<16>(rng),
+        };
+        let answer = json!({
+            "diffie_hellman_response": agreement.response,
+            "live_session_token_signature": live_session_token_signature(&session.token, consumer_key),
+            "live_session_token_expiration": session.expires.as_millis(),
+        });
+        self.registry.open_live_session(token, session);
+        Ok(answer)
+    }
+}

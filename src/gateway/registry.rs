@@ -1,0 +1,264 @@
+//! What IBKR has on file: consumers, users, and the tokens between them.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use rand_core::CryptoRng;
+
+use super::dh::Group;
+use super::encoding::hex;
+use super::rsa_key::RsaKey;
+use super::{GatewayError, RegisteredConsumer, User};
+use crate::UnixTime;
+
+/// Most request tokens that wait for their user at once; the oldest gives way.
+const MAX_REQUEST_TOKENS: usize = 1024;
+
+/// Most live session tokens of one access token at once; the oldest gives way.
+const MAX_LIVE_SESSIONS: usize = 16;
+
+#[derive(Default)]
+pub(super) struct Registry {
+    consumers: BTreeMap<String, Consumer>,
+    users: BTreeMap<String, User>,
+    /// In the order of their issue.
+    request_tokens: VecDeque<RequestToken>,
+    access_tokens: BTreeMap<String, AccessToken>,
+}
+
+pub(super) struct Consumer {
+    pub(super) key: String,
+    pub(super) realm: &'static str,
+    pub(super) signature_key: RsaKey,
+    pub(super) encryption_key: RsaKey,
+    pub(super) group: Group,
+    /// Where consent leads; a first party has none, and no use for request tokens.
+    pub(super) callback_url: Option<String>,
+}
+
+pub(super) struct RequestToken {
+    token: String,
+    consumer_key: String,
+    /// Set once the user has said yes.
+    grant: Option<Grant>,
+}
+
+struct Grant {
+    user: String,
+    verifier: String,
+}
+
+pub(super) struct AccessToken {
+    pub(super) consumer_key: String,
+    pub(super) user: String,
+    pub(super) secret: [u8; 32],
+    /// In the order of their issue.
+    live_sessions: Vec<LiveSession>,
+}
+
+#[derive(Clone)]
+pub(super) struct LiveSession {
+    pub(super) token: [u8; 20],
+    pub(super) expires: UnixTime,
+    /// What `/tickle` calls `session`: the cookie of a WebSocket.
+    pub(super) cookie: String,
+}
+
+impl Consumer {
+    pub(super) fn parse(registered: &RegisteredConsumer) -> Result<Self, GatewayError> {
+        let key = &registered.consumer_key;
+        if key.is_empty()
+            || !key
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        {
+            return Err(GatewayError::ConsumerKey);
+        }
+        let callback_url = registered.callback_url.clone();
+        if callback_url
+            .as_deref()
+            .is_some_and(|url| !is_absolute_url(url))
+        {
+            return Err(GatewayError::CallbackUrl);
+        }
+        let key_from = |pem, error| RsaKey::from_pem(pem).ok_or(error);
+        Ok(Self {
+            key: key.clone(),
+            realm: registered.realm(),
+            signature_key: key_from(
+                &registered.signature_public_key_pem,
+                GatewayError::SignatureKey,
+            )?,
+            encryption_key: key_from(
+                &registered.encryption_public_key_pem,
+                GatewayError::EncryptionKey,
+            )?,
+            group: Group::from_pem(&registered.dhparam_pem).ok_or(GatewayError::DhParameters)?,
+            callback_url,
+        })
+    }
+}
+
+impl Registry {
+    pub(super) fn add_consumer(&mut self, consumer: Consumer) {
+        self.consumers.insert(consumer.key.clone(), consumer);
+    }
+
+    pub(super) fn add_user(&mut self, user: User) {
+        self.users.insert(user.name.clone(), user);
+    }
+
+    pub(super) fn consumer(&self, key: &str) -> Option<&Consumer> {
+        self.consumers.get(key)
+    }
+
+    pub(super) fn user(&self, name: &str) -> Option<&User> {
+        self.users.get(name)
+    }
+
+    pub(super) fn users(&self) -> impl Iterator<Item = &User> {
+        self.users.values()
+    }
+
+    /// Starts a flow: a new request token.
+    pub(super) fn open_flow(&mut self, consumer_key: &str, rng: &mut dyn CryptoRng) -> String {
+        if self.request_tokens.len() >= MAX_REQUEST_TOKENS {
+            self.request_tokens.pop_front();
+        }
+        let token = random_hex::<10>(rng);
+        let consumer_key = consumer_key.into();
+        self.request_tokens.push_back(RequestToken {
+            token: token.clone(),
+            consumer_key,
+            grant: None,
+        });
+        token
+    }
+
+    /// The consumer that waits for consent under this request token.
+    pub(super) fn awaiting_consent(&self, request_token: &str) -> Option<&Consumer> {
+        let mut waiting = self
+            .request_tokens
+            .iter()
+            .filter(|flow| flow.grant.is_none());
+        let flow = waiting.find(|flow| flow.token == request_token)?;
+        self.consumer(&flow.consumer_key)
+    }
+
+    /// Notes the user's yes, once: the verifier, or `None` if no flow waits under this request token.
+    pub(super) fn grant(
+        &mut self,
+        request_token: &str,
+        user: &str,
+        rng: &mut dyn CryptoRng,
+    ) -> Option<String> {
+        let mut waiting = self
+            .request_tokens
+            .iter_mut()
+            .filter(|flow| flow.grant.is_none());
+        let flow = waiting.find(|flow| flow.token == request_token)?;
+        let verifier = random_hex::<10>(rng);
+        flow.grant = Some(Grant {
+            user: user.into(),
+            verifier: verifier.clone(),
+        });
+        Some(verifier)
+    }
+
+    /// Ends a flow without a token.
+    pub(super) fn abandon(&mut self, request_token: &str) {
+        self.request_tokens
+            .retain(|flow| flow.token != request_token);
+    }
+
+    /// Ends a flow with the user who granted it; `None`, and no change, if anything about it is wrong.
+    pub(super) fn redeem(
+        &mut self,
+        consumer_key: &str,
+        request_token: &str,
+        verifier: &str,
+    ) -> Option<String> {
+        let redeemable = |flow: &RequestToken| {
+            let verified = flow
+                .grant
+                .as_ref()
+                .is_some_and(|grant| grant.verifier == verifier);
+            verified && flow.token == request_token && flow.consumer_key == consumer_key
+        };
+        let position = self.request_tokens.iter().position(redeemable)?;
+        self.request_tokens
+            .remove(position)?
+            .grant
+            .map(|grant| grant.user)
+    }
+
+    pub(super) fn access_token(&self, token: &str) -> Option<&AccessToken> {
+        self.access_tokens.get(token)
+    }
+
+    /// Gives user and consumer a new secret, and with it a fresh start: what the old one made is void.
+    ///
+    /// The token stays the same, for ever (protocol section 7).
+    pub(super) fn renew_access_token(
+        &mut self,
+        consumer_key: &str,
+        user: &str,
+        secret: [u8; 32],
+        rng: &mut dyn CryptoRng,
+    ) -> String {
+        let mut known = self.access_tokens.iter();
+        let known =
+            known.find(|(_, access)| access.consumer_key == consumer_key && access.user == user);
+        let token = known.map_or_else(|| random_hex::<10>(rng), |(token, _)| token.clone());
+        let (consumer_key, user) = (consumer_key.into(), user.into());
+        self.access_tokens.insert(
+            token.clone(),
+            AccessToken {
+                consumer_key,
+                user,
+                secret,
+                live_sessions: Vec::new(),
+            },
+        );
+        token
+    }
+
+    pub(super) fn open_live_session(&mut self, access_token: &str, session: LiveSession) {
+        if let Some(access) = self.access_tokens.get_mut(access_token) {
+            if access.live_sessions.len() >= MAX_LIVE_SESSIONS {
+                access.live_sessions.remove(0);
+            }
+            access.live_sessions.push(session);
+        }
+    }
+
+    pub(super) fn close_live_session(&mut self, access_token: &str, live_session_token: &[u8; 20]) {
+        if let Some(access) = self.access_tokens.get_mut(access_token) {
+            access
+                .live_sessions
+                .retain(|session| session.token != *live_session_token);
+        }
+    }
+}
+
+impl AccessToken {
+    /// The sessions that still stand.
+    pub(super) fn live_sessions(&self, now: UnixTime) -> impl Iterator<Item = &LiveSession> {
+        self.live_sessions
+            .iter()
+            .filter(move |session| now < session.expires)
+    }
+}
+
+/// No more than keeps a redirection in one piece: what the URL leads to is the consumer's affair.
+fn is_absolute_url(url: &str) -> bool {
+    url.contains("://") && url.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// As many random bytes, in hexadecimal: tokens and verifiers have 20 digits (protocol section 6.1).
+pub(super) fn random_hex<const BYTES: usize>(rng: &mut dyn CryptoRng) -> String {
+    let mut bytes = [0; BYTES];
+    rng.fill_bytes(&mut bytes);
+    hex(&bytes)
+}

@@ -1,0 +1,219 @@
+//! Timestamps and nonces: no request counts twice (protocol section 7).
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use core::time::Duration;
+
+use super::authorization::Authorization;
+use super::refusal::Refusal;
+use crate::UnixTime;
+
+/// How far a request may fall behind the newest of its consumer: concurrent requests overtake one another on the way.
+const OVERTAKING_SECONDS: u64 = 5;
+
+/// Longest nonce that is remembered, in bytes; those in use have 15 to 32.
+const MAX_NONCE_LENGTH: usize = 128;
+
+/// Most nonces that are remembered at once: some 400 requests a second for ten minutes.
+const MAX_NONCES: usize = 1 << 18;
+
+/// When a request says it was made, and what tells it from all others.
+pub(super) struct Stamp<'r> {
+    /// Seconds since 1970.
+    timestamp: u64,
+    nonce: &'r str,
+}
+
+impl<'r> Stamp<'r> {
+    /// "Values beyond 10 digits will result in an error."
+    pub(super) fn read(authorization: &'r Authorization) -> Result<Self, Refusal> {
+        let (text, nonce) = (
+            authorization.get("oauth_timestamp")?,
+            authorization.get("oauth_nonce")?,
+        );
+        let digits = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let timestamp = text.parse().ok().filter(|_| digits);
+        let timestamp = timestamp.ok_or(Refusal::Malformed(
+            "oauth_timestamp is not seconds in 10 digits",
+        ))?;
+        if nonce.is_empty() || nonce.len() > MAX_NONCE_LENGTH {
+            return Err(Refusal::Malformed("oauth_nonce is empty or too long"));
+        }
+        Ok(Self { timestamp, nonce })
+    }
+}
+
+/// What is remembered of verified requests; others leave no trace.
+pub(super) struct ReplayGuard {
+    /// How far a timestamp may be from now, either way.
+    window: Duration,
+    /// The newest timestamp of each consumer.
+    newest: BTreeMap<String, u64>,
+    /// By consumer key, token and nonce: the timestamp.
+    nonces: BTreeMap<(String, String, String), u64>,
+    /// How many nonces are worth looking for some to forget.
+    prune_at: usize,
+}
+
+const FIRST_PRUNING: usize = 1024;
+
+impl ReplayGuard {
+    pub(super) fn new(window: Duration) -> Self {
+        Self {
+            window,
+            newest: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+            prune_at: FIRST_PRUNING,
+        }
+    }
+
+    pub(super) fn set_window(&mut self, window: Duration) {
+        self.window = window;
+    }
+
+    /// Is the request from now, or near it? On refusal, the reason.
+    pub(super) fn check_clock(&self, stamp: &Stamp<'_>, now: UnixTime) -> Result<(), &'static str> {
+        if now.as_secs().abs_diff(stamp.timestamp) > self.window.as_secs() {
+            return Err("oauth_timestamp is too far from the time of the Date header");
+        }
+        Ok(())
+    }
+
+    /// Takes note of a request whose signature is verified, or gives the reason why it must not count.
+    pub(super) fn admit(
+        &mut self,
+        consumer: &str,
+        token: &str,
+        stamp: &Stamp<'_>,
+        now: UnixTime,
+    ) -> Result<(), &'static str> {
+        let newest = self.newest.get(consumer).copied().unwrap_or_default();
+        if stamp.timestamp < newest.saturating_sub(OVERTAKING_SECONDS) {
+            return Err("oauth_timestamp is older than that of an earlier request");
+        }
+        let key = (consumer.into(), token.into(), stamp.nonce.into());
+        if self.nonces.contains_key(&key) {
+            return Err("oauth_nonce was used before");
+        }
+        self.prune(now);
+        if self.nonces.len() >= MAX_NONCES {
+            return Err("more requests than can be remembered");
+        }
+        self.nonces.insert(key, stamp.timestamp);
+        self.newest
+            .insert(consumer.into(), newest.max(stamp.timestamp));
+        Ok(())
+    }
+
+    /// Forgets what [`Self::check_clock`] refuses anyway: each time that the memory has doubled.
+    fn prune(&mut self, now: UnixTime) {
+        if self.nonces.len() >= self.prune_at {
+            let oldest = now.saturating_sub(self.window).as_secs();
+            self.nonces.retain(|_, timestamp| *timestamp >= oldest);
+            self.prune_at = self
+                .nonces
+                .len()
+                .saturating_mul(2)
+                .clamp(FIRST_PRUNING, MAX_NONCES);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    const WINDOW: Duration = Duration::from_secs(300);
+
+    fn admit(guard: &mut ReplayGuard, timestamp: u64, nonce: &str) -> Result<(), &'static str> {
+        let (stamp, now) = (Stamp { timestamp, nonce }, UnixTime::from_secs(timestamp));
+        guard.check_clock(&stamp, now)?;
+        guard.admit("KEY", "token", &stamp, now)
+    }
+
+    #[test]
+    fn a_nonce_counts_once_for_a_consumer_and_token() {
+        let mut guard = ReplayGuard::new(WINDOW);
+        admit(&mut guard, 1_700_000_000, "n").unwrap();
+        assert_eq!(
+            admit(&mut guard, 1_700_000_001, "n"),
+            Err("oauth_nonce was used before")
+        );
+        admit(&mut guard, 1_700_000_001, "m").unwrap();
+        let stamp = Stamp {
+            timestamp: 1_700_000_001,
+            nonce: "n",
+        };
+        guard
+            .admit(
+                "KEY",
+                "other token",
+                &stamp,
+                UnixTime::from_secs(1_700_000_001),
+            )
+            .unwrap();
+        guard
+            .admit("OTHER", "token", &stamp, UnixTime::from_secs(1_700_000_001))
+            .unwrap();
+    }
+
+    #[test]
+    fn requests_may_overtake_one_another_but_not_travel_in_time() {
+        let mut guard = ReplayGuard::new(WINDOW);
+        admit(&mut guard, 1_700_000_100, "a").unwrap();
+        admit(&mut guard, 1_700_000_095, "b").unwrap();
+        assert!(admit(&mut guard, 1_700_000_094, "c").is_err());
+        for (timestamp, near) in [(299, true), (300, true), (301, false)] {
+            let (past, future) = (1_700_000_000 - timestamp, 1_700_000_000 + timestamp);
+            for timestamp in [past, future] {
+                let stamp = Stamp {
+                    timestamp,
+                    nonce: "d",
+                };
+                assert_eq!(
+                    guard
+                        .check_clock(&stamp, UnixTime::from_secs(1_700_000_000))
+                        .is_ok(),
+                    near
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_memory_is_bounded_by_the_window() {
+        let mut guard = ReplayGuard::new(WINDOW);
+        for count in 0..20_000_u64 {
+            admit(&mut guard, 1_700_000_000 + count, &format!("{count}")).unwrap();
+        }
+        assert!(
+            guard.nonces.len() < 3 * FIRST_PRUNING,
+            "{}",
+            guard.nonces.len()
+        );
+        assert!(
+            admit(&mut guard, 1_700_019_999, "19999").is_err(),
+            "what is within the window is never forgotten"
+        );
+    }
+
+    #[test]
+    fn odd_stamps_are_refused() {
+        for (timestamp, nonce) in [
+            ("170000000", "n"),
+            ("17000000000", "n"),
+            ("+170000000", "n"),
+            ("170000000x", "n"),
+            ("1700000000", ""),
+            ("1700000000", &"n".repeat(129)),
+        ] {
+            let header = format!(r#"OAuth oauth_timestamp="{timestamp}", oauth_nonce="{nonce}""#);
+            let authorization = Authorization::parse(header.as_bytes()).unwrap();
+            assert!(
+                matches!(Stamp::read(&authorization), Err(Refusal::Malformed(_))),
+                "{header}"
+            );
+        }
+    }
+}

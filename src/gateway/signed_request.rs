@@ -1,0 +1,220 @@
+//! A request, read as far as its signature needs.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::address::{BaseUrl, Target};
+use super::authorization::Authorization;
+use super::base_string::{Pair, base_string};
+use super::encoding::{Space, form_decode, form_pairs};
+use super::refusal::Refusal;
+use super::wire::RawRequest;
+
+/// All that goes into a base string, decoded.
+pub(super) struct SignedRequest<'r> {
+    pub(super) raw: RawRequest<'r>,
+    pub(super) authorization: Authorization,
+    pub(super) query: Vec<Pair>,
+    /// The body, if it is a form; JSON is never signed (protocol section 3.5).
+    pub(super) form: Vec<Pair>,
+    /// Without query.
+    url: String,
+    url_with_query: String,
+}
+
+impl<'r> SignedRequest<'r> {
+    pub(super) fn read(
+        raw: &RawRequest<'r>,
+        base_url: &BaseUrl,
+        target: Target<'r>,
+    ) -> Result<Self, Refusal> {
+        let header = raw
+            .header("authorization")
+            .ok_or(Refusal::Unauthorized("there is no Authorization header"))?;
+        let body = if raw.body_is("application/x-www-form-urlencoded") {
+            raw.body
+        } else {
+            &[]
+        };
+        Ok(Self {
+            raw: *raw,
+            authorization: Authorization::parse(header)?,
+            query: form_pairs(target.query.as_bytes()).ok_or(BROKEN_ESCAPE)?,
+            form: form_pairs(body).ok_or(BROKEN_ESCAPE)?,
+            url: base_url.url(target.path),
+            url_with_query: base_url.url(raw.target),
+        })
+    }
+
+    /// The value of an OAuth parameter; a refusal that names it if there is none.
+    pub(super) fn oauth(&self, name: &'static str) -> Result<&str, Refusal> {
+        self.authorization.get(name)
+    }
+
+    /// The signature's bytes; none if it is not base64, and no signature is that short.
+    pub(super) fn signature(&self) -> Result<Vec<u8>, Refusal> {
+        let encoded = self.authorization.get("oauth_signature")?;
+        Ok(BASE64_STANDARD.decode(encoded).unwrap_or_default())
+    }
+
+    /// The documented base string: query and form folded into the parameters (protocol section 3.4).
+    pub(super) fn base_string(&self) -> String {
+        self.folded(Space::PercentTwenty)
+    }
+
+    /// Every base string that clients are known to sign API requests with (protocol section 3.4).
+    pub(super) fn api_base_strings(&self) -> Vec<String> {
+        let mut strings = Vec::from([self.base_string()]);
+        if !self.query.is_empty() {
+            let decoded_url = form_decode(self.url_with_query.as_bytes()).unwrap_or_default();
+            strings.extend([
+                self.folded(Space::Plus),
+                self.query_left_out(self.url.as_bytes(), Space::PercentTwenty),
+                self.query_left_out(self.url_with_query.as_bytes(), Space::PercentTwenty),
+                self.query_left_out(&decoded_url, Space::PercentTwenty),
+                self.query_left_out(&decoded_url, Space::Plus),
+            ]);
+        }
+        strings
+    }
+
+    fn folded(&self, space: Space) -> String {
+        let parameters = [
+            self.authorization.signed(),
+            self.query.clone(),
+            self.form.clone(),
+        ]
+        .concat();
+        base_string(self.raw.method, self.url.as_bytes(), parameters, space)
+    }
+
+    fn query_left_out(&self, url: &[u8], space: Space) -> String {
+        let parameters = [self.authorization.signed(), self.form.clone()].concat();
+        base_string(self.raw.method, url, parameters, space)
+    }
+}
+
+const BROKEN_ESCAPE: Refusal =
+    Refusal::Malformed("a percent escape in the query or the body is broken");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::hmac::hmac;
+    use crate::gateway::vectors;
+    use serde_json::Value;
+    use sha2::Sha256;
+    use std::format;
+
+    fn read<'r>(base_url: &str, raw: &RawRequest<'r>) -> SignedRequest<'r> {
+        let base_url = BaseUrl::parse(base_url).unwrap();
+        SignedRequest::read(raw, &base_url, base_url.resolve(raw.target).unwrap()).unwrap()
+    }
+
+    fn header(parameters: &Value) -> String {
+        let pairs = parameters.as_object().unwrap().iter();
+        let pairs = pairs.map(|(name, value)| format!("{name}=\"{}\"", value.as_str().unwrap()));
+        format!(
+            "OAuth realm=\"test_realm\", {}",
+            pairs.collect::<Vec<_>>().join(", ")
+        )
+    }
+
+    /// Its `|` is signed as `%7C`, encoded once, where RFC 5849 would have `%257C`.
+    #[test]
+    fn a_form_body_is_signed_as_in_the_published_login() {
+        let vector = vectors::ibkr("guide2020-live-session-token");
+        let mut parameters = vector["inputs"]["params"].clone();
+        parameters.as_object_mut().unwrap().remove("device_id");
+        let header = header(&parameters);
+        let raw = RawRequest {
+            method: "POST",
+            target: "/v1/api/oauth/live_session_token",
+            headers: &[
+                ("Authorization", header.as_bytes()),
+                (
+                    "Content-Type",
+                    b"application/x-www-form-urlencoded; charset=utf-8",
+                ),
+            ],
+            body: vector["inputs"]["form_body"].as_str().unwrap().as_bytes(),
+        };
+        let prepend = vector["inputs"]["prepend_hex"].as_str().unwrap();
+        let rebuilt = format!(
+            "{prepend}{}",
+            read("https://api.ibkr.com/v1/api", &raw).base_string()
+        );
+        assert_eq!(rebuilt, vector["outputs"]["base_string"].as_str().unwrap());
+    }
+
+    #[test]
+    fn a_folded_query_is_signed_as_in_the_published_request() {
+        let vector = vectors::ibkr("pdf-7.5-protected-get-query-folded");
+        let header = header(&vector["inputs"]["oauth_params"]);
+        let raw = RawRequest {
+            method: "GET",
+            target: "/tradingapi/v1/marketdata/snapshot?conid=8314",
+            headers: &[("authorization", header.as_bytes())],
+            body: b"",
+        };
+        let request = read("http://localhost:12345/tradingapi/v1", &raw);
+        assert_eq!(
+            request.base_string(),
+            vector["outputs"]["base_string"].as_str().unwrap()
+        );
+        let token = BASE64_STANDARD
+            .decode(vector["inputs"]["live_session_token"].as_str().unwrap())
+            .unwrap();
+        let signature =
+            BASE64_STANDARD.encode(hmac::<Sha256>(&token, request.base_string().as_bytes()));
+        assert_eq!(
+            signature,
+            vector["outputs"]["oauth_signature"].as_str().unwrap()
+        );
+    }
+
+    #[test]
+    fn all_known_treatments_of_a_query_are_among_the_candidates() {
+        let raw = RawRequest {
+            method: "GET",
+            target: "/v1/api/x?q=a+b&c=1%2C2",
+            headers: &[("Authorization", b"OAuth oauth_nonce=n")],
+            body: b"",
+        };
+        let candidates = read("http://h/v1/api", &raw).api_base_strings();
+        for expected in [
+            "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&c%3D1%2C2%26oauth_nonce%3Dn%26q%3Da%20b",
+            "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&c%3D1%2C2%26oauth_nonce%3Dn%26q%3Da+b",
+            "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&oauth_nonce%3Dn",
+            "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx%3Fq%3Da%2Bb%26c%3D1%252C2&oauth_nonce%3Dn",
+            "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx%3Fq%3Da%20b%26c%3D1%2C2&oauth_nonce%3Dn",
+            "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx%3Fq%3Da+b%26c%3D1%2C2&oauth_nonce%3Dn",
+        ] {
+            assert!(
+                candidates.iter().any(|candidate| candidate == expected),
+                "{expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_is_no_part_of_the_signature() {
+        let headers: &[(&str, &[u8])] = &[
+            ("Authorization", b"OAuth a=b"),
+            ("Content-Type", b"application/json"),
+        ];
+        let raw = RawRequest {
+            method: "POST",
+            target: "/v1/api/x",
+            headers,
+            body: b"{}",
+        };
+        assert_eq!(
+            read("http://h/v1/api", &raw).base_string(),
+            "POST&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&a%3Db"
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! Is this request really from whom it says, and from now?
+
+use alloc::format;
+use alloc::string::String;
+
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use super::Gateway;
+use super::hmac::hmac;
+use super::refusal::Refusal;
+use super::registry::{Consumer, LiveSession, Registry};
+use super::replay::Stamp;
+use super::signed_request::SignedRequest;
+use crate::UnixTime;
+
+/// Who made a verified API request.
+pub(super) struct Caller {
+    pub(super) access_token: String,
+    pub(super) user: String,
+    pub(super) session: LiveSession,
+}
+
+impl Gateway {
+    /// Verifies a request signed with the consumer's RSA key; `prepend` stands before its base string (protocol
+    /// section 4).
+    pub(super) fn verify_rsa(
+        &mut self,
+        request: &SignedRequest<'_>,
+        prepend: &str,
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
+        let consumer =
+            known_consumer(&self.registry, request)?.map_err(Refusal::InvalidConsumer)?;
+        let (method, signature) = (
+            request.oauth("oauth_signature_method")?,
+            request.signature()?,
+        );
+        let stamp = Stamp::read(&request.authorization)?;
+        if method != "RSA-SHA256" {
+            return Err(Refusal::InvalidConsumer(
+                "oauth_signature_method is not RSA-SHA256",
+            ));
+        }
+        self.replay
+            .check_clock(&stamp, now)
+            .map_err(Refusal::InvalidConsumer)?;
+        let base_string = format!("{prepend}{}", request.base_string());
+        if !consumer
+            .signature_key
+            .verifies(base_string.as_bytes(), &signature)
+        {
+            return Err(Refusal::InvalidConsumer(
+                "the signature is not the consumer's, of this request",
+            ));
+        }
+        let token = request.oauth("oauth_token").unwrap_or_default();
+        self.replay
+            .admit(&consumer.key, token, &stamp, now)
+            .map_err(Refusal::InvalidConsumer)
+    }
+
+    /// Verifies a request signed with a live session token (protocol section 5).
+    pub(super) fn verify_hmac(
+        &mut self,
+        request: &SignedRequest<'_>,
+        now: UnixTime,
+    ) -> Result<Caller, Refusal> {
+        let consumer = known_consumer(&self.registry, request)?.map_err(Refusal::Unauthorized)?;
+        let (method, signature) = (
+            request.oauth("oauth_signature_method")?,
+            request.signature()?,
+        );
+        let (token, stamp) = (
+            request.oauth("oauth_token")?,
+            Stamp::read(&request.authorization)?,
+        );
+        if method != "HMAC-SHA256" {
+            return Err(Refusal::Unauthorized(
+                "oauth_signature_method is not HMAC-SHA256",
+            ));
+        }
+        let access = self
+            .registry
+            .access_token(token)
+            .filter(|access| access.consumer_key == consumer.key);
+        let access = access.ok_or(Refusal::Unauthorized(
+            "the access token is unknown, or another consumer's",
+        ))?;
+        if access.live_sessions(now).next().is_none() {
+            return Err(Refusal::Unauthorized(
+                "the access token has no live session token, or an expired one",
+            ));
+        }
+        self.replay
+            .check_clock(&stamp, now)
+            .map_err(Refusal::Unauthorized)?;
+        let signer = signer(access.live_sessions(now), request, &signature)
+            .ok_or(Refusal::InvalidSignature)?;
+        self.replay
+            .admit(&consumer.key, token, &stamp, now)
+            .map_err(Refusal::Unauthorized)?;
+        Ok(Caller {
+            access_token: token.into(),
+            user: access.user.clone(),
+            session: signer.clone(),
+        })
+    }
+}
+
+/// The consumer that the header names, or the reason why not: the outer error is for a header that names none.
+fn known_consumer<'g>(
+    registry: &'g Registry,
+    request: &SignedRequest<'_>,
+) -> Result<Result<&'g Consumer, &'static str>, Refusal> {
+    let (key, realm) = (
+        request.oauth("oauth_consumer_key")?,
+        request.oauth("realm")?,
+    );
+    Ok(match registry.consumer(key) {
+        None => Err("the consumer key is unknown"),
+        Some(consumer) if consumer.realm != realm => Err("the realm is not this consumer's"),
+        Some(consumer) => Ok(consumer),
+    })
+}
+
+fn signer<'g>(
+    mut sessions: impl Iterator<Item = &'g LiveSession>,
+    request: &SignedRequest<'_>,
+    signature: &[u8],
+) -> Option<&'g LiveSession> {
+    let base_strings = request.api_base_strings();
+    sessions.find(|session| {
+        let mut codes = base_strings
+            .iter()
+            .map(|string| hmac::<Sha256>(&session.token, string.as_bytes()));
+        codes.any(|code| code.as_slice().ct_eq(signature).into())
+    })
+}
