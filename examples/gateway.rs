@@ -55,17 +55,9 @@ fn main() -> ExitCode {
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self {
-            listen: "127.0.0.1:0".to_owned(),
-            dir: None,
-            callback: None,
-        };
+        let mut options = Self { listen: "127.0.0.1:0".to_owned(), dir: None, callback: None };
         while let Some(flag) = arguments.next() {
-            let mut value = || {
-                arguments
-                    .next()
-                    .ok_or_else(|| format!("{flag} needs a value"))
-            };
+            let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
             match flag.as_str() {
                 "--listen" => options.listen = value()?,
                 "--dir" => options.dir = Some(value()?.into()),
@@ -80,8 +72,8 @@ impl Options {
 enum Never {}
 
 fn run(options: Options) -> Result<Never, Box<dyn Error>> {
-    let listener = TcpListener::bind(&options.listen)
-        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let listener =
+        TcpListener::bind(&options.listen).map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let dir = open_dir(options.dir)?;
     let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
     let keys = Keys::generate(&mut |step| eprintln!("{step}"))?;
@@ -90,8 +82,7 @@ fn run(options: Options) -> Result<Never, Box<dyn Error>> {
         None => Party::First,
     };
     let credentials = Credentials::enroll(&mut gateway, &keys, "EXAMPLECO", &party)?;
-    write_files(&credentials, &dir)
-        .map_err(|error| format!("cannot write to {}: {error}", dir.display()))?;
+    write_files(&credentials, &dir).map_err(|error| format!("cannot write to {}: {error}", dir.display()))?;
     eprintln!("credentials are in {}", dir.display());
 
     let server = Server::start(gateway, listener)?;
@@ -104,26 +95,15 @@ fn run(options: Options) -> Result<Never, Box<dyn Error>> {
 }
 
 fn open_dir(dir: Option<PathBuf>) -> Result<PathBuf, String> {
-    let fresh = || {
-        env::temp_dir().join(format!(
-            "ibkr-gateway-{:016x}",
-            UnwrapErr(SysRng).next_u64()
-        ))
-    };
+    let fresh = || env::temp_dir().join(format!("ibkr-gateway-{:016x}", UnwrapErr(SysRng).next_u64()));
     let dir = dir.unwrap_or_else(fresh);
     fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
     Ok(dir)
 }
 
 fn write_files(credentials: &Credentials, dir: &Path) -> io::Result<()> {
-    write_secret(
-        &dir.join("private_signature.pem"),
-        &credentials.private_signature_pem,
-    )?;
-    write_secret(
-        &dir.join("private_encryption.pem"),
-        &credentials.private_encryption_pem,
-    )?;
+    write_secret(&dir.join("private_signature.pem"), &credentials.private_signature_pem)?;
+    write_secret(&dir.join("private_encryption.pem"), &credentials.private_encryption_pem)?;
     write_secret(&dir.join("dhparam.pem"), &credentials.dhparam_pem)?;
     credentials.write(&dir.join("credentials.json"))
 }

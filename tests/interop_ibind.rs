@@ -33,38 +33,21 @@ fn ibind_logs_in_again_and_again() {
     let _server = Server::start(gateway, listener).unwrap();
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop_ibind.py");
-    run(Command::new(python)
-        .env("IBIND_LOGS_DIR", &workplace)
-        .arg(script)
-        .arg(file));
+    run(Command::new(python).env("IBIND_LOGS_DIR", &workplace).arg(script).arg(file));
 }
 
 /// A virtual environment with ibind in it, made at first use.
 fn python_with_ibind(workplace: &Path) -> PathBuf {
     let venv = workplace.join("venv");
-    let python = venv.join(if cfg!(windows) {
-        "Scripts/python.exe"
-    } else {
-        "bin/python"
-    });
+    let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     if !python.exists() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
     }
-    run(Command::new(&python)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ])
-        .arg(IBIND));
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).arg(IBIND));
     python
 }
 
 fn run(command: &mut Command) {
-    let status = command
-        .status()
-        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let status = command.status().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     assert!(status.success(), "{command:?} failed: {status}");
 }

@@ -9,12 +9,7 @@ use ibkr_oauth::gateway::{Consent, Gateway, RawResponse};
 use rand::rand_core::CryptoRng;
 
 /// Answers a request for the page; `None` if the request is for anything else.
-pub fn answer(
-    gateway: &mut Gateway,
-    method: &str,
-    target: &str,
-    rng: &mut dyn CryptoRng,
-) -> Option<RawResponse> {
+pub fn answer(gateway: &mut Gateway, method: &str, target: &str, rng: &mut dyn CryptoRng) -> Option<RawResponse> {
     let query = target.strip_prefix("/authorize")?;
     let arguments = match query.strip_prefix('?') {
         Some(query) => arguments(query),
@@ -42,20 +37,12 @@ fn decide(
     decision: Consent,
     rng: &mut dyn CryptoRng,
 ) -> RawResponse {
-    let only_user = gateway
-        .users()
-        .next()
-        .map(|user| user.name.clone())
-        .unwrap_or_default();
+    let only_user = gateway.users().next().map(|user| user.name.clone()).unwrap_or_default();
     let user = if user.is_empty() { &only_user } else { user };
     match gateway.consent(request_token, user, decision, rng) {
         Ok(callback) => {
             let location = ("Location".to_owned(), callback);
-            RawResponse {
-                status: 303,
-                headers: vec![location],
-                body: Vec::new(),
-            }
+            RawResponse { status: 303, headers: vec![location], body: Vec::new() }
         }
         Err(error) => page(404, &format!("<p>{}</p>", escape(&error.to_string()))),
     }
@@ -63,10 +50,7 @@ fn decide(
 
 fn ask(gateway: &Gateway, request_token: &str) -> RawResponse {
     let Some(consumer_key) = gateway.awaiting_consent(request_token) else {
-        return page(
-            404,
-            "<p>This link has been used, or never was any good.</p>",
-        );
+        return page(404, "<p>This link has been used, or never was any good.</p>");
     };
     let buttons: String = gateway
         .users()
@@ -90,24 +74,14 @@ fn ask(gateway: &Gateway, request_token: &str) -> RawResponse {
 }
 
 fn page(status: u16, content: &str) -> RawResponse {
-    let body =
-        format!("<!doctype html>\n<title>Authorize</title>\n<h1>Authorize</h1>\n{content}\n");
-    let content_type = (
-        "Content-Type".to_owned(),
-        "text/html; charset=utf-8".to_owned(),
-    );
-    RawResponse {
-        status,
-        headers: vec![content_type],
-        body: body.into_bytes(),
-    }
+    let body = format!("<!doctype html>\n<title>Authorize</title>\n<h1>Authorize</h1>\n{content}\n");
+    let content_type = ("Content-Type".to_owned(), "text/html; charset=utf-8".to_owned());
+    RawResponse { status, headers: vec![content_type], body: body.into_bytes() }
 }
 
 fn arguments(query: &str) -> BTreeMap<String, String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs
-        .map(|(name, value)| (name.to_owned(), decode(value)))
-        .collect()
+    pairs.map(|(name, value)| (name.to_owned(), decode(value))).collect()
 }
 
 /// Undoes form encoding; what is not encoded right stays as it is, and matches nothing.
@@ -115,9 +89,7 @@ fn decode(text: &str) -> String {
     let mut decoded = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
-        let escape = after
-            .get(..2)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let escape = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
         let escaped = escape.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match (first, escaped) {
             (b'%', Some(byte)) => {
@@ -134,7 +106,5 @@ fn decode(text: &str) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }

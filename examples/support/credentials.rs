@@ -8,6 +8,7 @@ use der::asn1::UintRef;
 use der::pem::LineEnding;
 use der::{Encode, pem};
 use ibkr_oauth::gateway::{Gateway, GatewayError, RegisteredConsumer, User};
+use ibkr_oauth::{AccessToken, Consumer, ConsumerBuilder, DhParams, RsaKeys, RsaPrivateKey};
 use rand::Rng;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
@@ -68,10 +69,7 @@ impl Keys {
         let signature = PrivateKey::new(&mut UnwrapErr(SysRng), 2048)?;
         progress("generating the encryption key");
         let encryption = PrivateKey::new(&mut UnwrapErr(SysRng), 2048)?;
-        Ok(Self {
-            signature,
-            encryption,
-        })
+        Ok(Self { signature, encryption })
     }
 }
 
@@ -84,14 +82,10 @@ impl Credentials {
         party: &Party<'_>,
     ) -> Result<Self, GatewayError> {
         let public_pem = |key: &PrivateKey| {
-            key.to_public_key()
-                .to_public_key_pem(LineEnding::LF)
-                .expect("a key of this process can be written")
+            key.to_public_key().to_public_key_pem(LineEnding::LF).expect("a key of this process can be written")
         };
         let private_pem = |key: &PrivateKey| {
-            key.to_pkcs8_pem(LineEnding::LF)
-                .expect("a key of this process can be written")
-                .to_string()
+            key.to_pkcs8_pem(LineEnding::LF).expect("a key of this process can be written").to_string()
         };
         let consumer = RegisteredConsumer {
             consumer_key: consumer_key.to_owned(),
@@ -111,12 +105,8 @@ impl Credentials {
         });
         let access = match party {
             Party::First => {
-                let issued =
-                    gateway.issue_access_token(consumer_key, USER, &mut UnwrapErr(SysRng))?;
-                Some(Access {
-                    token: issued.token,
-                    secret: issued.secret_base64,
-                })
+                let issued = gateway.issue_access_token(consumer_key, USER, &mut UnwrapErr(SysRng))?;
+                Some(Access { token: issued.token, secret: issued.secret_base64 })
             }
             Party::Third { .. } => None,
         };
@@ -149,8 +139,7 @@ impl Credentials {
 
     /// Reads what [`Self::to_json`] writes; the error names the key that is wrong.
     pub fn from_json(json: &str) -> Result<Self, String> {
-        let fields: Map<String, Value> =
-            serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let fields: Map<String, Value> = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let optional = |name: &str| match fields.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -184,12 +173,32 @@ impl Credentials {
     }
 }
 
+/// The client's view.
+impl Credentials {
+    /// The error names the part that cannot be used.
+    pub fn consumer(&self) -> Result<ConsumerBuilder, String> {
+        let key = |name: &str, pem: &str| RsaPrivateKey::from_pem(pem).map_err(|error| format!("{name}: {error}"));
+        let keys = RsaKeys::new(
+            key("private_signature_pem", &self.private_signature_pem)?,
+            key("private_encryption_pem", &self.private_encryption_pem)?,
+        );
+        let dh = DhParams::from_pem(&self.dhparam_pem).map_err(|error| format!("dhparam_pem: {error}"))?;
+        let builder = Consumer::builder(&self.consumer_key, keys, dh).realm(&self.realm);
+        Ok(builder.base_url(&self.base_url))
+    }
+
+    /// None for a third party that has yet to ask.
+    pub fn access_token(&self) -> Result<Option<AccessToken>, String> {
+        let access_token = self.access.as_ref().map(|access| AccessToken::new(&access.token, &access.secret));
+        access_token.transpose().map_err(|error| format!("access_token or access_token_secret: {error}"))
+    }
+}
+
 /// Writes a file that only its owner may read, whole or not at all.
 pub fn write_secret(path: &Path, content: &str) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{:016x}.tmp", UnwrapErr(SysRng).next_u64()));
-    let written =
-        write_new(temporary.as_ref(), content).and_then(|()| fs::rename(&temporary, path));
+    let written = write_new(temporary.as_ref(), content).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -209,11 +218,7 @@ fn write_new(path: &Path, content: &str) -> io::Result<()> {
 /// What `openssl dhparam` would write: `SEQUENCE { prime, generator }`.
 fn dhparam_pem() -> String {
     let prime = base16ct::lower::decode_vec(PRIME).expect("the prime is in hexadecimal");
-    let parameters =
-        [&prime[..], &[2]].map(|number| UintRef::new(number).expect("the prime is short enough"));
-    let der = parameters
-        .to_vec()
-        .to_der()
-        .expect("two numbers make a sequence");
+    let parameters = [&prime[..], &[2]].map(|number| UintRef::new(number).expect("the prime is short enough"));
+    let der = parameters.to_vec().to_der().expect("two numbers make a sequence");
     pem::encode_string("DH PARAMETERS", LineEnding::LF, &der).expect("the sequence is short enough")
 }

@@ -27,17 +27,9 @@ pub struct Request {
 impl Request {
     /// Lets `answer` see the request the way the gateway does.
     pub fn as_raw<T>(&self, answer: impl FnOnce(&RawRequest<'_>) -> T) -> T {
-        let headers = self
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_slice()));
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
         let headers: Vec<_> = headers.collect();
-        answer(&RawRequest {
-            method: &self.method,
-            target: &self.target,
-            headers: &headers,
-            body: &self.body,
-        })
+        answer(&RawRequest { method: &self.method, target: &self.target, headers: &headers, body: &self.body })
     }
 }
 
@@ -67,18 +59,13 @@ pub struct Connection<'s, S> {
 
 impl<'s, S: Read + Write> Connection<'s, S> {
     pub fn new(stream: S, stopping: &'s dyn Fn() -> bool) -> Self {
-        Self {
-            stream,
-            read_ahead: Vec::new(),
-            stopping,
-        }
+        Self { stream, read_ahead: Vec::new(), stopping }
     }
 
     /// The next request, when all of it is here.
     pub fn receive(&mut self) -> Result<Request, Trouble> {
         if self.read_ahead.is_empty() {
-            self.read_more(Instant::now() + IDLE_TIME)
-                .map_err(|_| Trouble::Over)?;
+            self.read_more(Instant::now() + IDLE_TIME).map_err(|_| Trouble::Over)?;
         }
         let deadline = Instant::now() + REQUEST_TIME;
         let mut head = self.receive_head(deadline)?;
@@ -90,11 +77,7 @@ impl<'s, S: Read + Write> Connection<'s, S> {
     }
 
     pub fn send(&mut self, response: &RawResponse, to: &Request) -> io::Result<()> {
-        let mut message = format!(
-            "HTTP/1.1 {} {}\r\n",
-            response.status,
-            reason_phrase(response.status)
-        );
+        let mut message = format!("HTTP/1.1 {} {}\r\n", response.status, reason_phrase(response.status));
         for (name, value) in &response.headers {
             message.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -203,10 +186,7 @@ impl<'s, S: Read + Write> Connection<'s, S> {
 }
 
 fn is_pause(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    )
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 struct Head {
@@ -236,9 +216,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Trouble> {
     let request = Request {
         method: parsed.method.unwrap_or_default().to_owned(),
         target: parsed.path.unwrap_or_default().to_owned(),
-        headers: headers
-            .map(|header| (header.name.to_owned(), header.value.to_owned()))
-            .collect(),
+        headers: headers.map(|header| (header.name.to_owned(), header.value.to_owned())).collect(),
         body: Vec::new(),
         keep_alive: false,
     };
@@ -249,52 +227,32 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Trouble> {
     };
     let expects_continue = has_token("expect", "100-continue");
     let framing = framing(&request.headers)?;
-    Ok(Some((
-        Head {
-            request: Request {
-                keep_alive,
-                ..request
-            },
-            framing,
-            expects_continue,
-        },
-        length,
-    )))
+    Ok(Some((Head { request: Request { keep_alive, ..request }, framing, expects_continue }, length)))
 }
 
 /// Two answers to the question where the body ends are one too many.
 fn framing(headers: &[(String, Vec<u8>)]) -> Result<Framing, Trouble> {
     let values = |wanted: &str| -> Vec<String> {
-        let headers = headers
-            .iter()
-            .filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        headers
-            .map(|(_, value)| String::from_utf8_lossy(value).trim().to_ascii_lowercase())
-            .collect()
+        let headers = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        headers.map(|(_, value)| String::from_utf8_lossy(value).trim().to_ascii_lowercase()).collect()
     };
     let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
     match (lengths.as_slice(), codings.as_slice()) {
         ([], []) => Ok(Framing::Length(0)),
         ([], [coding]) if coding == "chunked" => Ok(Framing::Chunked),
-        ([length], []) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
-            match length.parse() {
-                Ok(length) if length <= MAX_BODY => Ok(Framing::Length(length)),
-                _ => Err(Trouble::Refused(413, "the body is too long")),
-            }
-        }
+        ([length], []) if length.bytes().all(|byte| byte.is_ascii_digit()) => match length.parse() {
+            Ok(length) if length <= MAX_BODY => Ok(Framing::Length(length)),
+            _ => Err(Trouble::Refused(413, "the body is too long")),
+        },
         _ => Err(Trouble::Refused(400, "it is not clear where the body ends")),
     }
 }
 
 fn has_token(headers: &[(String, Vec<u8>)], wanted: &str, token: &str) -> bool {
-    let mut values = headers
-        .iter()
-        .filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    let mut values = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
     values.any(|(_, value)| {
         let value = String::from_utf8_lossy(value);
-        value
-            .split(',')
-            .any(|part| part.trim().eq_ignore_ascii_case(token))
+        value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
     })
 }
 

@@ -5,5 +5,6 @@
 
 pub mod consent_page;
 pub mod credentials;
+pub mod driver;
 pub mod http;
 pub mod server;

@@ -47,12 +47,7 @@ impl Server {
         let for_acceptor = Arc::clone(&shared);
         let acceptor = thread::Builder::new().name("acceptor".into());
         let acceptor = acceptor.spawn(move || for_acceptor.accept(&listener))?;
-        Ok(Self {
-            shared,
-            base_url,
-            address,
-            acceptor: Some(acceptor),
-        })
+        Ok(Self { shared, base_url, address, acceptor: Some(acceptor) })
     }
 
     /// The base URL for a client.
@@ -74,11 +69,7 @@ impl Drop for Server {
             SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         };
-        let host = if self.address.ip().is_unspecified() {
-            loopback
-        } else {
-            self.address.ip()
-        };
+        let host = if self.address.ip().is_unspecified() { loopback } else { self.address.ip() };
         let woken = TcpStream::connect_timeout(&(host, self.address.port()).into(), WRITE_TIME);
         if let (Some(acceptor), Ok(_)) = (self.acceptor.take(), woken) {
             let _ = acceptor.join();
@@ -145,8 +136,7 @@ impl Shared {
     fn answer(&self, request: &Request) -> RawResponse {
         let mut rng = UnwrapErr(SysRng);
         let mut gateway = self.gateway();
-        let consent =
-            consent_page::answer(&mut gateway, &request.method, &request.target, &mut rng);
+        let consent = consent_page::answer(&mut gateway, &request.method, &request.target, &mut rng);
         let now = UnixTime::from(SystemTime::now());
         consent.unwrap_or_else(|| request.as_raw(|raw| gateway.handle(raw, &mut rng, now)))
     }

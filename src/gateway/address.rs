@@ -37,33 +37,20 @@ impl BaseUrl {
             _ => return None,
         };
         let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
-        let plain = rest
-            .chars()
-            .all(|character| character.is_ascii_graphic() && !"?#@\"\\".contains(character));
+        let plain = rest.chars().all(|character| character.is_ascii_graphic() && !"?#@\"\\".contains(character));
         if authority.is_empty() || !plain {
             return None;
         }
         let path = path.trim_end_matches('/');
-        let path = if path.is_empty() {
-            String::new()
-        } else {
-            format!("/{path}")
-        };
-        Some(Self {
-            origin: format!("{scheme}://{authority}"),
-            path,
-        })
+        let path = if path.is_empty() { String::new() } else { format!("/{path}") };
+        Some(Self { origin: format!("{scheme}://{authority}"), path })
     }
 
     /// `None` if the target is no path below this base URL.
     pub(super) fn resolve<'r>(&self, target: &'r str) -> Option<Target<'r>> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let endpoint = path.strip_prefix(&self.path)?;
-        endpoint.starts_with('/').then_some(Target {
-            path,
-            endpoint,
-            query,
-        })
+        endpoint.starts_with('/').then_some(Target { path, endpoint, query })
     }
 
     /// The absolute URL of a path, or of a path and query.
@@ -87,28 +74,15 @@ mod tests {
     fn is_written_the_way_it_is_signed() {
         for (given, written) in [
             ("https://api.ibkr.com/v1/api", "https://api.ibkr.com/v1/api"),
-            (
-                "HTTPS://API.ibkr.com:443/v1/api/",
-                "https://api.ibkr.com/v1/api",
-            ),
-            (
-                "http://localhost:12345/tradingapi/v1",
-                "http://localhost:12345/tradingapi/v1",
-            ),
+            ("HTTPS://API.ibkr.com:443/v1/api/", "https://api.ibkr.com/v1/api"),
+            ("http://localhost:12345/tradingapi/v1", "http://localhost:12345/tradingapi/v1"),
             ("http://[::1]:80", "http://[::1]"),
         ] {
             assert_eq!(BaseUrl::parse(given).unwrap().to_string(), written);
         }
-        for bad in [
-            "",
-            "api.ibkr.com",
-            "ftp://h/",
-            "http://",
-            "http:///v1",
-            "http://u@h/",
-            "http://h/v1?x=1",
-            "http://h/#",
-        ] {
+        for bad in
+            ["", "api.ibkr.com", "ftp://h/", "http://", "http:///v1", "http://u@h/", "http://h/v1?x=1", "http://h/#"]
+        {
             assert!(BaseUrl::parse(bad).is_none(), "{bad}");
         }
     }
@@ -117,19 +91,8 @@ mod tests {
     fn only_paths_below_it_are_served() {
         let base = BaseUrl::parse("http://h/v1/api").unwrap();
         let target = base.resolve("/v1/api/tickle?a=b?c").unwrap();
-        assert_eq!(
-            (target.path, target.endpoint, target.query),
-            ("/v1/api/tickle", "/tickle", "a=b?c")
-        );
-        for outside in [
-            "",
-            "*",
-            "/",
-            "/v1/api",
-            "/v1/apitickle",
-            "/v2/api/tickle",
-            "http://h/v1/api/tickle",
-        ] {
+        assert_eq!((target.path, target.endpoint, target.query), ("/v1/api/tickle", "/tickle", "a=b?c"));
+        for outside in ["", "*", "/", "/v1/api", "/v1/apitickle", "/v2/api/tickle", "http://h/v1/api/tickle"] {
             assert!(base.resolve(outside).is_none(), "{outside}");
         }
     }

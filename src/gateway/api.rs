@@ -28,21 +28,14 @@ impl Gateway {
         let (token, name) = (caller.access_token.as_str(), caller.user.as_str());
         self.brokerage.touch(name, token, now);
         let standing = self.brokerage.standing(name, token, now);
-        let user = self
-            .registry
-            .user(name)
-            .ok_or(Refusal::Unauthorized("the user is no longer known"))?;
+        let user = self.registry.user(name).ok_or(Refusal::Unauthorized("the user is no longer known"))?;
         match (request.raw.method, endpoint) {
             ("GET", "/portfolio/accounts") => Ok(portfolio_accounts(user)),
             ("GET" | "POST", "/tickle") => Ok(tickle(&caller.session.cookie, standing)),
             ("GET" | "POST", "/iserver/auth/status") => Ok(auth_status(standing)),
-            ("GET" | "POST", "/iserver/auth/ssodh/init") => {
-                self.open_brokerage_session(caller, request, now)
-            }
+            ("GET" | "POST", "/iserver/auth/ssodh/init") => self.open_brokerage_session(caller, request, now),
             ("GET" | "POST", "/logout") => Ok(self.log_out(caller)),
-            (_, endpoint) if endpoint.starts_with("/iserver/") && standing != Standing::Ready => {
-                Err(Refusal::NoBridge)
-            }
+            (_, endpoint) if endpoint.starts_with("/iserver/") && standing != Standing::Ready => Err(Refusal::NoBridge),
             ("GET", "/iserver/accounts") => Ok(iserver_accounts(user, &caller.session.cookie)),
             ("GET", "/iserver/marketdata/snapshot") => snapshot(request, now),
             _ => Err(Refusal::NotFound),
@@ -59,19 +52,13 @@ impl Gateway {
             return Err(Refusal::NoBrokerageSession("publish must be true"));
         }
         let compete = argument(request, "compete").as_deref() == Some("true");
-        self.brokerage
-            .open(&caller.user, &caller.access_token, compete, now);
-        Ok(auth_status(self.brokerage.standing(
-            &caller.user,
-            &caller.access_token,
-            now,
-        )))
+        self.brokerage.open(&caller.user, &caller.access_token, compete, now);
+        Ok(auth_status(self.brokerage.standing(&caller.user, &caller.access_token, now)))
     }
 
     fn log_out(&mut self, caller: &Caller) -> Value {
         self.brokerage.close(&caller.user, &caller.access_token);
-        self.registry
-            .close_live_session(&caller.access_token, &caller.session.token);
+        self.registry.close_live_session(&caller.access_token, &caller.session.token);
         json!({ "status": true })
     }
 }
@@ -82,10 +69,7 @@ fn argument(request: &SignedRequest<'_>, name: &str) -> Option<String> {
     if let Some((_, value)) = pairs.find(|(key, _)| key == name.as_bytes()) {
         return String::from_utf8(value.clone()).ok();
     }
-    match serde_json::from_slice::<Map<String, Value>>(request.raw.body)
-        .ok()?
-        .remove(name)?
-    {
+    match serde_json::from_slice::<Map<String, Value>>(request.raw.body).ok()?.remove(name)? {
         Value::String(text) => Some(text),
         other => Some(other.to_string()),
     }
@@ -137,17 +121,8 @@ fn portfolio_accounts(user: &User) -> Value {
 }
 
 fn iserver_accounts(user: &User, cookie: &str) -> Value {
-    let each = |value: Value| {
-        user.accounts
-            .iter()
-            .map(|id| (id.clone(), value.clone()))
-            .collect::<Map<_, _>>()
-    };
-    let aliases: Map<_, _> = user
-        .accounts
-        .iter()
-        .map(|id| (id.clone(), json!(id)))
-        .collect();
+    let each = |value: Value| user.accounts.iter().map(|id| (id.clone(), value.clone())).collect::<Map<_, _>>();
+    let aliases: Map<_, _> = user.accounts.iter().map(|id| (id.clone(), json!(id))).collect();
     json!({
         "accounts": user.accounts,
         "selectedAccount": user.accounts.first(),
@@ -171,10 +146,7 @@ fn snapshot(request: &SignedRequest<'_>, now: UnixTime) -> Result<Value, Refusal
     if conids.len() > MAX_CONTRACTS {
         return Err(Refusal::Malformed("more than 100 conids"));
     }
-    Ok(conids
-        .into_iter()
-        .map(|conid| quote(conid, &fields, now))
-        .collect())
+    Ok(conids.into_iter().map(|conid| quote(conid, &fields, now)).collect())
 }
 
 fn quote(conid: u32, fields: &str, now: UnixTime) -> Value {

@@ -22,22 +22,17 @@ impl Authorization {
         if value.len() > MAX_LENGTH {
             return Err(Refusal::Malformed("the Authorization header is too long"));
         }
-        let text = core::str::from_utf8(value)
-            .map_err(|_| Refusal::Malformed("the Authorization header is not text"))?;
+        let text =
+            core::str::from_utf8(value).map_err(|_| Refusal::Malformed("the Authorization header is not text"))?;
         let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text, ""));
         if !scheme.eq_ignore_ascii_case("OAuth") {
-            return Err(Refusal::Malformed(
-                "the Authorization header does not start with OAuth",
-            ));
+            return Err(Refusal::Malformed("the Authorization header does not start with OAuth"));
         }
         let mut parameters = BTreeMap::new();
         while !rest.is_empty() {
             let (name, value, after) = split_parameter(rest).ok_or(BROKEN_PAIR)?;
-            let value =
-                percent_decode(value.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
-            let value = value.ok_or(Refusal::Malformed(
-                "a parameter is not percent-encoded UTF-8",
-            ))?;
+            let value = percent_decode(value.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
+            let value = value.ok_or(Refusal::Malformed("a parameter is not percent-encoded UTF-8"))?;
             if parameters.insert(String::from(name), value).is_some() {
                 return Err(Refusal::Malformed("a parameter occurs twice"));
             }
@@ -48,26 +43,17 @@ impl Authorization {
 
     /// The value of a parameter; a refusal that names it if the header has none.
     pub(super) fn get(&self, name: &'static str) -> Result<&str, Refusal> {
-        self.parameters
-            .get(name)
-            .map(String::as_str)
-            .ok_or(Refusal::Missing(name))
+        self.parameters.get(name).map(String::as_str).ok_or(Refusal::Missing(name))
     }
 
     /// What the signature covers: all but itself and the realm (protocol section 2.1).
     pub(super) fn signed(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let covered = self
-            .parameters
-            .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "realm" | "oauth_signature"));
-        covered
-            .map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes()))
-            .collect()
+        let covered = self.parameters.iter().filter(|(name, _)| !matches!(name.as_str(), "realm" | "oauth_signature"));
+        covered.map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes())).collect()
     }
 }
 
-const BROKEN_PAIR: Refusal =
-    Refusal::Malformed("the Authorization header is not a list of name=\"value\"");
+const BROKEN_PAIR: Refusal = Refusal::Malformed("the Authorization header is not a list of name=\"value\"");
 
 /// The first `name="value"` or `name=value`, and what follows its comma.
 fn split_parameter(text: &str) -> Option<(&str, &str, &str)> {
@@ -100,21 +86,9 @@ mod tests {
             r#"oauth  oauth_signature = "a%2Bb%2Fc%3D" ,realm=limited_poa,oauth_nonce=ab"#,
         ] {
             let authorization = Authorization::parse(layout.as_bytes()).unwrap();
-            assert_eq!(
-                authorization.get("realm").unwrap(),
-                "limited_poa",
-                "{layout}"
-            );
-            assert_eq!(
-                authorization.get("oauth_signature").unwrap(),
-                "a+b/c=",
-                "{layout}"
-            );
-            assert_eq!(
-                authorization.signed(),
-                [(b"oauth_nonce".to_vec(), b"ab".to_vec())],
-                "{layout}"
-            );
+            assert_eq!(authorization.get("realm").unwrap(), "limited_poa", "{layout}");
+            assert_eq!(authorization.get("oauth_signature").unwrap(), "a+b/c=", "{layout}");
+            assert_eq!(authorization.signed(), [(b"oauth_nonce".to_vec(), b"ab".to_vec())], "{layout}");
         }
     }
 
@@ -123,10 +97,7 @@ mod tests {
         let vector = vectors::ibkr("pdf-request-token");
         let header = vector["outputs"]["authorization_header"].as_str().unwrap();
         let authorization = Authorization::parse(header.as_bytes()).unwrap();
-        assert_eq!(
-            authorization.signed(),
-            vectors::pairs(&vector["inputs"]["oauth_params"])
-        );
+        assert_eq!(authorization.signed(), vectors::pairs(&vector["inputs"]["oauth_params"]));
         assert_eq!(
             authorization.get("oauth_signature").unwrap(),
             vector["outputs"]["oauth_signature"].as_str().unwrap()
@@ -156,9 +127,6 @@ mod tests {
     #[test]
     fn a_missing_parameter_is_named() {
         let authorization = Authorization::parse(br#"OAuth realm="limited_poa""#).unwrap();
-        assert_eq!(
-            authorization.get("oauth_nonce").unwrap_err(),
-            Refusal::Missing("oauth_nonce")
-        );
+        assert_eq!(authorization.get("oauth_nonce").unwrap_err(), Refusal::Missing("oauth_nonce"));
     }
 }

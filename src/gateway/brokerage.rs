@@ -33,20 +33,13 @@ impl BrokerageSessions {
     /// Opens the session, unless another holds it and is not to be competed with.
     pub(super) fn open(&mut self, user: &str, holder: &str, compete: bool, now: UnixTime) {
         if compete || self.standing(user, holder, now) != Standing::Competing {
-            self.sessions.insert(
-                user.into(),
-                BrokerageSession {
-                    holder: holder.into(),
-                    last_request: now,
-                },
-            );
+            self.sessions.insert(user.into(), BrokerageSession { holder: holder.into(), last_request: now });
         }
     }
 
     pub(super) fn standing(&self, user: &str, holder: &str, now: UnixTime) -> Standing {
         let session = self.sessions.get(user);
-        let session =
-            session.filter(|session| now.saturating_since(session.last_request) < IDLE_TIMEOUT);
+        let session = session.filter(|session| now.saturating_since(session.last_request) < IDLE_TIMEOUT);
         match session {
             None => Standing::Absent,
             Some(session) if session.holder == holder => Standing::Ready,
@@ -62,8 +55,7 @@ impl BrokerageSessions {
     }
 
     pub(super) fn close(&mut self, user: &str, holder: &str) {
-        self.sessions
-            .retain(|name, session| name != user || session.holder != holder);
+        self.sessions.retain(|name, session| name != user || session.holder != holder);
     }
 }
 
@@ -84,11 +76,7 @@ mod tests {
         let too_late = later.saturating_add(IDLE_TIMEOUT);
         assert_eq!(sessions.standing("user", "a", too_late), Standing::Absent);
         sessions.touch("user", "a", too_late);
-        assert_eq!(
-            sessions.standing("user", "a", too_late),
-            Standing::Absent,
-            "a dead session is not revived"
-        );
+        assert_eq!(sessions.standing("user", "a", too_late), Standing::Absent, "a dead session is not revived");
     }
 
     #[test]
@@ -101,11 +89,7 @@ mod tests {
         assert_eq!(sessions.standing("user", "b", START), Standing::Ready);
         assert_eq!(sessions.standing("user", "a", START), Standing::Competing);
         sessions.close("user", "a");
-        assert_eq!(
-            sessions.standing("user", "b", START),
-            Standing::Ready,
-            "only its holder closes it"
-        );
+        assert_eq!(sessions.standing("user", "b", START), Standing::Ready, "only its holder closes it");
         sessions.close("user", "b");
         assert_eq!(sessions.standing("user", "a", START), Standing::Absent);
     }

@@ -6,9 +6,7 @@ use alloc::string::String;
 use crate::UnixTime;
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// IMF-fixdate (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) fn imf_fixdate(now: UnixTime) -> String {
@@ -28,32 +26,20 @@ pub(super) fn imf_fixdate(now: UnixTime) -> String {
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days.saturating_add(719_468);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let leap_days = (day_of_era / 1_460)
-        .saturating_add(day_of_era / 146_096)
-        .saturating_sub(day_of_era / 36_524);
+    let leap_days = (day_of_era / 1_460).saturating_add(day_of_era / 146_096).saturating_sub(day_of_era / 36_524);
     let year_of_era = day_of_era.saturating_sub(leap_days) / 365;
-    let year_start = year_of_era
-        .saturating_mul(365)
-        .saturating_add(year_of_era / 4)
-        .saturating_sub(year_of_era / 100);
+    let year_start = year_of_era.saturating_mul(365).saturating_add(year_of_era / 4).saturating_sub(year_of_era / 100);
     let day_of_year = day_of_era.saturating_sub(year_start);
     let month_from_march = day_of_year.saturating_mul(5).saturating_add(2) / 153;
     let month_start = month_from_march.saturating_mul(153).saturating_add(2) / 5;
     let day = day_of_year.saturating_sub(month_start).saturating_add(1);
     let month = month_from_march.saturating_add(2) % 12;
-    let year = era
-        .saturating_mul(400)
-        .saturating_add(year_of_era)
-        .saturating_add(u64::from(month < 2));
+    let year = era.saturating_mul(400).saturating_add(year_of_era).saturating_add(u64::from(month < 2));
     (year, month, day)
 }
 
 fn name(names: &[&'static str], index: u64) -> &'static str {
-    usize::try_from(index)
-        .ok()
-        .and_then(|index| names.get(index))
-        .copied()
-        .unwrap_or_default()
+    usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or_default()
 }
 
 #[cfg(test)]

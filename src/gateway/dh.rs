@@ -51,15 +51,11 @@ impl Group {
     fn answer(&self, challenge: &BigUint, exponent: &BigUint) -> Agreement {
         let response = BigUint::from(GENERATOR).modpow(exponent, &self.prime);
         let secret = challenge.modpow(exponent, &self.prime);
-        Agreement {
-            response: response.to_str_radix(16),
-            key: java_bytes(&secret),
-        }
+        Agreement { response: response.to_str_radix(16), key: java_bytes(&secret) }
     }
 
     fn challenge(&self, text: &str) -> Option<BigUint> {
-        let plausible =
-            u64::try_from(text.len()).is_ok_and(|digits| digits <= PRIME_BITS.end().div_ceil(4));
+        let plausible = u64::try_from(text.len()).is_ok_and(|digits| digits <= PRIME_BITS.end().div_ceil(4));
         if !plausible || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
@@ -83,11 +79,7 @@ pub(super) fn live_session_token_signature(token: &[u8; 20], consumer_key: &str)
 
 /// Java's `BigInteger.toByteArray`: one more zero byte where the highest bit is set, for its sign (protocol section 5).
 fn java_bytes(number: &BigUint) -> Vec<u8> {
-    let mut bytes = if number.bits().is_multiple_of(8) {
-        vec![0]
-    } else {
-        Vec::new()
-    };
+    let mut bytes = if number.bits().is_multiple_of(8) { vec![0] } else { Vec::new() };
     bytes.extend(number.to_bytes_be());
     bytes
 }
@@ -122,62 +114,35 @@ mod tests {
         for bits in ["2047", "2041", "2040", "2039"] {
             let vector = vectors::ibkr(&std::format!("synthetic-k-{bits}-bits"));
             let (inputs, outputs) = (&vector["inputs"], &vector["outputs"]);
-            let group = Group {
-                prime: number(&inputs["primeHex"]),
-            };
-            let agreement = group.answer(
-                &number(&inputs["serverResponseHex"]),
-                &number(&inputs["clientPrivateHex"]),
-            );
-            assert_eq!(
-                agreement.response,
-                outputs["clientChallengeHex"].as_str().unwrap()
-            );
+            let group = Group { prime: number(&inputs["primeHex"]) };
+            let agreement = group.answer(&number(&inputs["serverResponseHex"]), &number(&inputs["clientPrivateHex"]));
+            assert_eq!(agreement.response, outputs["clientChallengeHex"].as_str().unwrap());
             assert_eq!(
                 agreement.key.len(),
                 usize::try_from(outputs["sharedSecretBytesLen"].as_u64().unwrap()).unwrap()
             );
 
-            let secret =
-                base16ct::lower::decode_vec(inputs["prependHex"].as_str().unwrap()).unwrap();
+            let secret = base16ct::lower::decode_vec(inputs["prependHex"].as_str().unwrap()).unwrap();
             let token = live_session_token(&agreement.key, &secret);
-            assert_eq!(
-                BASE64_STANDARD.encode(token),
-                outputs["liveSessionToken"].as_str().unwrap()
-            );
-            let signature =
-                live_session_token_signature(&token, inputs["consumerKey"].as_str().unwrap());
-            assert_eq!(
-                signature,
-                outputs["liveSessionTokenSignature"].as_str().unwrap()
-            );
+            assert_eq!(BASE64_STANDARD.encode(token), outputs["liveSessionToken"].as_str().unwrap());
+            let signature = live_session_token_signature(&token, inputs["consumerKey"].as_str().unwrap());
+            assert_eq!(signature, outputs["liveSessionTokenSignature"].as_str().unwrap());
         }
     }
 
     #[test]
     fn signs_the_published_token() {
         let vector = vectors::ibkr("pdf-7.4.4-lst-validation");
-        let token = BASE64_STANDARD
-            .decode(vector["inputs"]["live_session_token"].as_str().unwrap())
-            .unwrap();
+        let token = BASE64_STANDARD.decode(vector["inputs"]["live_session_token"].as_str().unwrap()).unwrap();
         let signature = live_session_token_signature(&token.try_into().unwrap(), "TESTCONS");
-        assert_eq!(
-            signature,
-            vector["outputs"]["live_session_token_signature"]
-                .as_str()
-                .unwrap()
-        );
+        assert_eq!(signature, vector["outputs"]["live_session_token_signature"].as_str().unwrap());
     }
 
     #[test]
     fn writes_numbers_as_java_does() {
-        for (number, bytes) in [
-            (0xff_u32, &[0, 0xff][..]),
-            (0x7f, &[0x7f]),
-            (0x100, &[1, 0]),
-            (0x80, &[0, 0x80]),
-            (0xff00, &[0, 0xff, 0]),
-        ] {
+        for (number, bytes) in
+            [(0xff_u32, &[0, 0xff][..]), (0x7f, &[0x7f]), (0x100, &[1, 0]), (0x80, &[0, 0x80]), (0xff00, &[0, 0xff, 0])]
+        {
             assert_eq!(java_bytes(&BigUint::from(number)), bytes);
         }
     }
@@ -185,8 +150,7 @@ mod tests {
     #[test]
     fn finds_the_prime_before_an_optional_length() {
         let vector = vectors::ibkr("dhparam-der-trailing-field");
-        let der =
-            base16ct::lower::decode_vec(vector["inputs"]["der_hex"].as_str().unwrap()).unwrap();
+        let der = base16ct::lower::decode_vec(vector["inputs"]["der_hex"].as_str().unwrap()).unwrap();
         assert_eq!(prime_from_der(&der), Some(BigUint::from(0xdead_beef_u32)));
         assert_eq!(prime_from_der(&der[..6]), None);
     }
@@ -194,21 +158,11 @@ mod tests {
     #[test]
     fn a_challenge_that_betrays_the_secret_is_refused() {
         let prime = number(&vectors::ibkr("synthetic-k-2047-bits")["inputs"]["primeHex"]);
-        let group = Group {
-            prime: prime.clone(),
-        };
+        let group = Group { prime: prime.clone() };
         let hex = |number: BigUint| number.to_str_radix(16);
-        for weak in [
-            "",
-            "0",
-            "1",
-            "-2",
-            "0x2",
-            "xyz",
-            &hex(prime.clone()),
-            &hex(prime.clone() - 1_u32),
-            &"f".repeat(5000),
-        ] {
+        for weak in
+            ["", "0", "1", "-2", "0x2", "xyz", &hex(prime.clone()), &hex(prime.clone() - 1_u32), &"f".repeat(5000)]
+        {
             assert!(group.challenge(weak).is_none(), "{weak}");
         }
         for sound in ["2", "02", &hex(prime - 2_u32), "ABCDEF"] {

@@ -16,9 +16,7 @@ pub(super) fn percent_encode(bytes: &[u8], space: Space) -> String {
     let mut encoded = String::new();
     for &byte in bytes {
         match (byte, space) {
-            (b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~', _) => {
-                encoded.push(char::from(byte))
-            }
+            (b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~', _) => encoded.push(char::from(byte)),
             (b' ', Space::Plus) => encoded.push('+'),
             _ => {
                 // Writing to a string cannot fail.
@@ -44,9 +42,7 @@ pub(super) fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
 
 /// The pairs of a query or of a form body, where `+` also means a space; `None` if an escape is broken.
 pub(super) fn form_pairs(form: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-    let pairs = form
-        .split(|&byte| byte == b'&')
-        .filter(|pair| !pair.is_empty());
+    let pairs = form.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
             let mut sides = pair.splitn(2, |&byte| byte == b'=');
@@ -58,10 +54,7 @@ pub(super) fn form_pairs(form: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
 
 /// Undoes form encoding, where `+` also means a space; `None` if an escape is broken.
 pub(super) fn form_decode(text: &[u8]) -> Option<Vec<u8>> {
-    let spaced: Vec<u8> = text
-        .iter()
-        .map(|&byte| if byte == b'+' { b' ' } else { byte })
-        .collect();
+    let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
     percent_decode(&spaced)
 }
 
@@ -92,14 +85,8 @@ mod tests {
             ("é", "%C3%A9"),
         ];
         for (plain, encoded) in cases {
-            assert_eq!(
-                percent_encode(plain.as_bytes(), Space::PercentTwenty),
-                encoded
-            );
-            assert_eq!(
-                percent_decode(encoded.as_bytes()).unwrap(),
-                plain.as_bytes()
-            );
+            assert_eq!(percent_encode(plain.as_bytes(), Space::PercentTwenty), encoded);
+            assert_eq!(percent_decode(encoded.as_bytes()).unwrap(), plain.as_bytes());
         }
         assert_eq!(percent_encode(b"a b", Space::Plus), "a+b");
     }
@@ -114,18 +101,8 @@ mod tests {
     #[test]
     fn a_query_yields_its_pairs_in_order() {
         let pairs = form_pairs(b"b=1&a=x%20y&&c=p+q&flag&e=1=2").unwrap();
-        let expected: [(&[u8], &[u8]); 5] = [
-            (b"b", b"1"),
-            (b"a", b"x y"),
-            (b"c", b"p q"),
-            (b"flag", b""),
-            (b"e", b"1=2"),
-        ];
-        assert!(
-            pairs
-                .iter()
-                .map(|(key, value)| (key.as_slice(), value.as_slice()))
-                .eq(expected)
-        );
+        let expected: [(&[u8], &[u8]); 5] =
+            [(b"b", b"1"), (b"a", b"x y"), (b"c", b"p q"), (b"flag", b""), (b"e", b"1=2")];
+        assert!(pairs.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).eq(expected));
     }
 }

@@ -34,32 +34,19 @@ impl Gateway {
         user: &str,
         rng: &mut dyn CryptoRng,
     ) -> Result<IssuedToken, GatewayError> {
-        let consumer = self
-            .registry
-            .consumer(consumer_key)
-            .ok_or(GatewayError::UnknownConsumer)?;
+        let consumer = self.registry.consumer(consumer_key).ok_or(GatewayError::UnknownConsumer)?;
         self.registry.user(user).ok_or(GatewayError::UnknownUser)?;
         let mut secret = [0; 32];
         rng.fill_bytes(&mut secret);
-        let ciphertext = consumer
-            .encryption_key
-            .encrypt(&secret, rng)
-            .ok_or(GatewayError::EncryptionKey)?;
-        let token = self
-            .registry
-            .renew_access_token(consumer_key, user, secret, rng);
-        Ok(IssuedToken {
-            token,
-            secret_base64: BASE64_STANDARD.encode(ciphertext),
-        })
+        let ciphertext = consumer.encryption_key.encrypt(&secret, rng).ok_or(GatewayError::EncryptionKey)?;
+        let token = self.registry.renew_access_token(consumer_key, user, secret, rng);
+        Ok(IssuedToken { token, secret_base64: BASE64_STANDARD.encode(ciphertext) })
     }
 
     /// The consumer key that asks for consent under this request token, for a consent page to show (protocol
     /// section 1); `None` if the flow is unknown, or decided.
     pub fn awaiting_consent(&self, request_token: &str) -> Option<&str> {
-        self.registry
-            .awaiting_consent(request_token)
-            .map(|consumer| consumer.key.as_str())
+        self.registry.awaiting_consent(request_token).map(|consumer| consumer.key.as_str())
     }
 
     /// The user's decision on the consent page (protocol section 1).
@@ -78,10 +65,7 @@ impl Gateway {
         rng: &mut dyn CryptoRng,
     ) -> Result<String, GatewayError> {
         self.registry.user(user).ok_or(GatewayError::UnknownUser)?;
-        let consumer = self
-            .registry
-            .awaiting_consent(request_token)
-            .ok_or(GatewayError::UnknownRequestToken)?;
+        let consumer = self.registry.awaiting_consent(request_token).ok_or(GatewayError::UnknownRequestToken)?;
         let callback = consumer.callback_url.clone().unwrap_or_default();
         let separator = if callback.contains('?') { '&' } else { '?' };
         let denied = format!("{callback}{separator}oauth_token={request_token}");
@@ -108,13 +92,8 @@ impl Gateway {
         request.oauth("oauth_callback")?;
         self.verify_rsa(request, "", now)?;
         let consumer_key = request.oauth("oauth_consumer_key")?;
-        let callback = self
-            .registry
-            .consumer(consumer_key)
-            .and_then(|consumer| consumer.callback_url.as_ref());
-        callback.ok_or(Refusal::InvalidConsumer(
-            "the consumer is a first party: it has no callback URL",
-        ))?;
+        let callback = self.registry.consumer(consumer_key).and_then(|consumer| consumer.callback_url.as_ref());
+        callback.ok_or(Refusal::InvalidConsumer("the consumer is a first party: it has no callback URL"))?;
         Ok(json!({ "oauth_token": self.registry.open_flow(consumer_key, rng) }))
     }
 
@@ -125,19 +104,13 @@ impl Gateway {
         rng: &mut dyn CryptoRng,
         now: UnixTime,
     ) -> Result<Value, Refusal> {
-        let (token, verifier) = (
-            request.oauth("oauth_token")?,
-            request.oauth("oauth_verifier")?,
-        );
+        let (token, verifier) = (request.oauth("oauth_token")?, request.oauth("oauth_verifier")?);
         self.verify_rsa(request, "", now)?;
         let consumer_key = request.oauth("oauth_consumer_key")?;
         let user = self.registry.redeem(consumer_key, token, verifier);
-        let user = user.ok_or(Refusal::InvalidConsumer(
-            "no user granted this request token with this verifier",
-        ))?;
+        let user = user.ok_or(Refusal::InvalidConsumer("no user granted this request token with this verifier"))?;
         let issued = self.issue_access_token(consumer_key, &user, rng);
-        let issued = issued
-            .map_err(|_| Refusal::InvalidConsumer("no access token can be issued for this user"))?;
+        let issued = issued.map_err(|_| Refusal::InvalidConsumer("no access token can be issued for this user"))?;
         let is_paper = self.registry.user(&user).is_some_and(|user| user.is_paper);
         let (token, secret) = (issued.token, issued.secret_base64);
         Ok(json!({ "is_paper": is_paper, "oauth_token": token, "oauth_token_secret": secret }))
@@ -150,27 +123,16 @@ impl Gateway {
         rng: &mut dyn CryptoRng,
         now: UnixTime,
     ) -> Result<Value, Refusal> {
-        let (token, challenge) = (
-            request.oauth("oauth_token")?,
-            request.oauth("diffie_hellman_challenge")?,
-        );
+        let (token, challenge) = (request.oauth("oauth_token")?, request.oauth("diffie_hellman_challenge")?);
         let consumer_key = request.oauth("oauth_consumer_key")?;
         let consumer = self.registry.consumer(consumer_key);
         consumer.ok_or(Refusal::InvalidConsumer("the consumer key is unknown"))?;
-        let access = self
-            .registry
-            .access_token(token)
-            .filter(|access| access.consumer_key == consumer_key);
+        let access = self.registry.access_token(token).filter(|access| access.consumer_key == consumer_key);
         let secret = access.ok_or(Refusal::NoAccessSecret)?.secret;
         self.verify_rsa(request, &hex(&secret), now)?;
 
-        let agreement = self
-            .registry
-            .consumer(consumer_key)
-            .and_then(|consumer| consumer.group.agree(challenge, rng));
-        let agreement = agreement.ok_or(Refusal::LoginFailed(
-            "diffie_hellman_challenge is no number from 2 to p-2",
-        ))?;
+        let agreement = self.registry.consumer(consumer_key).and_then(|consumer| consumer.group.agree(challenge, rng));
+        let agreement = agreement.ok_or(Refusal::LoginFailed("diffie_hellman_challenge is no number from 2 to p-2"))?;
         let session = LiveSession {
             token: live_session_token(&agreement.key, &secret),
             expires: now.saturating_add(LIVE_SESSION_LIFETIME),

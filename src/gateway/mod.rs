@@ -99,11 +99,7 @@ pub struct RegisteredConsumer {
 impl RegisteredConsumer {
     /// The realm to send: `test_realm` for `TESTCONS`, else `limited_poa` (protocol section 9).
     pub fn realm(&self) -> &'static str {
-        if self.consumer_key == "TESTCONS" {
-            "test_realm"
-        } else {
-            "limited_poa"
-        }
+        if self.consumer_key == "TESTCONS" { "test_realm" } else { "limited_poa" }
     }
 }
 
@@ -220,33 +216,18 @@ impl Gateway {
     ///
     /// Statuses and bodies are those of protocol section 6. A refusal says why in its `Gateway-Reason` header. Only a
     /// request whose signature is verified changes anything.
-    pub fn handle(
-        &mut self,
-        request: &RawRequest<'_>,
-        rng: &mut dyn CryptoRng,
-        now: UnixTime,
-    ) -> RawResponse {
+    pub fn handle(&mut self, request: &RawRequest<'_>, rng: &mut dyn CryptoRng, now: UnixTime) -> RawResponse {
         self.trace = self.trace.wrapping_add(1);
         let response = match self.answer(request, rng, now) {
-            Ok(answer) => {
-                RawResponse::new(200, "application/json; charset=utf-8", answer.to_string())
-            }
+            Ok(answer) => RawResponse::new(200, "application/json; charset=utf-8", answer.to_string()),
             Err(refusal) => refusal.into_response(self.trace),
         };
         response.with_header("Date", date::imf_fixdate(now))
     }
 
-    fn answer(
-        &mut self,
-        request: &RawRequest<'_>,
-        rng: &mut dyn CryptoRng,
-        now: UnixTime,
-    ) -> Result<Value, Refusal> {
+    fn answer(&mut self, request: &RawRequest<'_>, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Value, Refusal> {
         admit(request)?;
-        let target = self
-            .base_url
-            .resolve(request.target)
-            .ok_or(Refusal::NotFound)?;
+        let target = self.base_url.resolve(request.target).ok_or(Refusal::NotFound)?;
         let signed = SignedRequest::read(request, &self.base_url, target)?;
         match (request.method, target.endpoint) {
             ("POST", "/oauth/request_token") => self.request_token(&signed, rng, now),
@@ -277,8 +258,6 @@ fn admit(request: &RawRequest<'_>) -> Result<(), Refusal> {
 /// Says where it is, and nothing that anyone must not know.
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway")
-            .field("base_url", &self.base_url())
-            .finish_non_exhaustive()
+        f.debug_struct("Gateway").field("base_url", &self.base_url()).finish_non_exhaustive()
     }
 }

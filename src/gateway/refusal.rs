@@ -45,28 +45,14 @@ impl Refusal {
             Self::Malformed(_) => (400, TEXT, "Bad Request".into()),
             Self::Missing(name) => (400, JSON, traced(400, id, &format!("missing {name}"))),
             Self::InvalidConsumer(_) => (401, JSON, traced(401, id, "invalid consumer")),
-            Self::NoAccessSecret => (
-                401,
-                JSON,
-                traced(
-                    401,
-                    id,
-                    "LST failed, error: No access secret key found for ***",
-                ),
-            ),
+            Self::NoAccessSecret => {
+                (401, JSON, traced(401, id, "LST failed, error: No access secret key found for ***"))
+            }
             Self::LoginFailed(_) => (401, JSON, traced(401, id, "LST failed, error: ")),
             Self::Unauthorized(_) => (401, TEXT, "Unauthorized".into()),
             Self::InvalidSignature => (401, TEXT, "Invalid signature".into()),
-            Self::NoBridge => (
-                400,
-                JSON,
-                r#"{"error":"Bad Request: no bridge","statusCode":400}"#.into(),
-            ),
-            Self::NoBrokerageSession(_) => (
-                500,
-                JSON,
-                r#"{"error":"failed to generate sso dh token"}"#.into(),
-            ),
+            Self::NoBridge => (400, JSON, r#"{"error":"Bad Request: no bridge","statusCode":400}"#.into()),
+            Self::NoBrokerageSession(_) => (500, JSON, r#"{"error":"failed to generate sso dh token"}"#.into()),
         };
         RawResponse::new(status, content_type, body).with_header(REASON_HEADER, self.reason())
     }
@@ -79,9 +65,7 @@ impl Refusal {
             Self::NotFound => "there is no such method and path".into(),
             Self::Missing(name) => format!("the Authorization header lacks {name}"),
             Self::NoAccessSecret => "the access token is unknown, or another consumer's".into(),
-            Self::InvalidSignature => {
-                "no live session token of this access token made this signature".into()
-            }
+            Self::InvalidSignature => "no live session token of this access token made this signature".into(),
             Self::NoBridge => "there is no brokerage session: call /iserver/auth/ssodh/init".into(),
             Self::Malformed(reason)
             | Self::InvalidConsumer(reason)
@@ -97,7 +81,5 @@ fn traced(status: u16, id: u32, error: &str) -> String {
 }
 
 fn page(title: &str) -> String {
-    format!(
-        "<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{title}</H1>\n</BODY>\n</HTML>\n"
-    )
+    format!("<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{title}</H1>\n</BODY>\n</HTML>\n")
 }

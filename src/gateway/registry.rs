@@ -68,32 +68,19 @@ pub(super) struct LiveSession {
 impl Consumer {
     pub(super) fn parse(registered: &RegisteredConsumer) -> Result<Self, GatewayError> {
         let key = &registered.consumer_key;
-        if key.is_empty()
-            || !key
-                .bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-        {
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) {
             return Err(GatewayError::ConsumerKey);
         }
         let callback_url = registered.callback_url.clone();
-        if callback_url
-            .as_deref()
-            .is_some_and(|url| !is_absolute_url(url))
-        {
+        if callback_url.as_deref().is_some_and(|url| !is_absolute_url(url)) {
             return Err(GatewayError::CallbackUrl);
         }
         let key_from = |pem, error| RsaKey::from_pem(pem).ok_or(error);
         Ok(Self {
             key: key.clone(),
             realm: registered.realm(),
-            signature_key: key_from(
-                &registered.signature_public_key_pem,
-                GatewayError::SignatureKey,
-            )?,
-            encryption_key: key_from(
-                &registered.encryption_public_key_pem,
-                GatewayError::EncryptionKey,
-            )?,
+            signature_key: key_from(&registered.signature_public_key_pem, GatewayError::SignatureKey)?,
+            encryption_key: key_from(&registered.encryption_public_key_pem, GatewayError::EncryptionKey)?,
             group: Group::from_pem(&registered.dhparam_pem).ok_or(GatewayError::DhParameters)?,
             callback_url,
         })
@@ -128,69 +115,39 @@ impl Registry {
         }
         let token = random_hex::<10>(rng);
         let consumer_key = consumer_key.into();
-        self.request_tokens.push_back(RequestToken {
-            token: token.clone(),
-            consumer_key,
-            grant: None,
-        });
+        self.request_tokens.push_back(RequestToken { token: token.clone(), consumer_key, grant: None });
         token
     }
 
     /// The consumer that waits for consent under this request token.
     pub(super) fn awaiting_consent(&self, request_token: &str) -> Option<&Consumer> {
-        let mut waiting = self
-            .request_tokens
-            .iter()
-            .filter(|flow| flow.grant.is_none());
+        let mut waiting = self.request_tokens.iter().filter(|flow| flow.grant.is_none());
         let flow = waiting.find(|flow| flow.token == request_token)?;
         self.consumer(&flow.consumer_key)
     }
 
     /// Notes the user's yes, once: the verifier, or `None` if no flow waits under this request token.
-    pub(super) fn grant(
-        &mut self,
-        request_token: &str,
-        user: &str,
-        rng: &mut dyn CryptoRng,
-    ) -> Option<String> {
-        let mut waiting = self
-            .request_tokens
-            .iter_mut()
-            .filter(|flow| flow.grant.is_none());
+    pub(super) fn grant(&mut self, request_token: &str, user: &str, rng: &mut dyn CryptoRng) -> Option<String> {
+        let mut waiting = self.request_tokens.iter_mut().filter(|flow| flow.grant.is_none());
         let flow = waiting.find(|flow| flow.token == request_token)?;
         let verifier = random_hex::<10>(rng);
-        flow.grant = Some(Grant {
-            user: user.into(),
-            verifier: verifier.clone(),
-        });
+        flow.grant = Some(Grant { user: user.into(), verifier: verifier.clone() });
         Some(verifier)
     }
 
     /// Ends a flow without a token.
     pub(super) fn abandon(&mut self, request_token: &str) {
-        self.request_tokens
-            .retain(|flow| flow.token != request_token);
+        self.request_tokens.retain(|flow| flow.token != request_token);
     }
 
     /// Ends a flow with the user who granted it; `None`, and no change, if anything about it is wrong.
-    pub(super) fn redeem(
-        &mut self,
-        consumer_key: &str,
-        request_token: &str,
-        verifier: &str,
-    ) -> Option<String> {
+    pub(super) fn redeem(&mut self, consumer_key: &str, request_token: &str, verifier: &str) -> Option<String> {
         let redeemable = |flow: &RequestToken| {
-            let verified = flow
-                .grant
-                .as_ref()
-                .is_some_and(|grant| grant.verifier == verifier);
+            let verified = flow.grant.as_ref().is_some_and(|grant| grant.verifier == verifier);
             verified && flow.token == request_token && flow.consumer_key == consumer_key
         };
         let position = self.request_tokens.iter().position(redeemable)?;
-        self.request_tokens
-            .remove(position)?
-            .grant
-            .map(|grant| grant.user)
+        self.request_tokens.remove(position)?.grant.map(|grant| grant.user)
     }
 
     pub(super) fn access_token(&self, token: &str) -> Option<&AccessToken> {
@@ -208,19 +165,10 @@ impl Registry {
         rng: &mut dyn CryptoRng,
     ) -> String {
         let mut known = self.access_tokens.iter();
-        let known =
-            known.find(|(_, access)| access.consumer_key == consumer_key && access.user == user);
+        let known = known.find(|(_, access)| access.consumer_key == consumer_key && access.user == user);
         let token = known.map_or_else(|| random_hex::<10>(rng), |(token, _)| token.clone());
         let (consumer_key, user) = (consumer_key.into(), user.into());
-        self.access_tokens.insert(
-            token.clone(),
-            AccessToken {
-                consumer_key,
-                user,
-                secret,
-                live_sessions: Vec::new(),
-            },
-        );
+        self.access_tokens.insert(token.clone(), AccessToken { consumer_key, user, secret, live_sessions: Vec::new() });
         token
     }
 
@@ -235,9 +183,7 @@ impl Registry {
 
     pub(super) fn close_live_session(&mut self, access_token: &str, live_session_token: &[u8; 20]) {
         if let Some(access) = self.access_tokens.get_mut(access_token) {
-            access
-                .live_sessions
-                .retain(|session| session.token != *live_session_token);
+            access.live_sessions.retain(|session| session.token != *live_session_token);
         }
     }
 }
@@ -245,9 +191,7 @@ impl Registry {
 impl AccessToken {
     /// The sessions that still stand.
     pub(super) fn live_sessions(&self, now: UnixTime) -> impl Iterator<Item = &LiveSession> {
-        self.live_sessions
-            .iter()
-            .filter(move |session| now < session.expires)
+        self.live_sessions.iter().filter(move |session| now < session.expires)
     }
 }
 

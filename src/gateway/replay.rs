@@ -27,15 +27,10 @@ pub(super) struct Stamp<'r> {
 impl<'r> Stamp<'r> {
     /// "Values beyond 10 digits will result in an error."
     pub(super) fn read(authorization: &'r Authorization) -> Result<Self, Refusal> {
-        let (text, nonce) = (
-            authorization.get("oauth_timestamp")?,
-            authorization.get("oauth_nonce")?,
-        );
+        let (text, nonce) = (authorization.get("oauth_timestamp")?, authorization.get("oauth_nonce")?);
         let digits = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit());
         let timestamp = text.parse().ok().filter(|_| digits);
-        let timestamp = timestamp.ok_or(Refusal::Malformed(
-            "oauth_timestamp is not seconds in 10 digits",
-        ))?;
+        let timestamp = timestamp.ok_or(Refusal::Malformed("oauth_timestamp is not seconds in 10 digits"))?;
         if nonce.is_empty() || nonce.len() > MAX_NONCE_LENGTH {
             return Err(Refusal::Malformed("oauth_nonce is empty or too long"));
         }
@@ -59,12 +54,7 @@ const FIRST_PRUNING: usize = 1024;
 
 impl ReplayGuard {
     pub(super) fn new(window: Duration) -> Self {
-        Self {
-            window,
-            newest: BTreeMap::new(),
-            nonces: BTreeMap::new(),
-            prune_at: FIRST_PRUNING,
-        }
+        Self { window, newest: BTreeMap::new(), nonces: BTreeMap::new(), prune_at: FIRST_PRUNING }
     }
 
     pub(super) fn set_window(&mut self, window: Duration) {
@@ -100,8 +90,7 @@ impl ReplayGuard {
             return Err("more requests than can be remembered");
         }
         self.nonces.insert(key, stamp.timestamp);
-        self.newest
-            .insert(consumer.into(), newest.max(stamp.timestamp));
+        self.newest.insert(consumer.into(), newest.max(stamp.timestamp));
         Ok(())
     }
 
@@ -110,11 +99,7 @@ impl ReplayGuard {
         if self.nonces.len() >= self.prune_at {
             let oldest = now.saturating_sub(self.window).as_secs();
             self.nonces.retain(|_, timestamp| *timestamp >= oldest);
-            self.prune_at = self
-                .nonces
-                .len()
-                .saturating_mul(2)
-                .clamp(FIRST_PRUNING, MAX_NONCES);
+            self.prune_at = self.nonces.len().saturating_mul(2).clamp(FIRST_PRUNING, MAX_NONCES);
         }
     }
 }
@@ -136,26 +121,11 @@ mod tests {
     fn a_nonce_counts_once_for_a_consumer_and_token() {
         let mut guard = ReplayGuard::new(WINDOW);
         admit(&mut guard, 1_700_000_000, "n").unwrap();
-        assert_eq!(
-            admit(&mut guard, 1_700_000_001, "n"),
-            Err("oauth_nonce was used before")
-        );
+        assert_eq!(admit(&mut guard, 1_700_000_001, "n"), Err("oauth_nonce was used before"));
         admit(&mut guard, 1_700_000_001, "m").unwrap();
-        let stamp = Stamp {
-            timestamp: 1_700_000_001,
-            nonce: "n",
-        };
-        guard
-            .admit(
-                "KEY",
-                "other token",
-                &stamp,
-                UnixTime::from_secs(1_700_000_001),
-            )
-            .unwrap();
-        guard
-            .admit("OTHER", "token", &stamp, UnixTime::from_secs(1_700_000_001))
-            .unwrap();
+        let stamp = Stamp { timestamp: 1_700_000_001, nonce: "n" };
+        guard.admit("KEY", "other token", &stamp, UnixTime::from_secs(1_700_000_001)).unwrap();
+        guard.admit("OTHER", "token", &stamp, UnixTime::from_secs(1_700_000_001)).unwrap();
     }
 
     #[test]
@@ -167,16 +137,8 @@ mod tests {
         for (timestamp, near) in [(299, true), (300, true), (301, false)] {
             let (past, future) = (1_700_000_000 - timestamp, 1_700_000_000 + timestamp);
             for timestamp in [past, future] {
-                let stamp = Stamp {
-                    timestamp,
-                    nonce: "d",
-                };
-                assert_eq!(
-                    guard
-                        .check_clock(&stamp, UnixTime::from_secs(1_700_000_000))
-                        .is_ok(),
-                    near
-                );
+                let stamp = Stamp { timestamp, nonce: "d" };
+                assert_eq!(guard.check_clock(&stamp, UnixTime::from_secs(1_700_000_000)).is_ok(), near);
             }
         }
     }
@@ -187,15 +149,8 @@ mod tests {
         for count in 0..20_000_u64 {
             admit(&mut guard, 1_700_000_000 + count, &format!("{count}")).unwrap();
         }
-        assert!(
-            guard.nonces.len() < 3 * FIRST_PRUNING,
-            "{}",
-            guard.nonces.len()
-        );
-        assert!(
-            admit(&mut guard, 1_700_019_999, "19999").is_err(),
-            "what is within the window is never forgotten"
-        );
+        assert!(guard.nonces.len() < 3 * FIRST_PRUNING, "{}", guard.nonces.len());
+        assert!(admit(&mut guard, 1_700_019_999, "19999").is_err(), "what is within the window is never forgotten");
     }
 
     #[test]
@@ -210,10 +165,7 @@ mod tests {
         ] {
             let header = format!(r#"OAuth oauth_timestamp="{timestamp}", oauth_nonce="{nonce}""#);
             let authorization = Authorization::parse(header.as_bytes()).unwrap();
-            assert!(
-                matches!(Stamp::read(&authorization), Err(Refusal::Malformed(_))),
-                "{header}"
-            );
+            assert!(matches!(Stamp::read(&authorization), Err(Refusal::Malformed(_))), "{header}");
         }
     }
 }

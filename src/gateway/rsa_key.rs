@@ -13,10 +13,8 @@ use sha2::{Digest, Sha256};
 const MODULUS_BITS: core::ops::RangeInclusive<u64> = 1024..=8192;
 
 /// What stands before a SHA-256 digest in a signature: its DigestInfo (RFC 8017, section 9.2, note 1).
-const SHA256_DIGEST_INFO: [u8; 19] = [
-    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
-    0x00, 0x04, 0x20,
-];
+const SHA256_DIGEST_INFO: [u8; 19] =
+    [0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
 
 /// Modulus and exponent of a public key, as registered with IBKR.
 pub(super) struct RsaKey {
@@ -31,21 +29,13 @@ impl RsaKey {
     pub(super) fn from_pem(pem: &str) -> Option<Self> {
         let (_, document) = Document::from_pem(pem.trim()).ok()?;
         let info = pkcs8::SubjectPublicKeyInfoRef::from_der(document.as_bytes()).ok()?;
-        info.algorithm
-            .assert_algorithm_oid(pkcs1::ALGORITHM_OID)
-            .ok()?;
+        info.algorithm.assert_algorithm_oid(pkcs1::ALGORITHM_OID).ok()?;
         let key = pkcs1::RsaPublicKeyRef::from_der(info.subject_public_key.as_bytes()?).ok()?;
         let modulus = BigUint::from_bytes_be(key.modulus.as_bytes());
         let exponent = BigUint::from_bytes_be(key.public_exponent.as_bytes());
-        let sound = MODULUS_BITS.contains(&modulus.bits())
-            && modulus.bit(0)
-            && (2..=64).contains(&exponent.bits());
+        let sound = MODULUS_BITS.contains(&modulus.bits()) && modulus.bit(0) && (2..=64).contains(&exponent.bits());
         let length = usize::try_from(modulus.bits().div_ceil(8)).ok()?;
-        sound.then_some(Self {
-            modulus,
-            exponent,
-            length,
-        })
+        sound.then_some(Self { modulus, exponent, length })
     }
 
     /// Is `signature` the holder's RSASSA-PKCS1-v1_5 signature, with SHA-256, of `message`?
@@ -65,11 +55,7 @@ impl RsaKey {
     ///
     /// `None` if `message` is too long for the key.
     pub(super) fn encrypt(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Option<Vec<u8>> {
-        let padding = self
-            .length
-            .checked_sub(message.len())?
-            .checked_sub(3)
-            .filter(|&padding| padding >= 8)?;
+        let padding = self.length.checked_sub(message.len())?.checked_sub(3).filter(|&padding| padding >= 8)?;
         let mut block = vec![0x00, 0x02];
         block.extend(core::iter::repeat_with(|| nonzero_byte(rng)).take(padding));
         block.push(0x00);
@@ -110,21 +96,14 @@ mod tests {
     use base64::prelude::BASE64_STANDARD;
     use std::borrow::ToOwned;
 
-    const PUBLISHED: [&str; 4] = [
-        "pdf-request-token",
-        "guide2020-request-token",
-        "guide2020-access-token",
-        "guide2020-live-session-token",
-    ];
+    const PUBLISHED: [&str; 4] =
+        ["pdf-request-token", "guide2020-request-token", "guide2020-access-token", "guide2020-live-session-token"];
 
     fn published(id: &str) -> (RsaKey, std::string::String, Vec<u8>) {
         let vector = vectors::ibkr(id);
-        let key =
-            RsaKey::from_pem(vector["inputs"]["signing_public_key_pem"].as_str().unwrap()).unwrap();
+        let key = RsaKey::from_pem(vector["inputs"]["signing_public_key_pem"].as_str().unwrap()).unwrap();
         let base_string = vector["outputs"]["base_string"].as_str().unwrap().into();
-        let signature = BASE64_STANDARD
-            .decode(vector["outputs"]["oauth_signature"].as_str().unwrap())
-            .unwrap();
+        let signature = BASE64_STANDARD.decode(vector["outputs"]["oauth_signature"].as_str().unwrap()).unwrap();
         (key, base_string, signature)
     }
 
@@ -150,14 +129,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_public_rsa_key() {
-        let pem = vectors::ibkr(PUBLISHED[0])["inputs"]["signing_public_key_pem"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        assert!(
-            RsaKey::from_pem(&pem.replace('\n', "\r\n")).is_some(),
-            "line ends do not matter"
-        );
+        let pem = vectors::ibkr(PUBLISHED[0])["inputs"]["signing_public_key_pem"].as_str().unwrap().to_owned();
+        assert!(RsaKey::from_pem(&pem.replace('\n', "\r\n")).is_some(), "line ends do not matter");
         for bad in ["", "not a key", &pem.replace("MIIB", "MIIC"), &pem[..200]] {
             assert!(RsaKey::from_pem(bad).is_none());
         }

@@ -26,19 +26,9 @@ pub(super) struct SignedRequest<'r> {
 }
 
 impl<'r> SignedRequest<'r> {
-    pub(super) fn read(
-        raw: &RawRequest<'r>,
-        base_url: &BaseUrl,
-        target: Target<'r>,
-    ) -> Result<Self, Refusal> {
-        let header = raw
-            .header("authorization")
-            .ok_or(Refusal::Unauthorized("there is no Authorization header"))?;
-        let body = if raw.body_is("application/x-www-form-urlencoded") {
-            raw.body
-        } else {
-            &[]
-        };
+    pub(super) fn read(raw: &RawRequest<'r>, base_url: &BaseUrl, target: Target<'r>) -> Result<Self, Refusal> {
+        let header = raw.header("authorization").ok_or(Refusal::Unauthorized("there is no Authorization header"))?;
+        let body = if raw.body_is("application/x-www-form-urlencoded") { raw.body } else { &[] };
         Ok(Self {
             raw: *raw,
             authorization: Authorization::parse(header)?,
@@ -82,12 +72,7 @@ impl<'r> SignedRequest<'r> {
     }
 
     fn folded(&self, space: Space) -> String {
-        let parameters = [
-            self.authorization.signed(),
-            self.query.clone(),
-            self.form.clone(),
-        ]
-        .concat();
+        let parameters = [self.authorization.signed(), self.query.clone(), self.form.clone()].concat();
         base_string(self.raw.method, self.url.as_bytes(), parameters, space)
     }
 
@@ -97,8 +82,7 @@ impl<'r> SignedRequest<'r> {
     }
 }
 
-const BROKEN_ESCAPE: Refusal =
-    Refusal::Malformed("a percent escape in the query or the body is broken");
+const BROKEN_ESCAPE: Refusal = Refusal::Malformed("a percent escape in the query or the body is broken");
 
 #[cfg(test)]
 mod tests {
@@ -117,10 +101,7 @@ mod tests {
     fn header(parameters: &Value) -> String {
         let pairs = parameters.as_object().unwrap().iter();
         let pairs = pairs.map(|(name, value)| format!("{name}=\"{}\"", value.as_str().unwrap()));
-        format!(
-            "OAuth realm=\"test_realm\", {}",
-            pairs.collect::<Vec<_>>().join(", ")
-        )
+        format!("OAuth realm=\"test_realm\", {}", pairs.collect::<Vec<_>>().join(", "))
     }
 
     /// Its `|` is signed as `%7C`, encoded once, where RFC 5849 would have `%257C`.
@@ -135,18 +116,12 @@ mod tests {
             target: "/v1/api/oauth/live_session_token",
             headers: &[
                 ("Authorization", header.as_bytes()),
-                (
-                    "Content-Type",
-                    b"application/x-www-form-urlencoded; charset=utf-8",
-                ),
+                ("Content-Type", b"application/x-www-form-urlencoded; charset=utf-8"),
             ],
             body: vector["inputs"]["form_body"].as_str().unwrap().as_bytes(),
         };
         let prepend = vector["inputs"]["prepend_hex"].as_str().unwrap();
-        let rebuilt = format!(
-            "{prepend}{}",
-            read("https://api.ibkr.com/v1/api", &raw).base_string()
-        );
+        let rebuilt = format!("{prepend}{}", read("https://api.ibkr.com/v1/api", &raw).base_string());
         assert_eq!(rebuilt, vector["outputs"]["base_string"].as_str().unwrap());
     }
 
@@ -161,19 +136,10 @@ mod tests {
             body: b"",
         };
         let request = read("http://localhost:12345/tradingapi/v1", &raw);
-        assert_eq!(
-            request.base_string(),
-            vector["outputs"]["base_string"].as_str().unwrap()
-        );
-        let token = BASE64_STANDARD
-            .decode(vector["inputs"]["live_session_token"].as_str().unwrap())
-            .unwrap();
-        let signature =
-            BASE64_STANDARD.encode(hmac::<Sha256>(&token, request.base_string().as_bytes()));
-        assert_eq!(
-            signature,
-            vector["outputs"]["oauth_signature"].as_str().unwrap()
-        );
+        assert_eq!(request.base_string(), vector["outputs"]["base_string"].as_str().unwrap());
+        let token = BASE64_STANDARD.decode(vector["inputs"]["live_session_token"].as_str().unwrap()).unwrap();
+        let signature = BASE64_STANDARD.encode(hmac::<Sha256>(&token, request.base_string().as_bytes()));
+        assert_eq!(signature, vector["outputs"]["oauth_signature"].as_str().unwrap());
     }
 
     #[test]
@@ -193,28 +159,14 @@ mod tests {
             "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx%3Fq%3Da%20b%26c%3D1%2C2&oauth_nonce%3Dn",
             "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx%3Fq%3Da+b%26c%3D1%2C2&oauth_nonce%3Dn",
         ] {
-            assert!(
-                candidates.iter().any(|candidate| candidate == expected),
-                "{expected}"
-            );
+            assert!(candidates.iter().any(|candidate| candidate == expected), "{expected}");
         }
     }
 
     #[test]
     fn json_is_no_part_of_the_signature() {
-        let headers: &[(&str, &[u8])] = &[
-            ("Authorization", b"OAuth a=b"),
-            ("Content-Type", b"application/json"),
-        ];
-        let raw = RawRequest {
-            method: "POST",
-            target: "/v1/api/x",
-            headers,
-            body: b"{}",
-        };
-        assert_eq!(
-            read("http://h/v1/api", &raw).base_string(),
-            "POST&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&a%3Db"
-        );
+        let headers: &[(&str, &[u8])] = &[("Authorization", b"OAuth a=b"), ("Content-Type", b"application/json")];
+        let raw = RawRequest { method: "POST", target: "/v1/api/x", headers, body: b"{}" };
+        assert_eq!(read("http://h/v1/api", &raw).base_string(), "POST&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&a%3Db");
     }
 }

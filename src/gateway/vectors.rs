@@ -8,19 +8,10 @@ use super::base_string::Pair;
 
 pub(super) fn ibkr(id: &str) -> Value {
     let all: Value = serde_json::from_str(include_str!("vectors.json")).unwrap();
-    all.get(id)
-        .unwrap_or_else(|| panic!("no vector {id}"))
-        .clone()
+    all.get(id).unwrap_or_else(|| panic!("no vector {id}")).clone()
 }
 
 pub(super) fn pairs(parameters: &Value) -> Vec<Pair> {
     let parameters = parameters.as_object().unwrap().iter();
-    parameters
-        .map(|(name, value)| {
-            (
-                name.as_bytes().to_vec(),
-                value.as_str().unwrap().as_bytes().to_vec(),
-            )
-        })
-        .collect()
+    parameters.map(|(name, value)| (name.as_bytes().to_vec(), value.as_str().unwrap().as_bytes().to_vec())).collect()
 }

@@ -30,81 +30,38 @@ impl Gateway {
         prepend: &str,
         now: UnixTime,
     ) -> Result<(), Refusal> {
-        let consumer =
-            known_consumer(&self.registry, request)?.map_err(Refusal::InvalidConsumer)?;
-        let (method, signature) = (
-            request.oauth("oauth_signature_method")?,
-            request.signature()?,
-        );
+        let consumer = known_consumer(&self.registry, request)?.map_err(Refusal::InvalidConsumer)?;
+        let (method, signature) = (request.oauth("oauth_signature_method")?, request.signature()?);
         let stamp = Stamp::read(&request.authorization)?;
         if method != "RSA-SHA256" {
-            return Err(Refusal::InvalidConsumer(
-                "oauth_signature_method is not RSA-SHA256",
-            ));
+            return Err(Refusal::InvalidConsumer("oauth_signature_method is not RSA-SHA256"));
         }
-        self.replay
-            .check_clock(&stamp, now)
-            .map_err(Refusal::InvalidConsumer)?;
+        self.replay.check_clock(&stamp, now).map_err(Refusal::InvalidConsumer)?;
         let base_string = format!("{prepend}{}", request.base_string());
-        if !consumer
-            .signature_key
-            .verifies(base_string.as_bytes(), &signature)
-        {
-            return Err(Refusal::InvalidConsumer(
-                "the signature is not the consumer's, of this request",
-            ));
+        if !consumer.signature_key.verifies(base_string.as_bytes(), &signature) {
+            return Err(Refusal::InvalidConsumer("the signature is not the consumer's, of this request"));
         }
         let token = request.oauth("oauth_token").unwrap_or_default();
-        self.replay
-            .admit(&consumer.key, token, &stamp, now)
-            .map_err(Refusal::InvalidConsumer)
+        self.replay.admit(&consumer.key, token, &stamp, now).map_err(Refusal::InvalidConsumer)
     }
 
     /// Verifies a request signed with a live session token (protocol section 5).
-    pub(super) fn verify_hmac(
-        &mut self,
-        request: &SignedRequest<'_>,
-        now: UnixTime,
-    ) -> Result<Caller, Refusal> {
+    pub(super) fn verify_hmac(&mut self, request: &SignedRequest<'_>, now: UnixTime) -> Result<Caller, Refusal> {
         let consumer = known_consumer(&self.registry, request)?.map_err(Refusal::Unauthorized)?;
-        let (method, signature) = (
-            request.oauth("oauth_signature_method")?,
-            request.signature()?,
-        );
-        let (token, stamp) = (
-            request.oauth("oauth_token")?,
-            Stamp::read(&request.authorization)?,
-        );
+        let (method, signature) = (request.oauth("oauth_signature_method")?, request.signature()?);
+        let (token, stamp) = (request.oauth("oauth_token")?, Stamp::read(&request.authorization)?);
         if method != "HMAC-SHA256" {
-            return Err(Refusal::Unauthorized(
-                "oauth_signature_method is not HMAC-SHA256",
-            ));
+            return Err(Refusal::Unauthorized("oauth_signature_method is not HMAC-SHA256"));
         }
-        let access = self
-            .registry
-            .access_token(token)
-            .filter(|access| access.consumer_key == consumer.key);
-        let access = access.ok_or(Refusal::Unauthorized(
-            "the access token is unknown, or another consumer's",
-        ))?;
+        let access = self.registry.access_token(token).filter(|access| access.consumer_key == consumer.key);
+        let access = access.ok_or(Refusal::Unauthorized("the access token is unknown, or another consumer's"))?;
         if access.live_sessions(now).next().is_none() {
-            return Err(Refusal::Unauthorized(
-                "the access token has no live session token, or an expired one",
-            ));
+            return Err(Refusal::Unauthorized("the access token has no live session token, or an expired one"));
         }
-        self.replay
-            .check_clock(&stamp, now)
-            .map_err(Refusal::Unauthorized)?;
-        let signer = signer(access.live_sessions(now), request, &signature)
-            .ok_or(Refusal::InvalidSignature)?;
-        self.replay
-            .admit(&consumer.key, token, &stamp, now)
-            .map_err(Refusal::Unauthorized)?;
-        Ok(Caller {
-            access_token: token.into(),
-            user: access.user.clone(),
-            session: signer.clone(),
-        })
+        self.replay.check_clock(&stamp, now).map_err(Refusal::Unauthorized)?;
+        let signer = signer(access.live_sessions(now), request, &signature).ok_or(Refusal::InvalidSignature)?;
+        self.replay.admit(&consumer.key, token, &stamp, now).map_err(Refusal::Unauthorized)?;
+        Ok(Caller { access_token: token.into(), user: access.user.clone(), session: signer.clone() })
     }
 }
 
@@ -113,10 +70,7 @@ fn known_consumer<'g>(
     registry: &'g Registry,
     request: &SignedRequest<'_>,
 ) -> Result<Result<&'g Consumer, &'static str>, Refusal> {
-    let (key, realm) = (
-        request.oauth("oauth_consumer_key")?,
-        request.oauth("realm")?,
-    );
+    let (key, realm) = (request.oauth("oauth_consumer_key")?, request.oauth("realm")?);
     Ok(match registry.consumer(key) {
         None => Err("the consumer key is unknown"),
         Some(consumer) if consumer.realm != realm => Err("the realm is not this consumer's"),
@@ -131,9 +85,7 @@ fn signer<'g>(
 ) -> Option<&'g LiveSession> {
     let base_strings = request.api_base_strings();
     sessions.find(|session| {
-        let mut codes = base_strings
-            .iter()
-            .map(|string| hmac::<Sha256>(&session.token, string.as_bytes()));
+        let mut codes = base_strings.iter().map(|string| hmac::<Sha256>(&session.token, string.as_bytes()));
         codes.any(|code| code.as_slice().ct_eq(signature).into())
     })
 }

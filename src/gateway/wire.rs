@@ -22,21 +22,14 @@ impl<'r> RawRequest<'r> {
     /// The first header of that name.
     pub(super) fn header(&self, name: &str) -> Option<&'r [u8]> {
         let mut headers = self.headers.iter();
-        headers
-            .find(|(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| *value)
+        headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
     /// Is the body of this media type, whatever parameters follow it?
     pub(super) fn body_is(&self, media_type: &str) -> bool {
         let content_type = self.header("content-type").unwrap_or_default();
-        let essence = content_type
-            .split(|&byte| byte == b';')
-            .next()
-            .unwrap_or_default();
-        essence
-            .trim_ascii()
-            .eq_ignore_ascii_case(media_type.as_bytes())
+        let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
     }
 }
 
@@ -54,11 +47,7 @@ pub struct RawResponse {
 impl RawResponse {
     pub(super) fn new(status: u16, content_type: &str, body: String) -> Self {
         let headers = [("Content-Type".to_string(), content_type.to_string())];
-        Self {
-            status,
-            headers: headers.into(),
-            body: body.into_bytes(),
-        }
+        Self { status, headers: headers.into(), body: body.into_bytes() }
     }
 
     pub(super) fn with_header(mut self, name: &str, value: String) -> Self {
@@ -69,8 +58,6 @@ impl RawResponse {
     /// The first header of that name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
-        headers
-            .find(|(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }

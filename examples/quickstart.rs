@@ -1,0 +1,80 @@
+//! Both ways to log in, against IBKR's half of the protocol on this machine. No credentials, no flags:
+//!
+//! ```text
+//! cargo run --example quickstart
+//! ```
+
+mod support;
+
+use std::error::Error;
+use std::net::TcpListener;
+
+use ibkr_oauth::OAuthSession;
+use ibkr_oauth::gateway::Gateway;
+use ureq::Agent;
+
+use support::credentials::{Credentials, Keys, Party, USER};
+use support::driver::{accounts, agent, drive, now};
+use support::server::Server;
+
+/// Where the third party's users come back to. Nobody listens there: the address in the redirect is all we need.
+const CALLBACK: &str = "https://localhost:20000/";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("Making throw-away keys, two RSA keys of 2048 bits:");
+    let keys = Keys::generate(&mut |step| println!("  {step} ..."))?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
+    let third = Credentials::enroll(&mut gateway, &keys, "THIRDPRTY", &Party::Third { callback_url: CALLBACK })?;
+    let first = Credentials::enroll(&mut gateway, &keys, "FIRSTPRTY", &Party::First)?;
+    let server = Server::start(gateway, listener)?;
+    println!("IBKR's half of the protocol listens on {}", server.base_url());
+
+    let agent = agent();
+    third_party(&third, &agent)?;
+    first_party(&first, &agent)?;
+    println!("\nBoth logins are live. To log in to your own account, see \"Your own account\" in README.md.");
+    Ok(())
+}
+
+/// A platform that trades for others: each user consents in a browser, once.
+fn third_party(credentials: &Credentials, agent: &Agent) -> Result<(), Box<dyn Error>> {
+    println!("\nThird party {}:", credentials.consumer_key);
+    let origin = credentials.base_url.trim_end_matches("/v1/api");
+    let consumer = credentials.consumer()?.authorize_url(&format!("{origin}/authorize")).build()?;
+    let mut session = OAuthSession::new(consumer);
+    drive(&mut session, agent)?;
+    let consent_url = session.consent_url().ok_or("the gateway gave no request token")?;
+    println!("  the user's browser opens the consent page, and the user agrees");
+    let callback = consent(agent, &consent_url)?;
+    session.handle_callback(&callback)?;
+    println!("  the browser comes back with the verifier");
+    drive(&mut session, agent)?;
+    list_accounts(&session, agent)
+}
+
+/// A trader's own program: the access token comes from the self-service portal.
+fn first_party(credentials: &Credentials, agent: &Agent) -> Result<(), Box<dyn Error>> {
+    println!("\nFirst party {}:", credentials.consumer_key);
+    let access_token = credentials.access_token()?.ok_or("the portal issued no access token")?;
+    let mut session = OAuthSession::with_access_token(credentials.consumer()?.build()?, access_token);
+    drive(&mut session, agent)?;
+    list_accounts(&session, agent)
+}
+
+fn list_accounts(session: &OAuthSession, agent: &Agent) -> Result<(), Box<dyn Error>> {
+    let live = session.live(now()).ok_or("the session is not live")?;
+    let hours = live.expires_at().saturating_since(now()).as_secs().div_ceil(3600);
+    println!("  live for {hours} hours; the API, asked with a signed request, lists the accounts:");
+    for account in accounts(live, agent)? {
+        println!("    {account}");
+    }
+    Ok(())
+}
+
+/// What the user does in the browser; returns the address to which the consent page redirects it.
+fn consent(agent: &Agent, consent_url: &str) -> Result<String, Box<dyn Error>> {
+    let answer = agent.get(format!("{consent_url}&approve={USER}")).call()?;
+    let location = answer.headers().get("Location").ok_or("the consent page redirects nowhere")?;
+    Ok(location.to_str()?.to_string())
+}

@@ -1,0 +1,84 @@
+//! A blocking driver over `ureq`: all the I/O that a login needs. Copy this file into your program.
+
+use std::error::Error;
+use std::time::{Duration, SystemTime};
+
+use ibkr_oauth::{ApiRequest, LiveSession, OAuthSession, Outbound, Phase, Request, Response, UnixTime};
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use ureq::Agent;
+use ureq::http;
+
+/// Bytes of the largest body that is read. Answers of the API are smaller.
+const MAX_BODY: u64 = 4 << 20;
+
+/// The operating system's randomness.
+pub fn rng() -> UnwrapErr<SysRng> {
+    UnwrapErr(SysRng)
+}
+
+pub fn now() -> UnixTime {
+    UnixTime::from(SystemTime::now())
+}
+
+/// An HTTP client that does what it is told: a refusal is an answer like any other, and no redirect is followed,
+/// because a signature counts once and for one URL.
+pub fn agent() -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build()
+        .into()
+}
+
+/// Sends `request` once, as it is.
+pub fn send(agent: &Agent, request: &Request) -> Result<http::Response<Vec<u8>>, ureq::Error> {
+    let mut http = http::Request::builder().method(request.method().as_str()).uri(request.url());
+    for (name, value) in request.headers() {
+        http = http.header(name, value);
+    }
+    let answer = match request.method() {
+        ibkr_oauth::Method::Get => agent.run(http.body(())?)?,
+        _ => agent.run(http.body(request.body())?)?,
+    };
+    let (head, mut body) = answer.into_parts();
+    let body = body.with_config().limit(MAX_BODY).read_to_vec()?;
+    Ok(http::Response::from_parts(head, body))
+}
+
+/// Sends whatever `session` wants sent, until it waits for the user or is live; says what each step brought.
+pub fn drive(session: &mut OAuthSession, agent: &Agent) -> Result<(), Box<dyn Error>> {
+    while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now())? {
+        let endpoint = exchange.endpoint();
+        let answer = send(agent, &request)?;
+        let mut response = Response::new(answer.status().as_u16(), answer.body());
+        for (name, value) in answer.headers() {
+            response = response.header(name.as_str(), value.as_bytes());
+        }
+        let phase = session.handle_response(exchange, response, now())?;
+        println!("  POST {endpoint}: {}", meaning(phase));
+    }
+    Ok(())
+}
+
+fn meaning(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Unauthorized => "nothing yet",
+        Phase::RequestToken => "a request token; now the user must consent",
+        Phase::AccessToken => "an access token, which is permanent",
+        Phase::LiveSession => "a live session token, which the server has proved to share",
+    }
+}
+
+/// The accounts behind a live session: one signed API request.
+pub fn accounts(live: &LiveSession, agent: &Agent) -> Result<Vec<String>, Box<dyn Error>> {
+    let request = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(), now())?;
+    let answer = send(agent, &request)?;
+    if !answer.status().is_success() {
+        return Err(format!("{} was answered with {}", request.path(), answer.status()).into());
+    }
+    let accounts: Vec<serde_json::Value> = serde_json::from_slice(answer.body())?;
+    Ok(accounts.iter().filter_map(|account| account["accountId"].as_str().map(str::to_string)).collect())
+}
