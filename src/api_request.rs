@@ -1,6 +1,5 @@
 //! What the caller wants from the API, before it is signed.
 
-use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -101,67 +100,99 @@ impl<'a> ApiRequest<'a> {
         self.path
     }
 
+    /// Bytes of the path, and of all parameters with their separators.
+    pub(crate) fn length(&self) -> usize {
+        let pairs = |pairs: Pairs<'_>| pairs.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let query: usize = match self.query {
+            Query::Pairs(query) => pairs(query),
+            Query::Raw(query) => query.len(),
+        };
+        let form: usize = match self.body {
+            Body::Form(form) => pairs(form),
+            Body::None | Body::Json(_) => 0,
+        };
+        self.path.len().saturating_add(query).saturating_add(form)
+    }
+
     /// Checks the request and decodes its parameters.
     pub(crate) fn parameters(&self) -> Result<Parameters<'a>, Misuse> {
         if !url::is_path(self.path) {
             return Err(Misuse::InvalidPath);
         }
-        let query = match self.query {
-            Query::Pairs(pairs) => borrowed(pairs),
-            Query::Raw(query) => parsed(query)?,
+        let (query, raw_query) = match self.query {
+            Query::Pairs(pairs) => (pairs, Vec::new()),
+            Query::Raw(query) => (Default::default(), decoded(query)?),
         };
         let form = match self.body {
-            Body::Form(pairs) => borrowed(pairs),
-            Body::None | Body::Json(_) => Vec::new(),
+            Body::Form(pairs) => pairs,
+            Body::None | Body::Json(_) => &[],
         };
-        if query.iter().chain(&form).any(|(name, _)| name.starts_with("oauth_")) {
+        let parameters = Parameters { query, raw_query, form };
+        let mut names = parameters.query().chain(parameters.form()).map(|(name, _)| name);
+        if names.any(|name| name.starts_with("oauth_")) {
             return Err(Misuse::ReservedParameter);
         }
-        Ok(Parameters { query, form })
+        drop(names);
+        Ok(parameters)
     }
 
-    /// The body as sent. `form` are the decoded fields of a form body.
-    pub(crate) fn typed_body(&self, form: &[Pair<'_>]) -> Option<TypedBody> {
+    /// Path and query as sent.
+    pub(crate) fn path_and_query(&self, parameters: &Parameters<'_>) -> String {
+        let mut target = String::from(self.path);
+        if parameters.query().next().is_some() {
+            target.push('?');
+            encode_pairs(&mut target, parameters.query());
+        }
+        target
+    }
+
+    /// The body as sent.
+    pub(crate) fn typed_body(&self) -> Option<TypedBody> {
         match self.body {
             Body::None => None,
-            Body::Form(_) => Some(("application/x-www-form-urlencoded", encoded(form).into_bytes())),
+            Body::Form(pairs) => {
+                let mut form = String::new();
+                encode_pairs(&mut form, pairs.iter().copied());
+                Some(("application/x-www-form-urlencoded", form.into_bytes()))
+            }
             Body::Json(json) => Some(("application/json", json.to_vec())),
         }
     }
 }
 
-/// A name and a value, decoded.
-pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
-
-/// The parameters of a request that take part in signing.
+/// The parameters of a request that may be signed, decoded.
 pub(crate) struct Parameters<'a> {
-    pub(crate) query: Vec<Pair<'a>>,
-    pub(crate) form: Vec<Pair<'a>>,
+    query: Pairs<'a>,
+    raw_query: Vec<(String, String)>,
+    form: Pairs<'a>,
 }
 
-fn borrowed<'a>(pairs: Pairs<'a>) -> Vec<Pair<'a>> {
-    pairs.iter().map(|(name, value)| (Cow::Borrowed(*name), Cow::Borrowed(*value))).collect()
-}
-
-fn parsed(query: &str) -> Result<Vec<Pair<'static>>, Misuse> {
-    let plain = |encoded: &str| decode(&encoded.replace('+', " ")).map(Cow::Owned).map_err(|_| Misuse::InvalidQuery);
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| Ok((plain(name)?, plain(value)?)))
-        .collect()
-}
-
-/// `name=value&...` with names and values encoded: a query or a form body.
-pub(crate) fn encoded(pairs: &[Pair<'_>]) -> String {
-    let mut text = String::new();
-    for (name, value) in pairs {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        encode_into(&mut text, name);
-        text.push('=');
-        encode_into(&mut text, value);
+impl Parameters<'_> {
+    pub(crate) fn query(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let decoded = self.raw_query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.query.iter().copied().chain(decoded)
     }
-    text
+
+    pub(crate) fn form(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.form.iter().copied()
+    }
+}
+
+fn decoded(query: &str) -> Result<Vec<(String, String)>, Misuse> {
+    let plain = |encoded: &str| decode(&encoded.replace('+', " ")).map_err(|_| Misuse::InvalidQuery);
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.map(|(name, value)| Ok((plain(name)?, plain(value)?))).collect()
+}
+
+/// Appends `name=value&...` with names and values encoded: a query or a form body.
+fn encode_pairs<'a>(out: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut separator = "";
+    for (name, value) in pairs {
+        out.push_str(separator);
+        encode_into(out, name);
+        out.push('=');
+        encode_into(out, value);
+        separator = "&";
+    }
 }

@@ -1,9 +1,6 @@
 //! The signature base string (protocol section 3).
 
-use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
-use core::cmp::Ordering;
 use core::fmt;
 
 use crate::percent_encoding::{compare_encoded, encode, encode_into};
@@ -56,17 +53,15 @@ impl BaseString {
     /// `url` goes without query and fragment. `parameters` are all that is signed: the `oauth_*` ones except
     /// `oauth_signature`, the query, a form body; not `realm` (protocol section 2.1), not a JSON body (section 3.5).
     pub fn new(method: Method, url: &str, parameters: &[(&str, &str)], encoding: ParameterEncoding) -> Self {
-        let mut sorted: Vec<(&str, &str)> = parameters.to_vec();
-        sorted.sort_unstable_by(compare);
-        let mut text = format!("{}&{}&", method.as_str(), encode(url));
-        for (index, (name, value)) in sorted.into_iter().enumerate() {
-            if index > 0 {
-                text.push_str("%26");
-            }
-            encoding.write(&mut text, name);
-            text.push_str("%3D");
-            encoding.write(&mut text, value);
-        }
+        let mut sorted = parameters.to_vec();
+        sort(&mut sorted);
+        let mut text = String::new();
+        write(&mut text, method, &[url], sorted.into_iter(), encoding);
+        Self::without_prepend(text)
+    }
+
+    /// A text that [`write`] wrote.
+    pub(crate) fn without_prepend(text: String) -> Self {
         Self { prepend: Secret::new(String::new()), unprotected: text }
     }
 
@@ -82,8 +77,36 @@ impl BaseString {
     }
 }
 
-fn compare(left: &(&str, &str), right: &(&str, &str)) -> Ordering {
-    compare_encoded(left.0, right.0).then_with(|| compare_encoded(left.1, right.1))
+/// Sorts by encoded name, then encoded value (RFC 5849 section 3.4.1.3.2).
+pub(crate) fn sort(parameters: &mut [(&str, &str)]) {
+    parameters.sort_unstable_by(|left, right| {
+        compare_encoded(left.0, right.0).then_with(|| compare_encoded(left.1, right.1))
+    });
+}
+
+/// Appends the base string over a URL, given in parts, and parameters that are sorted already. Allocates only where
+/// `out` is too small.
+pub(crate) fn write<'a>(
+    out: &mut String,
+    method: Method,
+    url: &[&str],
+    sorted: impl Iterator<Item = (&'a str, &'a str)>,
+    encoding: ParameterEncoding,
+) {
+    out.push_str(method.as_str());
+    out.push('&');
+    for part in url {
+        encode_into(out, part);
+    }
+    out.push('&');
+    let mut separator = "";
+    for (name, value) in sorted {
+        out.push_str(separator);
+        encoding.write(out, name);
+        out.push_str("%3D");
+        encoding.write(out, value);
+        separator = "%26";
+    }
 }
 
 impl fmt::Display for BaseString {

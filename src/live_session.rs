@@ -3,17 +3,22 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use base64::Engine;
 use core::fmt;
 use core::time::Duration;
 use rand_core::CryptoRng;
 
-use crate::api_request::{ApiRequest, Parameters, encoded};
-use crate::authorization::Authorization;
+use crate::api_request::Parameters;
+use crate::authorization::{self, Parameter, common_parameters};
 use crate::error::Error;
 use crate::live_session_token::LiveSessionToken;
-use crate::stamp::Stamper;
-use crate::token::Token;
-use crate::{Consumer, QueryPolicy, Request, UnixTime};
+use crate::percent_encoding::compare_encoded;
+use crate::stamp::{Stamp, Stamper};
+use crate::token::{BASE64, Token};
+use crate::{ApiRequest, BaseString, Consumer, QueryPolicy, Request, UnixTime, base_string};
+
+/// Parameters of a request that are sorted without an allocation.
+const INLINE_PARAMETERS: usize = 16;
 
 /// Protocol section 7: a live session token lives for about 24 hours.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -59,17 +64,24 @@ impl LiveSession {
     /// cannot be, and for a clock outside the years 2001 to 2106.
     pub fn sign(&self, request: &ApiRequest<'_>, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Request, Error> {
         let parameters = request.parameters()?;
-        let authorization = self.authorize(request, &parameters, rng, now)?;
-        let mut path_and_query = String::from(request.path());
-        if !parameters.query.is_empty() {
-            path_and_query.push('?');
-            path_and_query.push_str(&encoded(&parameters.query));
-        }
-        let body = request.typed_body(&parameters.form);
-        Ok(Request::new(&self.0.consumer, request.method(), &path_and_query, authorization, body))
+        let stamp = self.stamp(rng, now)?;
+        let oauth = self.oauth_parameters(&stamp);
+        let mut base_string = String::new();
+        self.base_string_into(&mut base_string, request, &parameters, &oauth);
+        let mut authorization = String::new();
+        self.header_into(&mut authorization, &oauth, self.0.token.sign(&base_string));
+        Ok(Request::new(
+            &self.0.consumer,
+            request.method(),
+            &request.path_and_query(&parameters),
+            authorization,
+            BaseString::without_prepend(base_string),
+            request.typed_body(),
+        ))
     }
 
-    /// The `Authorization` value alone, for callers who build the rest of the request themselves.
+    /// The `Authorization` value alone, for callers who build the rest of the request themselves. One allocation for
+    /// up to 16 parameters.
     ///
     /// They must then send the query percent-encoded as RFC 3986 has it, with `%20` for a space.
     ///
@@ -81,34 +93,100 @@ impl LiveSession {
         rng: &mut dyn CryptoRng,
         now: UnixTime,
     ) -> Result<String, Error> {
-        self.authorize(request, &request.parameters()?, rng, now)
+        let mut out = String::with_capacity(self.buffer_length(request));
+        self.authorization_into(&mut out, request, rng, now)?;
+        Ok(out)
     }
 
-    fn authorize(
+    /// Appends the `Authorization` value to `out`. The base string is written there first, so with up to 16 parameters
+    /// nothing is allocated once `out` has room for it: three bytes for each byte of URL and parameters, and 1 KiB. On
+    /// an error `out` is what it was.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    pub fn authorization_into(
         &self,
+        out: &mut String,
         request: &ApiRequest<'_>,
-        parameters: &Parameters<'_>,
         rng: &mut dyn CryptoRng,
         now: UnixTime,
-    ) -> Result<String, Error> {
-        let session = &*self.0;
-        if now >= session.expires_at {
-            return Err(Error::Expired { at: session.expires_at });
+    ) -> Result<(), Error> {
+        let parameters = request.parameters()?;
+        let stamp = self.stamp(rng, now)?;
+        let oauth = self.oauth_parameters(&stamp);
+        let start = out.len();
+        self.base_string_into(out, request, &parameters, &oauth);
+        let signature = self.0.token.sign(out.get(start..).unwrap_or_default());
+        out.truncate(start);
+        self.header_into(out, &oauth, signature);
+        Ok(())
+    }
+
+    /// Bytes that are enough for the base string and for the header.
+    fn buffer_length(&self, request: &ApiRequest<'_>) -> usize {
+        let written = request.length().saturating_add(self.0.consumer.base_url().len());
+        written.saturating_mul(3).saturating_add(1024)
+    }
+
+    /// Nonce and timestamp, if the token still lives.
+    fn stamp(&self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Stamp, Error> {
+        if now >= self.0.expires_at {
+            return Err(Error::Expired { at: self.0.expires_at });
         }
-        let stamp = session.stamper.stamp(rng, now)?;
-        let authorization = Authorization::new(&session.consumer, "HMAC-SHA256", &stamp)
-            .with("oauth_token", session.access_token.as_str());
-        let query = match session.consumer.query_policy() {
-            QueryPolicy::Fold => parameters.query.as_slice(),
-            QueryPolicy::Exclude => &[],
+        let stamp = self.0.stamper.stamp(rng, now)?;
+        self.0.stamper.note(&stamp);
+        Ok(stamp)
+    }
+
+    fn oauth_parameters<'a>(&'a self, stamp: &'a Stamp) -> [Parameter<'a>; 5] {
+        let [key, nonce, method, timestamp] = common_parameters(&self.0.consumer, "HMAC-SHA256", stamp);
+        [key, nonce, method, timestamp, ("oauth_token", self.0.access_token.as_str())]
+    }
+
+    fn base_string_into(
+        &self,
+        out: &mut String,
+        request: &ApiRequest<'_>,
+        parameters: &Parameters<'_>,
+        oauth: &[Parameter<'_>],
+    ) {
+        let consumer = &self.0.consumer;
+        let query = match consumer.query_policy() {
+            QueryPolicy::Fold => Some(parameters.query()),
+            QueryPolicy::Exclude => None,
         };
-        let signed: Vec<(&str, &str)> =
-            query.iter().chain(&parameters.form).map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
-        let url = [session.consumer.base_url(), request.path()].concat();
-        let base_string = authorization.base_string(&session.consumer, request.method(), &url, &signed);
-        let signature = session.token.sign(base_string.expose().expose());
-        session.stamper.note(&stamp);
-        Ok(authorization.header(session.consumer.realm(), &signature))
+        let signed = query.into_iter().flatten().chain(parameters.form());
+
+        let (mut inline, mut heap) = ([("", ""); INLINE_PARAMETERS], Vec::new());
+        let count = signed.clone().count();
+        let sorted = if count <= INLINE_PARAMETERS {
+            inline.iter_mut().zip(signed).for_each(|(slot, parameter)| *slot = parameter);
+            inline.get_mut(..count).unwrap_or_default()
+        } else {
+            heap.extend(signed);
+            heap.as_mut_slice()
+        };
+        base_string::sort(sorted);
+
+        // No other parameter's name begins with `oauth_`, so in the sorted list these stand together.
+        let place = sorted.partition_point(|(name, _)| compare_encoded(name, "oauth_").is_lt());
+        let (before, after) = sorted.split_at(place);
+        let all = before.iter().chain(oauth).chain(after).copied();
+        base_string::write(
+            out,
+            request.method(),
+            &[consumer.base_url(), request.path()],
+            all,
+            consumer.parameter_encoding(),
+        );
+    }
+
+    fn header_into(&self, out: &mut String, oauth: &[Parameter<'_>], signature: [u8; 32]) {
+        let mut base64 = [0; 44];
+        // Cannot fail: 32 bytes have 44 digits.
+        let length = BASE64.encode_slice(signature, &mut base64).unwrap_or_default();
+        let signature = base64.get(..length).and_then(|digits| str::from_utf8(digits).ok());
+        authorization::header_into(out, self.0.consumer.realm(), oauth, signature.unwrap_or_default());
     }
 }
 

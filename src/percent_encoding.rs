@@ -6,22 +6,58 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-/// RFC 3986 section 2.3: `A-Z a-z 0-9 - . _ ~`.
-const fn is_unreserved(byte: u8) -> bool {
-    matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')
+/// Which bytes stand for themselves: `A-Z a-z 0-9 - . _ ~` (RFC 3986 section 2.3).
+static UNRESERVED: [bool; 256] = TABLES.0;
+
+/// `%00%01...%FF`, to take slices of.
+static ESCAPES: &str = match str::from_utf8(&TABLES.1) {
+    Ok(escapes) => escapes,
+    Err(_) => "",
+};
+
+const TABLES: ([bool; 256], [u8; 768]) = tables();
+
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "runs in the compiler, which catches a slip"
+)]
+const fn tables() -> ([bool; 256], [u8; 768]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut unreserved = [false; 256];
+    let mut escapes = [b'%'; 768];
+    let (mut byte, mut index) = (0_u8, 0_usize);
+    while index < 256 {
+        unreserved[index] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        escapes[index * 3 + 1] = HEX[index / 16];
+        escapes[index * 3 + 2] = HEX[index % 16];
+        byte = byte.wrapping_add(1);
+        index += 1;
+    }
+    (unreserved, escapes)
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    UNRESERVED.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+fn escape(byte: u8) -> &'static str {
+    let start = usize::from(byte).saturating_mul(3);
+    ESCAPES.get(start..start.saturating_add(3)).unwrap_or_default()
 }
 
 /// Appends `text`, percent-encoded.
 pub(crate) fn encode_into(out: &mut String, text: &str) {
-    for byte in text.bytes() {
-        if is_unreserved(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(hex_digit(byte >> 4));
-            out.push(hex_digit(byte & 0xf));
+    let mut run_start = 0;
+    for (index, byte) in text.bytes().enumerate() {
+        if !is_unreserved(byte) {
+            // A run that is not empty is of ASCII characters, so it begins and ends at character boundaries.
+            out.push_str(text.get(run_start..index).unwrap_or_default());
+            out.push_str(escape(byte));
+            run_start = index.saturating_add(1);
         }
     }
+    out.push_str(text.get(run_start..).unwrap_or_default());
 }
 
 /// `text`, percent-encoded.
@@ -31,17 +67,17 @@ pub(crate) fn encode(text: &str) -> String {
     out
 }
 
-fn hex_digit(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16).map_or('0', |digit| digit.to_ascii_uppercase())
-}
-
 /// Orders two texts as their encodings order, without encoding them.
 ///
 /// RFC 5849 section 3.4.1.3.2 sorts encoded names. In an encoding, `%` comes before every unreserved character, and
 /// upper-case hex digits order as the bytes they stand for: so the first differing byte decides, reserved ones first.
 pub(crate) fn compare_encoded(left: &str, right: &str) -> Ordering {
     let rank = |byte: u8| (is_unreserved(byte), byte);
-    left.bytes().map(rank).cmp(right.bytes().map(rank))
+    let differing = left.bytes().zip(right.bytes()).find(|(left, right)| left != right);
+    match differing {
+        Some((left, right)) => rank(left).cmp(&rank(right)),
+        None => left.len().cmp(&right.len()),
+    }
 }
 
 /// Why a percent-encoded text could not be decoded: a `%` without two hex digits, or bytes that are not UTF-8.

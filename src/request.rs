@@ -4,7 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::Consumer;
+use crate::{BaseString, Consumer};
 
 /// The HTTP methods of the Web API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +51,7 @@ pub struct Request {
     /// Where the path begins in `url`.
     path_start: usize,
     headers: Vec<(&'static str, String)>,
+    base_string: BaseString,
     body: Vec<u8>,
 }
 
@@ -64,6 +65,7 @@ impl Request {
         method: Method,
         path_and_query: &str,
         authorization: String,
+        base_string: BaseString,
         body: Option<TypedBody>,
     ) -> Self {
         let mut headers = Vec::from([("Accept", "*/*".to_string()), ("Authorization", authorization)]);
@@ -80,6 +82,7 @@ impl Request {
             url: [consumer.base_url(), path_and_query].concat(),
             path_start: consumer.base_path_start(),
             headers,
+            base_string,
             body,
         }
     }
@@ -103,6 +106,15 @@ impl Request {
     /// everything but a GET, `Content-Type` where there is a body.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// What was signed, for comparing with a server's or another client's idea of it. It is not sent.
+    ///
+    /// A refused signature is traced stage by stage: is the base string the same, byte for byte? Then the signature
+    /// over it: `oauth_signature` in the `Authorization` header is base64, percent-encoded once. Then the rest of that
+    /// header.
+    pub fn base_string(&self) -> &BaseString {
+        &self.base_string
     }
 
     /// The body; empty for every OAuth request (protocol section 2.4).

@@ -3,18 +3,22 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
+use base64::Engine;
 use core::fmt;
 use rand_core::CryptoRng;
 
-use crate::authorization::Authorization;
+use crate::authorization::{Parameter, common_parameters, header_into};
 use crate::diffie_hellman::Exponent;
 use crate::error::{Error, Malformed, Misuse};
 use crate::exchange::{Exchange, Outbound, Step};
 use crate::live_session::expiry;
 use crate::live_session_token::LiveSessionToken;
 use crate::stamp::{Stamp, Stamper};
-use crate::token::Token;
-use crate::{AccessToken, Consumer, LiveSession, Method, Request, Response, UnixTime, callback, response};
+use crate::token::{BASE64, Token};
+use crate::{
+    AccessToken, BaseString, Consumer, LiveSession, Method, Request, Response, UnixTime, base_string, callback,
+    response,
+};
 
 /// How far a login has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -198,9 +202,8 @@ impl OAuthSession {
     }
 
     fn ask_request_token(&self, stamp: &Stamp, rng: &mut dyn CryptoRng) -> Result<(Step, Request), Error> {
-        let authorization = self.rsa_authorization(stamp).with("oauth_callback", self.consumer.callback());
-        let request = self.rsa_signed(Step::RequestToken.endpoint(), authorization, &[], rng)?;
-        Ok((Step::RequestToken, request))
+        let own = [("oauth_callback", self.consumer.callback())];
+        self.rsa_signed(Step::RequestToken, &own, stamp, rng)
     }
 
     /// Without `oauth_callback`: IBKR's published example has none, and its signature verifies (protocol section 2.1).
@@ -211,10 +214,8 @@ impl OAuthSession {
         stamp: &Stamp,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Step, Request), Error> {
-        let authorization =
-            self.rsa_authorization(stamp).with("oauth_token", token.as_str()).with("oauth_verifier", verifier.as_str());
-        let request = self.rsa_signed(Step::AccessToken.endpoint(), authorization, &[], rng)?;
-        Ok((Step::AccessToken, request))
+        let own = [("oauth_token", token.as_str()), ("oauth_verifier", verifier.as_str())];
+        self.rsa_signed(Step::AccessToken, &own, stamp, rng)
     }
 
     fn ask_live_session_token(
@@ -226,32 +227,32 @@ impl OAuthSession {
         let prepend = self.consumer.keys().decrypt_pkcs1v15(access_token.encrypted_secret(), rng)?;
         let exponent = Exponent::random(rng)?;
         let challenge = self.consumer.dh().challenge(&exponent);
-        let authorization = self
-            .rsa_authorization(stamp)
-            .with("diffie_hellman_challenge", &challenge)
-            .with("oauth_token", access_token.token());
-        let step = Step::LiveSessionToken { exponent, prepend };
-        let request = self.rsa_signed(step.endpoint(), authorization, step.prepend(), rng)?;
-        Ok((step, request))
+        let own = [("diffie_hellman_challenge", challenge.as_str()), ("oauth_token", access_token.token())];
+        self.rsa_signed(Step::LiveSessionToken { exponent, prepend }, &own, stamp, rng)
     }
 
-    fn rsa_authorization<'a>(&'a self, stamp: &'a Stamp) -> Authorization<'a> {
-        Authorization::new(&self.consumer, "RSA-SHA256", stamp)
-    }
-
+    /// The request for `step`, with its `own` parameters beside the common ones.
     fn rsa_signed(
         &self,
-        endpoint: &str,
-        authorization: Authorization<'_>,
-        prepend: &[u8],
+        step: Step,
+        own: &[Parameter<'_>],
+        stamp: &Stamp,
         rng: &mut dyn CryptoRng,
-    ) -> Result<Request, Error> {
+    ) -> Result<(Step, Request), Error> {
         let consumer = &self.consumer;
+        let endpoint = step.endpoint();
+        let mut parameters = [&common_parameters(consumer, "RSA-SHA256", stamp), own].concat();
+        base_string::sort(&mut parameters);
+
         let url = [consumer.base_url(), endpoint].concat();
-        let base_string = authorization.base_string(consumer, Method::Post, &url, &[]).with_prepend(prepend);
+        let base_string = BaseString::new(Method::Post, &url, &parameters, consumer.parameter_encoding());
+        let base_string = base_string.with_prepend(step.prepend());
         let signature = consumer.keys().sign_rsa_sha256(base_string.expose().expose().as_bytes(), rng)?;
-        let authorization = authorization.header(consumer.realm(), &signature);
-        Ok(Request::new(consumer, Method::Post, endpoint, authorization, None))
+
+        let mut authorization = String::new();
+        header_into(&mut authorization, consumer.realm(), &parameters, &BASE64.encode(signature));
+        let request = Request::new(consumer, Method::Post, endpoint, authorization, base_string, None);
+        Ok((step, request))
     }
 
     /// Takes the URL that the user's browser was redirected to after consent: whole, as the target of the browser's
