@@ -206,6 +206,17 @@ fn an_api_request_without_a_good_signature_is_unauthorized() {
     };
     assert_refused(&world.send(&call), 401, "Invalid signature", "signature");
 
+    let other = world.enroll_first_party("OTHERCONS");
+    let call = world
+        .api_call("GET", "/portfolio/accounts", &live)
+        .with("oauth_consumer_key", &other.consumer_key);
+    assert_refused(
+        &world.send(&call.signed_with(&live.token)),
+        401,
+        "Unauthorized",
+        "another consumer's",
+    );
+
     let headers: &[(&str, &[u8])] = &[("User-Agent", b"test")];
     let bare = RawRequest {
         method: "GET",
