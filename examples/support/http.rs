@@ -11,6 +11,8 @@ const MAX_BODY: usize = 1024 * 1024;
 
 /// How long a request may take, from its first byte to its last.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// How long a client is heard out that is being refused.
+const LINGER_TIME: Duration = Duration::from_millis(100);
 /// How long a connection may stay without a request.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
@@ -92,17 +94,22 @@ impl<'s, S: Read + Write> Connection<'s, S> {
         self.stream.flush()
     }
 
-    /// Tells the client what it did wrong; whether it listens does not matter any more.
-    pub fn refuse(&mut self, status: u16, why: &str) {
-        let length = why.len();
-        let phrase = reason_phrase(status);
-        let _ = self.stream.write_all(
-            format!(
-                "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
-                 Connection: close\r\n\r\n{why}"
-            )
-            .as_bytes(),
-        );
+    /// Tells the client what it did wrong, if it listens.
+    ///
+    /// Reads on for a moment: to hang up on what was not read would take the answer back.
+    pub fn refuse(&mut self, status: u16, why: &str) -> io::Result<()> {
+        let (phrase, length) = (reason_phrase(status), why.len());
+        write!(
+            self.stream,
+            "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{why}"
+        )?;
+        self.stream.flush()?;
+        let deadline = Instant::now() + LINGER_TIME;
+        while self.read_more(deadline).is_ok() {
+            self.read_ahead.clear();
+        }
+        Ok(())
     }
 
     fn receive_head(&mut self, deadline: Instant) -> Result<Head, Trouble> {

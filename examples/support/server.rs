@@ -122,8 +122,7 @@ impl Shared {
                 Ok(request) => request,
                 Err(Trouble::Over) => return Ok(()),
                 Err(Trouble::Refused(status, why)) => {
-                    connection.refuse(status, why);
-                    return Ok(());
+                    return connection.refuse(status, why);
                 }
             };
             connection.send(&self.answer(&request), &request)?;

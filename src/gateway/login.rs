@@ -14,6 +14,7 @@ use super::encoding::hex;
 use super::refusal::Refusal;
 use super::registry::{LiveSession, random_hex};
 use super::signed_request::SignedRequest;
+use super::verification::known_consumer;
 use super::{Consent, Gateway, GatewayError, IssuedToken};
 use crate::UnixTime;
 
@@ -124,13 +125,13 @@ impl Gateway {
         now: UnixTime,
     ) -> Result<Value, Refusal> {
         let (token, challenge) = (request.oauth("oauth_token")?, request.oauth("diffie_hellman_challenge")?);
-        let consumer_key = request.oauth("oauth_consumer_key")?;
-        let consumer = self.registry.consumer(consumer_key);
-        consumer.ok_or(Refusal::InvalidConsumer("the consumer key is unknown"))?;
-        let access = self.registry.access_token(token).filter(|access| access.consumer_key == consumer_key);
+        let consumer = known_consumer(&self.registry, request)?.map_err(Refusal::InvalidConsumer)?;
+        let access = self.registry.access_token(token);
+        let access = access.filter(|access| access.consumer_key == consumer.key);
         let secret = access.ok_or(Refusal::NoAccessSecret)?.secret;
         self.verify_rsa(request, &hex(&secret), now)?;
 
+        let consumer_key = request.oauth("oauth_consumer_key")?;
         let agreement = self.registry.consumer(consumer_key).and_then(|consumer| consumer.group.agree(challenge, rng));
         let agreement = agreement.ok_or(Refusal::LoginFailed("diffie_hellman_challenge is no number from 2 to p-2"))?;
         let session = LiveSession {

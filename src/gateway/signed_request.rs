@@ -164,6 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn a_form_is_signed_even_where_the_query_is_not() {
+        let headers: &[(&str, &[u8])] =
+            &[("Authorization", b"OAuth a=b"), ("Content-Type", b"application/x-www-form-urlencoded")];
+        let raw = RawRequest { method: "POST", target: "/v1/api/x?q=1", headers, body: b"f=2" };
+        let candidates = read("http://h/v1/api", &raw).api_base_strings();
+        let expected = "POST&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&a%3Db%26f%3D2";
+        assert!(candidates.iter().any(|candidate| candidate == expected));
+    }
+
+    #[test]
     fn json_is_no_part_of_the_signature() {
         let headers: &[(&str, &[u8])] = &[("Authorization", b"OAuth a=b"), ("Content-Type", b"application/json")];
         let raw = RawRequest { method: "POST", target: "/v1/api/x", headers, body: b"{}" };

@@ -66,7 +66,7 @@ impl Gateway {
 }
 
 /// The consumer that the header names, or the reason why not: the outer error is for a header that names none.
-fn known_consumer<'g>(
+pub(super) fn known_consumer<'g>(
     registry: &'g Registry,
     request: &SignedRequest<'_>,
 ) -> Result<Result<&'g Consumer, &'static str>, Refusal> {

@@ -1,0 +1,11 @@
+//! The gateway stands in for IBKR: it lets in whom IBKR lets in, and refuses in IBKR's words.
+
+#[path = "../../examples/support/mod.rs"]
+mod support;
+
+mod api;
+mod client;
+mod login;
+mod refusals;
+mod rude_clients;
+mod three_legs;
