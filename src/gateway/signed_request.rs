@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::address::{BaseUrl, Target};
 use super::authorization::Authorization;
-use super::base_string::{Pair, base_string};
+use super::base_string::{Order, Pair, base_string};
 use super::encoding::{Space, form_decode, form_pairs};
 use super::refusal::Refusal;
 use super::wire::RawRequest;
@@ -52,16 +52,22 @@ impl<'r> SignedRequest<'r> {
 
     /// The documented base string: query and form folded into the parameters (protocol section 3.4).
     pub(super) fn base_string(&self) -> String {
-        self.folded(Space::PercentTwenty)
+        self.folded(Order::Plain, Space::PercentTwenty)
     }
 
     /// Every base string that clients are known to sign API requests with (protocol section 3.4).
     pub(super) fn api_base_strings(&self) -> Vec<String> {
         let mut strings = Vec::from([self.base_string()]);
+        if !self.query.is_empty() || !self.form.is_empty() {
+            strings.extend([
+                self.folded(Order::Plain, Space::Plus),
+                self.folded(Order::Escaped, Space::PercentTwenty),
+                self.folded(Order::Escaped, Space::Plus),
+            ]);
+        }
         if !self.query.is_empty() {
             let decoded_url = form_decode(self.url_with_query.as_bytes()).unwrap_or_default();
             strings.extend([
-                self.folded(Space::Plus),
                 self.query_left_out(self.url.as_bytes(), Space::PercentTwenty),
                 self.query_left_out(self.url_with_query.as_bytes(), Space::PercentTwenty),
                 self.query_left_out(&decoded_url, Space::PercentTwenty),
@@ -71,14 +77,14 @@ impl<'r> SignedRequest<'r> {
         strings
     }
 
-    fn folded(&self, space: Space) -> String {
+    fn folded(&self, order: Order, space: Space) -> String {
         let parameters = [self.authorization.signed(), self.query.clone(), self.form.clone()].concat();
-        base_string(self.raw.method, self.url.as_bytes(), parameters, space)
+        base_string(self.raw.method, self.url.as_bytes(), parameters, order, space)
     }
 
     fn query_left_out(&self, url: &[u8], space: Space) -> String {
         let parameters = [self.authorization.signed(), self.form.clone()].concat();
-        base_string(self.raw.method, url, parameters, space)
+        base_string(self.raw.method, url, parameters, Order::Plain, space)
     }
 }
 

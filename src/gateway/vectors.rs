@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::base_string::Pair;
 
 pub(super) fn ibkr(id: &str) -> Value {
-    let all: Value = serde_json::from_str(include_str!("vectors.json")).unwrap();
-    all.get(id).unwrap_or_else(|| panic!("no vector {id}")).clone()
+    let file: Value = serde_json::from_str(include_str!("../../tests/vectors/ibkr.json")).unwrap();
+    let vectors = file["vectors"].as_array().unwrap();
+    vectors.iter().find(|vector| vector["id"] == id).unwrap_or_else(|| panic!("no vector {id}")).clone()
 }
 
 pub(super) fn pairs(parameters: &Value) -> Vec<Pair> {
