@@ -1,4 +1,4 @@
-//! Sans-IO OAuth 1.0a for Interactive Brokers' Web API.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
