@@ -102,13 +102,12 @@ impl<'a> ApiRequest<'a> {
 
     /// Bytes of the path, and of all parameters with their separators.
     pub(crate) fn length(&self) -> usize {
-        let pairs = |pairs: Pairs<'_>| pairs.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-        let query: usize = match self.query {
-            Query::Pairs(query) => pairs(query),
+        let query = match self.query {
+            Query::Pairs(query) => pairs_length(query),
             Query::Raw(query) => query.len(),
         };
-        let form: usize = match self.body {
-            Body::Form(form) => pairs(form),
+        let form = match self.body {
+            Body::Form(form) => pairs_length(form),
             Body::None | Body::Json(_) => 0,
         };
         self.path.len().saturating_add(query).saturating_add(form)
@@ -158,6 +157,11 @@ impl<'a> ApiRequest<'a> {
             Body::Json(json) => Some(("application/json", json.to_vec())),
         }
     }
+}
+
+/// Bytes of the pairs, with two separators each.
+fn pairs_length(pairs: Pairs<'_>) -> usize {
+    pairs.iter().flat_map(|(name, value)| [name.len(), value.len(), 2]).fold(0, usize::saturating_add)
 }
 
 /// The parameters of a request that may be signed, decoded.
