@@ -61,6 +61,7 @@ struct Settings {
     query_policy: QueryPolicy,
     parameter_encoding: ParameterEncoding,
     refresh_margin: Duration,
+    corrects_clock: bool,
 }
 
 impl Consumer {
@@ -81,6 +82,7 @@ impl Consumer {
             query_policy: QueryPolicy::default(),
             parameter_encoding: ParameterEncoding::default(),
             refresh_margin: REFRESH_MARGIN,
+            corrects_clock: true,
         })
     }
 
@@ -137,6 +139,10 @@ impl Consumer {
 
     pub(crate) fn refresh_margin(&self) -> Duration {
         self.0.refresh_margin
+    }
+
+    pub(crate) fn corrects_clock(&self) -> bool {
+        self.0.corrects_clock
     }
 }
 
@@ -202,6 +208,13 @@ impl ConsumerBuilder {
     /// How long before a live session token's expiry the next one is fetched. Default: 10 minutes; less than 12 hours.
     pub fn refresh_margin(mut self, margin: Duration) -> Self {
         self.0.refresh_margin = margin;
+        self
+    }
+
+    /// Sends the caller's time as it is. Default: timestamps are corrected by what the server's `Date` headers say, as
+    /// long as they are within a day of the caller's clock.
+    pub fn without_clock_correction(mut self) -> Self {
+        self.0.corrects_clock = false;
         self
     }
 

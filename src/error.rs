@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::UnixTime;
 use crate::callback::CallbackError;
+use crate::diagnosis::{Advice, Diagnosis, Retry};
 use crate::keys::KeyError;
 use crate::token::TokenError;
 
@@ -46,6 +47,37 @@ pub enum Error {
         /// When it expired.
         at: UnixTime,
     },
+}
+
+impl Error {
+    /// What a retry at `now` or later may be worth. Advice, not policy; [`Backoff`](crate::Backoff) spreads it out.
+    pub fn retry(&self, now: UnixTime) -> Retry {
+        let advice = match self {
+            Self::Misuse(_) | Self::Keys(_) => Advice::Never,
+            // Protocol section 5, step 4: IBKR's own demo asks again if the value is empty.
+            Self::Malformed(Malformed::Missing { field: "diffie_hellman_response" }) => Advice::Again,
+            Self::Malformed(_) | Self::LiveSessionMismatch => Advice::Later(Duration::from_secs(60)),
+            Self::Rejected(rejected) => rejected.advice(),
+            Self::Callback(_) => Advice::Reauthorize,
+            Self::Expired { .. } => Advice::Again,
+        };
+        match advice {
+            Advice::Again => Retry::Again,
+            Advice::Later(pause) => Retry::Later(now.saturating_add(pause)),
+            Advice::Reauthorize => Retry::Reauthorize,
+            Advice::Never => Retry::Never,
+        }
+    }
+}
+
+impl Rejected {
+    /// The server's own wish goes first.
+    fn advice(&self) -> Advice {
+        match (self.diagnosis.advice(), self.retry_after) {
+            (Advice::Again | Advice::Later(_), Some(pause)) => Advice::Later(pause),
+            (advice, _) => advice,
+        }
+    }
 }
 
 /// A mistake in the calling code.
@@ -127,13 +159,15 @@ pub enum Malformed {
 
 /// A refusal by the server, or by something on the way to it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("HTTP {status}: {reason}")]
+#[error("HTTP {status}: {reason} ({diagnosis})")]
 #[non_exhaustive]
 pub struct Rejected {
     /// The HTTP status.
     pub status: u16,
     /// What the server says, at most 200 characters, without control characters or anything that looks like a token.
     pub reason: String,
+    /// What it means.
+    pub diagnosis: Diagnosis,
     /// How long the server asks to wait (`Retry-After` in seconds), if it says.
     pub retry_after: Option<Duration>,
 }

@@ -22,9 +22,11 @@ extern crate std;
 
 mod api_request;
 mod authorization;
+mod backoff;
 mod base_string;
 mod callback;
 mod consumer;
+mod diagnosis;
 mod diffie_hellman;
 mod error;
 mod exchange;
@@ -45,9 +47,11 @@ mod token;
 mod url;
 
 pub use api_request::ApiRequest;
+pub use backoff::Backoff;
 pub use base_string::{BaseString, ParameterEncoding};
 pub use callback::CallbackError;
 pub use consumer::{Consumer, ConsumerBuilder, QueryPolicy};
+pub use diagnosis::{Diagnosis, Retry};
 pub use diffie_hellman::DhParams;
 pub use error::{ConfigError, Error, Malformed, Misuse, Rejected, UrlError};
 pub use exchange::{Exchange, Outbound};

@@ -23,6 +23,8 @@ const INLINE_PARAMETERS: usize = 16;
 /// Protocol section 7: a live session token lives for about 24 hours.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const HALF_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+/// A clock that goes back by less has been set right; by more, it has been set.
+const CLOCK_STEP: Duration = Duration::from_secs(60 * 60);
 
 /// A live session, proved by the server's MAC. Signs API requests.
 ///
@@ -36,6 +38,7 @@ struct Inner {
     access_token: Token,
     token: LiveSessionToken,
     stamper: Arc<Stamper>,
+    obtained_at: UnixTime,
     expires_at: UnixTime,
 }
 
@@ -45,9 +48,26 @@ impl LiveSession {
         access_token: Token,
         token: LiveSessionToken,
         stamper: Arc<Stamper>,
-        expires_at: UnixTime,
+        life: Life,
     ) -> Self {
-        Self(Arc::new(Inner { consumer, access_token, token, stamper, expires_at }))
+        let Life { obtained_at, expires_at } = life;
+        Self(Arc::new(Inner { consumer, access_token, token, stamper, obtained_at, expires_at }))
+    }
+
+    /// Whether both are clones of one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether the next token is due: the refresh margin has begun, or the clock went back so far behind the moment
+    /// this token came that its age is anybody's guess.
+    pub(crate) fn is_due(&self, now: UnixTime) -> bool {
+        now >= self.refresh_at() || now.saturating_add(CLOCK_STEP) < self.0.obtained_at
+    }
+
+    /// When the refresh margin begins.
+    pub(crate) fn refresh_at(&self) -> UnixTime {
+        self.0.expires_at.saturating_sub(self.0.consumer.refresh_margin())
     }
 
     /// When the token stops signing, on the caller's clock.
@@ -196,18 +216,28 @@ impl fmt::Debug for LiveSession {
     }
 }
 
-/// When a token that arrived at `now` expires.
-///
-/// Sources disagree on what `live_session_token_expiration` means (protocol section 6.1): more than half a lifetime
-/// ahead, it is the expiry; else the time of computation. The result is always 12 to 24 hours ahead, whatever was sent
-/// and however wrong the clock is: a token that has just been made lives, and none is trusted for more than its lifetime.
-pub(crate) fn expiry(reported: Option<u64>, now: UnixTime) -> UnixTime {
-    let full = now.saturating_add(LIFETIME);
-    let half = now.saturating_add(HALF_LIFETIME);
-    match reported.map(UnixTime::from_millis) {
-        None => full,
-        Some(expiry) if expiry > half => expiry.min(full),
-        Some(computed) => computed.saturating_add(LIFETIME).clamp(half, full),
+/// When a live session token came, and until when it signs, on the caller's clock.
+pub(crate) struct Life {
+    pub(crate) obtained_at: UnixTime,
+    pub(crate) expires_at: UnixTime,
+}
+
+impl Life {
+    /// Of a token that came at `now`.
+    ///
+    /// Sources disagree on what `live_session_token_expiration` means (protocol section 6.1): more than half a lifetime
+    /// ahead, it is the expiry; else the time of computation. The result is always 12 to 24 hours ahead, whatever was
+    /// sent and however wrong the clock is: a token that has just been made lives, and none is trusted for more than
+    /// its lifetime.
+    pub(crate) fn from(now: UnixTime, reported: Option<u64>) -> Self {
+        let full = now.saturating_add(LIFETIME);
+        let half = now.saturating_add(HALF_LIFETIME);
+        let expires_at = match reported.map(UnixTime::from_millis) {
+            None => full,
+            Some(expiry) if expiry > half => expiry.min(full),
+            Some(computed) => computed.saturating_add(LIFETIME).clamp(half, full),
+        };
+        Self { obtained_at: now, expires_at }
     }
 }
 
@@ -230,7 +260,7 @@ mod tests {
             (Some(0), in_hours(12)),
             (Some(u64::MAX), in_hours(24)),
         ] {
-            assert_eq!(expiry(reported, now), expected, "{reported:?}");
+            assert_eq!(Life::from(now, reported).expires_at, expected, "{reported:?}");
         }
     }
 }

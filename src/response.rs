@@ -7,10 +7,10 @@ use core::fmt;
 use core::time::Duration;
 use serde_json::{Map, Value};
 
-use crate::AccessToken;
 use crate::diffie_hellman::decode_hex;
 use crate::error::{Error, Malformed, Rejected};
 use crate::token::Token;
+use crate::{AccessToken, Diagnosis, UnixTime};
 
 /// Bytes of the largest body that is looked at. The largest real one has under 2,000.
 const MAX_BODY: usize = 64 * 1024;
@@ -28,6 +28,7 @@ const TOKEN_LIKE: usize = 16;
 #[derive(Clone)]
 pub struct Response<'a> {
     status: u16,
+    date: Option<UnixTime>,
     retry_after: Option<Duration>,
     body: &'a [u8],
 }
@@ -35,16 +36,30 @@ pub struct Response<'a> {
 impl<'a> Response<'a> {
     /// A response without headers. `body` may be anything; over 64 KiB it is refused unread.
     pub fn new(status: u16, body: &'a [u8]) -> Self {
-        Self { status, retry_after: None, body }
+        Self { status, date: None, retry_after: None, body }
     }
 
     /// Adds a header. Hand over all of them: those that mean nothing here are ignored.
     #[must_use]
     pub fn header(mut self, name: &str, value: &[u8]) -> Self {
+        if name.eq_ignore_ascii_case("date") {
+            self.date = date(value);
+        }
         if name.eq_ignore_ascii_case("retry-after") {
             self.retry_after = seconds(value);
         }
         self
+    }
+
+    /// What the server's clock showed, for callers without feature `std`, where `Date` headers are not read.
+    #[must_use]
+    pub fn server_time(mut self, time: UnixTime) -> Self {
+        self.date = Some(time);
+        self
+    }
+
+    pub(crate) fn date(&self) -> Option<UnixTime> {
+        self.date
     }
 
     /// The fields of a successful answer. An `error` field makes it a refusal even with status 200 (protocol
@@ -60,7 +75,9 @@ impl<'a> Response<'a> {
     }
 
     fn rejected(&self) -> Error {
-        Error::Rejected(Rejected { status: self.status, reason: reason(self.body), retry_after: self.retry_after })
+        let reason = reason(self.body);
+        let diagnosis = Diagnosis::of(self.status, &reason, is_html(self.body));
+        Error::Rejected(Rejected { status: self.status, reason, diagnosis, retry_after: self.retry_after })
     }
 }
 
@@ -68,6 +85,19 @@ impl fmt::Debug for Response<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Response({}, {} bytes)", self.status, self.body.len())
     }
+}
+
+/// A `Date` in any of the three forms of RFC 9110 section 5.6.7.
+#[cfg(feature = "std")]
+fn date(value: &[u8]) -> Option<UnixTime> {
+    let date = httpdate::parse_http_date(str::from_utf8(value).ok()?.trim());
+    date.ok().map(UnixTime::from)
+}
+
+/// The well-kept parser of HTTP dates needs `std`.
+#[cfg(not(feature = "std"))]
+fn date(_: &[u8]) -> Option<UnixTime> {
+    None
 }
 
 /// The delay form of `Retry-After` (RFC 9110 section 10.2.3).

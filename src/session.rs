@@ -11,7 +11,7 @@ use crate::authorization::{Parameter, common_parameters, header_into};
 use crate::diffie_hellman::Exponent;
 use crate::error::{Error, Malformed, Misuse};
 use crate::exchange::{Exchange, Outbound, Step};
-use crate::live_session::expiry;
+use crate::live_session::Life;
 use crate::live_session_token::LiveSessionToken;
 use crate::stamp::{Stamp, Stamper};
 use crate::token::{BASE64, Token};
@@ -49,7 +49,8 @@ pub enum Phase {
 /// ```
 /// `poll_*` gives work out, `handle_*` takes facts in, plain nouns read. Three promises hold for every method:
 ///
-/// - **An error changes nothing.** All fallible work comes first, the new state is assigned once, last.
+/// - **An error changes nothing.** All fallible work comes first, the new state is assigned once, last. (Only the
+///   server's clock is learned from a refusal too, see [`clock_skew`](Self::clock_skew).)
 /// - **A dropped [`Exchange`] loses nothing.** The next poll offers a fresh request, with a new nonce.
 /// - **The same calls give the same bytes.** Time and randomness come from the caller and from nowhere else.
 ///
@@ -62,7 +63,7 @@ pub enum Phase {
 /// | `AccessToken` | answer to `/oauth/live_session_token` | `LiveSession` |
 /// | `LiveSession` | the refresh margin begins | `LiveSession`, and the next poll asks for a new token while the old one signs |
 /// | `LiveSession` | answer to `/oauth/live_session_token` | `LiveSession`, with the new token |
-/// | `LiveSession` | the token expires | `AccessToken` |
+/// | `LiveSession` | the token expires, or [`invalidate`](Self::invalidate) | `AccessToken` |
 /// | any | [`reauthorize`](Self::reauthorize) | `Unauthorized` |
 /// | any | any error | the same |
 pub struct OAuthSession {
@@ -152,13 +153,16 @@ impl OAuthSession {
     /// the refresh margin. `None` while nothing waits for time to pass.
     pub fn poll_timeout(&self) -> Option<UnixTime> {
         match &self.state {
-            State::LiveSession { live, .. } => Some(self.refresh_at(live)),
+            State::LiveSession { live, .. } => Some(live.refresh_at()),
             _ => None,
         }
     }
 
-    fn refresh_at(&self, live: &LiveSession) -> UnixTime {
-        live.expires_at().saturating_sub(self.consumer.refresh_margin())
+    /// Seconds by which the server's clock is ahead of the caller's, learned from `Date` headers and applied to the
+    /// timestamps sent. Zero until something is learned, and with
+    /// [`without_clock_correction`](crate::ConsumerBuilder::without_clock_correction).
+    pub fn clock_skew(&self) -> i32 {
+        self.stamper.skew()
     }
 
     /// The next request to send, or `None` while there is nothing to do: an exchange is in flight, the user's consent
@@ -194,9 +198,7 @@ impl OAuthSession {
             State::Unauthorized => Some(Work::RequestToken),
             State::RequestToken { token, verifier: Some(verifier) } => Some(Work::AccessToken { token, verifier }),
             State::AccessToken(access_token) => Some(Work::LiveSessionToken(access_token)),
-            State::LiveSession { access_token, live } if now >= self.refresh_at(live) => {
-                Some(Work::LiveSessionToken(access_token))
-            }
+            State::LiveSession { access_token, live } if live.is_due(now) => Some(Work::LiveSessionToken(access_token)),
             State::RequestToken { verifier: None, .. } | State::LiveSession { .. } => None,
         }
     }
@@ -309,8 +311,22 @@ impl OAuthSession {
         if !Weak::ptr_eq(&self.awaited, &Arc::downgrade(&exchange.ticket)) {
             return Err(Misuse::StaleExchange.into());
         }
-        self.state = self.state_after(&exchange.step, &response, now)?;
+        let outcome = self.state_after(&exchange.step, &response, now);
+        self.learn_clock(&response, &outcome, now);
+        self.state = outcome?;
         Ok(self.phase(now))
+    }
+
+    /// The server's clock is a fact of its own, whatever else the answer says: a refusal may be due to the very clock
+    /// that its `Date` sets right.
+    fn learn_clock(&self, response: &Response<'_>, outcome: &Result<State, Error>, now: UnixTime) {
+        let Some(date) = response.date().filter(|_| self.consumer.corrects_clock()) else {
+            return;
+        };
+        self.stamper.learn(date, now);
+        if matches!(outcome, Err(Error::Rejected(_))) {
+            self.stamper.forgive(now);
+        }
     }
 
     fn state_after(&self, step: &Step, response: &Response<'_>, now: UnixTime) -> Result<State, Error> {
@@ -338,14 +354,20 @@ impl OAuthSession {
         let shared_secret = shared_secret.ok_or(Malformed::DiffieHellmanOutOfRange)?;
         let consumer_key = self.consumer.consumer_key();
         let token = LiveSessionToken::agree(&shared_secret, prepend, consumer_key, &agreement.proof)?;
-        let expires_at = expiry(agreement.expiration, now);
-        Ok(LiveSession::new(
-            self.consumer.clone(),
-            access_token.oauth_token(),
-            token,
-            Arc::clone(&self.stamper),
-            expires_at,
-        ))
+        let life = Life::from(now, agreement.expiration);
+        let (consumer, stamper) = (self.consumer.clone(), Arc::clone(&self.stamper));
+        Ok(LiveSession::new(consumer, access_token.oauth_token(), token, stamper, life))
+    }
+
+    /// Takes the news that the server no longer accepts `dead` (a 401 to a request that it signed): the next poll
+    /// offers a new live session token. If `dead` has been replaced already, nothing happens, so ten requests that
+    /// fail together lead to one new token.
+    pub fn invalidate(&mut self, dead: &LiveSession) {
+        if let State::LiveSession { access_token, live } = &self.state
+            && live.is(dead)
+        {
+            self.state = State::AccessToken(access_token.clone());
+        }
     }
 
     /// Starts over from [`Phase::Unauthorized`]: forgets every token, and the user is asked for consent again. For a

@@ -1,6 +1,6 @@
 //! Nonce and timestamp: what makes each signed request different from every other.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use rand_core::CryptoRng;
 
 use crate::UnixTime;
@@ -28,25 +28,67 @@ impl Stamp {
     }
 }
 
-/// Makes stamps whose timestamps never decrease: each is "greater than or equal to any timestamp used in previous
-/// requests" (protocol section 7). Shared by a session and all its live sessions.
+/// The furthest that a server's `Date` may be from the caller's clock and still be believed. More is no clock that is
+/// off but a date that is wrong, and TLS would not have worked with it.
+const BELIEVABLE: u64 = 24 * 60 * 60;
+/// Differences up to this many seconds are the answer's way back and the `Date` header's whole seconds.
+const NOISE: u64 = 2;
+
+/// Makes stamps in the server's time whose timestamps never decrease: each is "greater than or equal to any timestamp
+/// used in previous requests" (protocol section 7). Shared by a session and all its live sessions.
 #[derive(Default)]
 pub(crate) struct Stamper {
     latest: AtomicU32,
+    /// Seconds by which the server's clock is ahead of the caller's.
+    skew: AtomicI32,
 }
 
 impl Stamper {
     /// A stamp for `now`, or for the latest second used if the clock went back. Nothing is noted until
     /// [`Stamper::note`].
     pub(crate) fn stamp(&self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Stamp, Misuse> {
-        let now = u32::try_from(now.as_secs()).ok().filter(|second| *second >= FIRST_SECOND);
-        let second = now.ok_or(Misuse::ClockOutOfRange)?.max(self.latest.load(Ordering::Relaxed));
+        let second = self.server_second(now)?.max(self.latest());
         Ok(Stamp { nonce: nonce(rng)?, timestamp: ten_digits(second), second })
     }
 
     /// Notes that `stamp` is going out.
     pub(crate) fn note(&self, stamp: &Stamp) {
         self.latest.fetch_max(stamp.second, Ordering::Relaxed);
+    }
+
+    /// The server's clock showed `date` when the caller's showed `now`. Absurd dates change nothing.
+    pub(crate) fn learn(&self, date: UnixTime, now: UnixTime) {
+        let (date, now) = (date.as_secs(), now.as_secs());
+        let difference = date.abs_diff(now);
+        if difference > BELIEVABLE {
+            return;
+        }
+        let ahead = i32::try_from(if difference > NOISE { difference } else { 0 }).unwrap_or_default();
+        self.skew.store(if date < now { ahead.saturating_neg() } else { ahead }, Ordering::Relaxed);
+    }
+
+    /// The server has refused the latest stamp, so it counts as never used: if it was ahead of the server's clock, the
+    /// series starts again from there. Else a clock that was once fast would lock its owner out until time catches up.
+    pub(crate) fn forgive(&self, now: UnixTime) {
+        if let Ok(second) = self.server_second(now) {
+            self.latest.fetch_min(second, Ordering::Relaxed);
+        }
+    }
+
+    /// Seconds by which the server's clock is ahead of the caller's.
+    pub(crate) fn skew(&self) -> i32 {
+        self.skew.load(Ordering::Relaxed)
+    }
+
+    /// The latest second used.
+    pub(crate) fn latest(&self) -> u32 {
+        self.latest.load(Ordering::Relaxed)
+    }
+
+    fn server_second(&self, now: UnixTime) -> Result<u32, Misuse> {
+        let local = u32::try_from(now.as_secs()).map_err(|_| Misuse::ClockOutOfRange)?;
+        let second = local.checked_add_signed(self.skew()).filter(|second| *second >= FIRST_SECOND);
+        second.ok_or(Misuse::ClockOutOfRange)
     }
 }
 

@@ -70,6 +70,86 @@ fn timestamps_never_go_back_even_if_the_clock_does() {
 }
 
 #[test]
+fn a_machine_that_slept_through_the_expiry_logs_in_again() {
+    let login = WorkedLogin::any();
+    let mut session = login.live_session(NOW);
+    let on_waking = after(24 * 3, 0);
+    assert_eq!(session.phase(on_waking), Phase::AccessToken);
+    let exchange = login.poll(&mut session, on_waking).unwrap().exchange;
+    let body = login.body(None);
+    let phase = session.handle_response(exchange, Response::new(200, body.as_bytes()), on_waking);
+    assert_eq!(phase, Ok(Phase::LiveSession));
+}
+
+#[test]
+fn a_clock_set_back_far_behind_the_token_fetches_a_new_one_while_the_old_one_signs() {
+    let login = WorkedLogin::any();
+    let mut session = login.live_session(NOW);
+    let minutes_back = |minutes: u64| NOW.saturating_sub(Duration::from_secs(minutes * 60));
+    assert!(login.poll(&mut session, minutes_back(60)).is_none(), "a correction");
+    assert!(login.poll(&mut session, minutes_back(61)).is_some(), "another time zone, or a dead battery");
+    assert!(session.live(minutes_back(61)).is_some());
+}
+
+#[test]
+fn an_expiry_in_the_past_or_missing_does_not_matter_to_a_token_that_has_just_come() {
+    let login = WorkedLogin::any();
+    for expiration in [None, Some(0), Some(1_714_650_000), Some(u64::MAX)] {
+        let mut session = login.session();
+        let exchange = login.poll(&mut session, NOW).unwrap().exchange;
+        let body = login.body(expiration);
+        let phase = session.handle_response(exchange, Response::new(200, body.as_bytes()), NOW);
+        assert_eq!(phase, Ok(Phase::LiveSession), "{expiration:?}");
+        let expires_at = session.live(NOW).unwrap().expires_at();
+        assert!((after(12, 0)..=after(24, 0)).contains(&expires_at), "{expiration:?}");
+    }
+}
+
+/// Refuses a first poll with `date` in the answer, and returns what the session makes of it.
+#[cfg(feature = "std")]
+fn skew_from(date: &str) -> i32 {
+    let mut session = WorkedLogin::any().session();
+    let exchange = support::poll(&mut session).exchange;
+    let refusal = Response::new(503, b"").header("Date", date.as_bytes());
+    assert!(session.handle_response(exchange, refusal, NOW).is_err());
+    session.clock_skew()
+}
+
+/// NOW is 2 May 2024, 11:40:00.25 UTC.
+#[cfg(feature = "std")]
+#[test]
+fn a_date_is_read_in_all_three_forms_and_absurd_ones_are_ignored() {
+    for (date, skew) in [
+        ("Thu, 02 May 2024 11:50:00 GMT", 600),
+        ("Thursday, 02-May-24 11:50:00 GMT", 600),
+        ("Thu May  2 11:50:00 2024", 600),
+        (" Thu, 02 May 2024 11:30:00 GMT ", -600),
+        ("Thu, 02 May 2024 11:40:02 GMT", 0),
+        ("Thu, 02 May 2024 11:39:58 GMT", 0),
+        ("Fri, 03 May 2024 11:40:00 GMT", 86_400),
+        ("Fri, 03 May 2024 11:40:01 GMT", 0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 0),
+        ("tomorrow", 0),
+        ("", 0),
+        ("\u{e9}", 0),
+    ] {
+        assert_eq!(skew_from(date), skew, "{date}");
+    }
+}
+
+#[test]
+fn without_the_standard_library_the_servers_time_can_be_handed_over() {
+    let mut session = WorkedLogin::any().session();
+    let exchange = support::poll(&mut session).exchange;
+    let refusal = Response::new(503, b"").server_time(after(0, 10));
+    assert!(session.handle_response(exchange, refusal, NOW).is_err());
+    assert_eq!(session.clock_skew(), 600);
+    let request = support::poll(&mut session).request;
+    assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650600"));
+}
+
+#[test]
 fn clones_on_many_threads_share_one_series_of_timestamps() {
     let session = WorkedLogin::any().live_session(NOW);
     let live = session.live(NOW).unwrap();

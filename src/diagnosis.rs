@@ -1,0 +1,178 @@
+//! What a refusal means, and what to do about it (protocol section 6.2).
+
+use core::fmt;
+use core::time::Duration;
+
+/// The named causes of refusals. [`Rejected::diagnosis`](crate::Rejected::diagnosis) finds the one that fits.
+///
+/// `Display` gives cause and remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Diagnosis {
+    /// 401 `invalid consumer`: the one answer to a consumer key that is not active yet, a wrong key, realm, base string
+    /// or signature, and a clock that is off.
+    InvalidConsumer,
+    /// 401 `LST failed ... No access secret key found`: the server does not know the access token, or not this secret.
+    UnknownAccessToken,
+    /// 401 `LST failed` without a detail.
+    LiveSessionTokenFailed,
+    /// 401 `Invalid signature`: an API request signed with a live session token that is not the newest.
+    InvalidSignature,
+    /// 401 `Access Denied` or `Unauthorized`: the live session token has expired, or was never valid.
+    Unauthorized,
+    /// 400 `no bridge`: `/iserver` needs a brokerage session, and there is none.
+    NoBridge,
+    /// Any other 400: the server could not read the request.
+    MalformedRequest,
+    /// 403 with an HTML page: refused at the edge, before IBKR's servers.
+    RefusedAtTheEdge,
+    /// 410: the session is gone, or belongs to another server.
+    Gone,
+    /// 411: a POST arrived without `Content-Length`.
+    LengthRequired,
+    /// 429: too many requests.
+    TooManyRequests,
+    /// `failed to generate sso dh token`: the brokerage session cannot be built now, or another one competes.
+    BrokerageSessionUnavailable,
+    /// `failed to process request`: a tickle that did not work.
+    TickleFailed,
+    /// 503, or any other 5xx: maintenance, or a backend that takes too long.
+    Unavailable,
+    /// 3xx: something on the way sends requests elsewhere.
+    Redirected,
+    /// Nothing that is known.
+    Unknown,
+}
+
+/// What a retry may be worth. Advice: the caller decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Retry {
+    /// At once: poll the session for a fresh request.
+    Again,
+    /// Not before this moment.
+    Later(crate::UnixTime),
+    /// Not with these tokens: a third party asks its user again, a first party makes a new token in the portal.
+    Reauthorize,
+    /// Not at all: something must be changed first.
+    Never,
+}
+
+/// When to try again, before `now` is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advice {
+    Again,
+    Later(Duration),
+    Reauthorize,
+    Never,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+/// Protocol section 8: ten minutes in the penalty box.
+const PENALTY: Duration = Duration::from_secs(10 * 60);
+/// Consumer keys become active overnight at the earliest: asking every quarter of an hour is often enough.
+const ACTIVATION: Duration = Duration::from_secs(15 * 60);
+
+impl Diagnosis {
+    /// Never looks at the `id` in a body: it differs with each answer.
+    pub(crate) fn of(status: u16, reason: &str, is_html: bool) -> Self {
+        let says = |words: &str| reason.contains(words);
+        match status {
+            300..400 => Self::Redirected,
+            400 if says("no bridge") => Self::NoBridge,
+            400 => Self::MalformedRequest,
+            401 if says("invalid consumer") => Self::InvalidConsumer,
+            401 if says("No access secret key found") => Self::UnknownAccessToken,
+            401 if says("LST failed") => Self::LiveSessionTokenFailed,
+            401 if says("Invalid signature") => Self::InvalidSignature,
+            401 => Self::Unauthorized,
+            403 if is_html => Self::RefusedAtTheEdge,
+            410 => Self::Gone,
+            411 => Self::LengthRequired,
+            429 => Self::TooManyRequests,
+            _ if says("failed to generate sso dh token") => Self::BrokerageSessionUnavailable,
+            _ if says("failed to process request") => Self::TickleFailed,
+            408 | 500..600 => Self::Unavailable,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Why the server says no, in a sentence.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::InvalidConsumer => {
+                "the server gives this one answer if the consumer key is not active yet, is written in lower case, or \
+                 does not go with the realm, and if a registered key is not the one that signs, or the clock is off"
+            }
+            Self::UnknownAccessToken => "the server knows no secret for this access token",
+            Self::LiveSessionTokenFailed => "the server could not make a live session token and does not say why",
+            Self::InvalidSignature => "the request is signed with a live session token that the server does not expect",
+            Self::Unauthorized => "the live session token has expired, or the request was not signed",
+            Self::NoBridge => "there is no brokerage session behind the live session",
+            Self::MalformedRequest => "the server could not read the request",
+            Self::RefusedAtTheEdge => {
+                "the request was refused before it reached IBKR: no User-Agent, or a blocked address"
+            }
+            Self::Gone => "the session is gone, or this is not the server that has it",
+            Self::LengthRequired => "a POST arrived without Content-Length: an HTTP client left the header out",
+            Self::TooManyRequests => "too many requests",
+            Self::BrokerageSessionUnavailable => {
+                "the brokerage session cannot be built now, or another session of the same user competes"
+            }
+            Self::TickleFailed => "the server could not process the tickle",
+            Self::Unavailable => "the server is in maintenance or overloaded",
+            Self::Redirected => "something on the way sends the request elsewhere",
+            Self::Unknown => "no known cause fits",
+        }
+    }
+
+    /// What to do, in a sentence.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            // Protocol section 7: sources disagree about the wait.
+            Self::InvalidConsumer => {
+                "check the credentials offline first; if they are fine, wait and do not make new keys: activation takes \
+                 until after midnight in New York, Zug or Hong Kong by IBKR's documentation, until the weekend restart \
+                 by its e-mails, and has taken two weeks"
+            }
+            Self::UnknownAccessToken => "make a new access token and secret, and use both",
+            Self::LiveSessionTokenFailed => "try again in a minute; if it stays, make a new access token and secret",
+            Self::InvalidSignature => "fetch a new live session token; if it stays, try QueryPolicy::Exclude",
+            Self::Unauthorized => "fetch a new live session token",
+            Self::NoBridge => "open a brokerage session (/iserver/auth/ssodh/init), then repeat the request",
+            Self::MalformedRequest => "send the request exactly as it was handed out",
+            Self::RefusedAtTheEdge => {
+                "send the User-Agent that was handed out; if it stays, ask IBKR about your address"
+            }
+            Self::Gone => "fetch a new live session token, or use another server, such as 1.api.ibkr.com",
+            Self::LengthRequired => "send the Content-Length that was handed out, also when it is 0",
+            Self::TooManyRequests => "pause: ten minutes after a 429, longer if it happens often",
+            Self::BrokerageSessionUnavailable => {
+                "tickle and try again; close other sessions of this user, or let yours compete"
+            }
+            Self::TickleFailed => "tickle again; if it stays, open a new brokerage session",
+            Self::Unavailable => "try again later; IBKR restarts nightly and maintains on Saturday evening",
+            Self::Redirected => "check the base URL and any proxy",
+            Self::Unknown => "see the reason that the server gave",
+        }
+    }
+
+    pub(crate) const fn advice(self) -> Advice {
+        match self {
+            Self::InvalidSignature | Self::Unauthorized | Self::Gone | Self::NoBridge => Advice::Again,
+            Self::BrokerageSessionUnavailable | Self::TickleFailed => Advice::Later(SECOND.saturating_mul(10)),
+            Self::LiveSessionTokenFailed | Self::Unavailable => Advice::Later(MINUTE),
+            Self::InvalidConsumer => Advice::Later(ACTIVATION),
+            Self::TooManyRequests | Self::RefusedAtTheEdge => Advice::Later(PENALTY),
+            Self::UnknownAccessToken => Advice::Reauthorize,
+            Self::MalformedRequest | Self::LengthRequired | Self::Redirected | Self::Unknown => Advice::Never,
+        }
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.cause(), self.remedy())
+    }
+}

@@ -1,0 +1,127 @@
+//! What refusals mean and when to come back: every row of the table of known refusals.
+
+mod support;
+
+use std::time::Duration;
+
+use ibkr_oauth::{Backoff, Diagnosis, Error, KeyError, Misuse, Rejected, Response, Retry, UnixTime};
+use support::{NOW, WorkedLogin, poll, rng};
+
+fn refused(status: u16, body: &str, retry_after: Option<&str>) -> Error {
+    let mut session = WorkedLogin::any().session();
+    let exchange = poll(&mut session).exchange;
+    let mut response = Response::new(status, body.as_bytes());
+    if let Some(pause) = retry_after {
+        response = response.header("Retry-After", pause.as_bytes());
+    }
+    session.handle_response(exchange, response, NOW).unwrap_err()
+}
+
+fn later(seconds: u64) -> Retry {
+    Retry::Later(NOW.saturating_add(Duration::from_secs(seconds)))
+}
+
+const HTML: &str = "<HTML><HEAD><TITLE>Access Denied</TITLE></HEAD></HTML>";
+
+#[test]
+fn every_known_refusal_has_its_name_and_its_advice() {
+    for (status, body, diagnosis, retry) in [
+        (
+            401,
+            r#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#,
+            Diagnosis::InvalidConsumer,
+            later(900),
+        ),
+        (
+            401,
+            r#"{"error":"id: 39687, error: invalid consumer","statusCode":401}"#,
+            Diagnosis::InvalidConsumer,
+            later(900),
+        ),
+        (
+            401,
+            r#"{"error":"id: 118871, error: LST failed, error: No access secret key found for ***","statusCode":401}"#,
+            Diagnosis::UnknownAccessToken,
+            Retry::Reauthorize,
+        ),
+        (
+            401,
+            r#"{"error":"id: 515400, error: LST failed, error: ","statusCode":401}"#,
+            Diagnosis::LiveSessionTokenFailed,
+            later(60),
+        ),
+        (401, "Invalid signature", Diagnosis::InvalidSignature, Retry::Again),
+        (401, "Access Denied", Diagnosis::Unauthorized, Retry::Again),
+        (401, "Unauthorized", Diagnosis::Unauthorized, Retry::Again),
+        (400, r#"{"error":"Bad Request: no bridge","statusCode":400}"#, Diagnosis::NoBridge, Retry::Again),
+        (400, "Bad Request", Diagnosis::MalformedRequest, Retry::Never),
+        (403, HTML, Diagnosis::RefusedAtTheEdge, later(600)),
+        (403, "Forbidden", Diagnosis::Unknown, Retry::Never),
+        (410, "gone", Diagnosis::Gone, Retry::Again),
+        (411, "", Diagnosis::LengthRequired, Retry::Never),
+        (429, "", Diagnosis::TooManyRequests, later(600)),
+        (500, r#"{"error":"failed to generate sso dh token"}"#, Diagnosis::BrokerageSessionUnavailable, later(10)),
+        (200, r#"{"error":"failed to process request"}"#, Diagnosis::TickleFailed, later(10)),
+        (500, r#"{"error":"failed to process request"}"#, Diagnosis::TickleFailed, later(10)),
+        (503, HTML, Diagnosis::Unavailable, later(60)),
+        (503, "", Diagnosis::Unavailable, later(60)),
+        (302, "", Diagnosis::Redirected, Retry::Never),
+        (404, "", Diagnosis::Unknown, Retry::Never),
+    ] {
+        let error = refused(status, body, None);
+        assert_eq!(error.retry(NOW), retry, "{status} {body}");
+        let Error::Rejected(Rejected { diagnosis: found, .. }) = error else { panic!("{error}") };
+        assert_eq!(found, diagnosis, "{status} {body}");
+    }
+}
+
+#[test]
+fn the_servers_wish_goes_before_ours_unless_waiting_does_not_help() {
+    assert_eq!(refused(503, "", Some("120")).retry(NOW), later(120));
+    assert_eq!(refused(429, "", Some("5")).retry(NOW), later(5));
+    assert_eq!(refused(410, "", Some("30")).retry(NOW), later(30));
+    assert_eq!(refused(411, "", Some("30")).retry(NOW), Retry::Never);
+    assert_eq!(refused(503, "", Some("soon")).retry(NOW), later(60));
+    let at_the_end_of_time = refused(503, "", Some("18446744073709551615")).retry(NOW);
+    assert_eq!(at_the_end_of_time, Retry::Later(UnixTime::from_millis(u64::MAX)));
+}
+
+#[test]
+fn other_errors_advise_by_whose_fault_they_are() {
+    assert_eq!(Error::Misuse(Misuse::StaleExchange).retry(NOW), Retry::Never);
+    assert_eq!(Error::Keys(KeyError::Decrypt).retry(NOW), Retry::Never);
+    assert_eq!(Error::Expired { at: NOW }.retry(NOW), Retry::Again);
+    assert_eq!(Error::LiveSessionMismatch.retry(NOW), later(60));
+    assert_eq!(refused(200, r#"{"diffie_hellman_response":""}"#, None).retry(NOW), Retry::Again);
+    assert_eq!(refused(200, "?", None).retry(NOW), later(60));
+}
+
+/// The message alone must be enough: people wait two weeks on a 401 that nobody explains.
+#[test]
+fn a_refusal_explains_itself() {
+    let message = refused(401, r#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#, None).to_string();
+    for part in
+        ["HTTP 401", "invalid consumer", "not active yet", "lower case", "realm", "do not make new keys", "two weeks"]
+    {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+}
+
+#[test]
+fn pauses_grow_to_five_minutes_and_are_spread() {
+    let mut rng = rng(1);
+    let mut backoff = Backoff::default();
+    let mut pauses = (0..40).map(|_| {
+        let at = backoff.next_attempt(Retry::Again, &mut rng, NOW).unwrap();
+        at.saturating_since(NOW).as_millis()
+    });
+    for whole in [1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000, 300_000, 300_000] {
+        let pause = pauses.next().unwrap();
+        assert!((whole / 2..=whole).contains(&pause), "{pause} of {whole}");
+    }
+    assert!(pauses.all(|pause| (150_000..=300_000).contains(&pause)));
+    backoff.reset();
+    assert_eq!(backoff, Backoff::default());
+    assert_eq!(backoff.next_attempt(later(3600), &mut rng, NOW), Some(NOW.saturating_add(Duration::from_secs(3600))));
+    assert_eq!(backoff.next_attempt(Retry::Reauthorize, &mut rng, NOW), None);
+}
