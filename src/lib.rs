@@ -41,6 +41,8 @@ mod request;
 mod response;
 mod secret;
 mod session;
+#[cfg(feature = "serde")]
+mod snapshot;
 mod stamp;
 mod time;
 mod token;
@@ -62,5 +64,7 @@ pub use request::{Method, Request};
 pub use response::Response;
 pub use secret::Secret;
 pub use session::{OAuthSession, Phase};
+#[cfg(feature = "serde")]
+pub use snapshot::{Snapshot, SnapshotError};
 pub use time::UnixTime;
 pub use token::{AccessToken, TokenError};

@@ -38,8 +38,7 @@ struct Inner {
     access_token: Token,
     token: LiveSessionToken,
     stamper: Arc<Stamper>,
-    obtained_at: UnixTime,
-    expires_at: UnixTime,
+    life: Life,
 }
 
 impl LiveSession {
@@ -50,8 +49,7 @@ impl LiveSession {
         stamper: Arc<Stamper>,
         life: Life,
     ) -> Self {
-        let Life { obtained_at, expires_at } = life;
-        Self(Arc::new(Inner { consumer, access_token, token, stamper, obtained_at, expires_at }))
+        Self(Arc::new(Inner { consumer, access_token, token, stamper, life }))
     }
 
     /// Whether both are clones of one.
@@ -62,17 +60,27 @@ impl LiveSession {
     /// Whether the next token is due: the refresh margin has begun, or the clock went back so far behind the moment
     /// this token came that its age is anybody's guess.
     pub(crate) fn is_due(&self, now: UnixTime) -> bool {
-        now >= self.refresh_at() || now.saturating_add(CLOCK_STEP) < self.0.obtained_at
+        now >= self.refresh_at() || now.saturating_add(CLOCK_STEP) < self.0.life.obtained_at
     }
 
     /// When the refresh margin begins.
     pub(crate) fn refresh_at(&self) -> UnixTime {
-        self.0.expires_at.saturating_sub(self.0.consumer.refresh_margin())
+        self.0.life.expires_at.saturating_sub(self.0.consumer.refresh_margin())
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn token(&self) -> &LiveSessionToken {
+        &self.0.token
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn life(&self) -> Life {
+        self.0.life
     }
 
     /// When the token stops signing, on the caller's clock.
     pub fn expires_at(&self) -> UnixTime {
-        self.0.expires_at
+        self.0.life.expires_at
     }
 
     /// Signs `request` and describes it whole: the URL with the query exactly as signed, and all headers.
@@ -150,8 +158,8 @@ impl LiveSession {
 
     /// Nonce and timestamp, if the token still lives.
     fn stamp(&self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Stamp, Error> {
-        if now >= self.0.expires_at {
-            return Err(Error::Expired { at: self.0.expires_at });
+        if now >= self.0.life.expires_at {
+            return Err(Error::Expired { at: self.0.life.expires_at });
         }
         let stamp = self.0.stamper.stamp(rng, now)?;
         self.0.stamper.note(&stamp);
@@ -212,11 +220,12 @@ impl LiveSession {
 
 impl fmt::Debug for LiveSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveSession").field("expires_at", &self.0.expires_at).finish_non_exhaustive()
+        f.debug_struct("LiveSession").field("expires_at", &self.0.life.expires_at).finish_non_exhaustive()
     }
 }
 
 /// When a live session token came, and until when it signs, on the caller's clock.
+#[derive(Clone, Copy)]
 pub(crate) struct Life {
     pub(crate) obtained_at: UnixTime,
     pub(crate) expires_at: UnixTime,
@@ -238,6 +247,12 @@ impl Life {
             Some(computed) => computed.saturating_add(LIFETIME).clamp(half, full),
         };
         Self { obtained_at: now, expires_at }
+    }
+
+    /// Of a token that was stored. Whatever the store says, it is not trusted for longer than a lifetime from `now`.
+    #[cfg(feature = "serde")]
+    pub(crate) fn resumed(obtained_at: UnixTime, expires_at: UnixTime, now: UnixTime) -> Self {
+        Self { obtained_at, expires_at: expires_at.min(now.saturating_add(LIFETIME)) }
     }
 }
 

@@ -15,6 +15,10 @@ use crate::error::Error;
 pub(crate) struct LiveSessionToken {
     /// HMAC-SHA256 keyed with the 20 raw bytes of the token (protocol section 5, step 9).
     signer: Hmac<Sha256>,
+    #[cfg(feature = "serde")]
+    bytes: Secret<[u8; 20]>,
+    #[cfg(feature = "serde")]
+    proof: [u8; 20],
 }
 
 impl LiveSessionToken {
@@ -26,15 +30,32 @@ impl LiveSessionToken {
         consumer_key: &str,
         server_proof: &[u8],
     ) -> Result<Self, Error> {
-        Self::proved(&derive(shared_secret, prepend)?, consumer_key, server_proof)
+        Self::proved(derive(shared_secret, prepend)?, consumer_key, server_proof)
     }
 
-    fn proved(token: &Secret<[u8; 20]>, consumer_key: &str, server_proof: &[u8]) -> Result<Self, Error> {
-        keyed::<Hmac<Sha1>>(token.expose())?
-            .chain_update(consumer_key)
-            .verify_slice(server_proof)
-            .map_err(|_| Error::LiveSessionMismatch)?;
-        Ok(Self { signer: keyed(token.expose())? })
+    /// The token of these 20 bytes, if `server_proof` is its proof.
+    pub(crate) fn proved(token: Secret<[u8; 20]>, consumer_key: &str, server_proof: &[u8]) -> Result<Self, Error> {
+        let proof = keyed::<Hmac<Sha1>>(token.expose())?.chain_update(consumer_key);
+        proof.verify_slice(server_proof).map_err(|_| Error::LiveSessionMismatch)?;
+        Ok(Self {
+            signer: keyed(token.expose())?,
+            #[cfg(feature = "serde")]
+            proof: server_proof.try_into().map_err(|_| Error::LiveSessionMismatch)?,
+            #[cfg(feature = "serde")]
+            bytes: token,
+        })
+    }
+
+    /// The 20 bytes, for a snapshot.
+    #[cfg(feature = "serde")]
+    pub(crate) fn expose(&self) -> &[u8; 20] {
+        self.bytes.expose()
+    }
+
+    /// The server's proof, for a snapshot.
+    #[cfg(feature = "serde")]
+    pub(crate) fn proof(&self) -> &[u8; 20] {
+        &self.proof
     }
 
     /// HMAC-SHA256 of a base string.
@@ -73,7 +94,7 @@ mod tests {
         let proof = validation["outputs"]["live_session_token_signature"].as_str().unwrap();
         let proof = base16ct::lower::decode_vec(proof).unwrap();
         let consumer_key = validation["inputs"]["consumer_key"].as_str().unwrap();
-        let proved = LiveSessionToken::proved(&token, consumer_key, &proof).unwrap();
+        let proved = LiveSessionToken::proved(token.clone(), consumer_key, &proof).unwrap();
 
         let request = find("pdf-7.5-protected-get-query-folded");
         let signature = proved.sign(request["outputs"]["base_string"].as_str().unwrap());
@@ -82,11 +103,14 @@ mod tests {
         for byte in 0..proof.len() {
             let mut forged = proof.clone();
             forged[byte] ^= 1;
-            let refused = LiveSessionToken::proved(&token, consumer_key, &forged).err();
+            let refused = LiveSessionToken::proved(token.clone(), consumer_key, &forged).err();
             assert_eq!(refused, Some(Error::LiveSessionMismatch));
         }
-        assert!(LiveSessionToken::proved(&token, consumer_key, &proof[..19]).is_err(), "a prefix is no proof");
-        assert!(LiveSessionToken::proved(&token, consumer_key, &[]).is_err(), "nothing is no proof");
-        assert!(LiveSessionToken::proved(&token, "testcons", &proof).is_err(), "the consumer key is part of the proof");
+        assert!(LiveSessionToken::proved(token.clone(), consumer_key, &proof[..19]).is_err(), "a prefix is no proof");
+        assert!(LiveSessionToken::proved(token.clone(), consumer_key, &[]).is_err(), "nothing is no proof");
+        assert!(
+            LiveSessionToken::proved(token.clone(), "testcons", &proof).is_err(),
+            "the consumer key is part of the proof"
+        );
     }
 }

@@ -74,7 +74,7 @@ pub struct OAuthSession {
     stamper: Arc<Stamper>,
 }
 
-enum State {
+pub(crate) enum State {
     Unauthorized,
     RequestToken { token: Token, verifier: Option<Token> },
     AccessToken(AccessToken),
@@ -102,7 +102,21 @@ impl OAuthSession {
     }
 
     fn in_state(consumer: Consumer, state: State) -> Self {
-        Self { consumer, state, awaited: Weak::new(), stamper: Arc::default() }
+        Self::from_parts(consumer, state, Arc::default())
+    }
+
+    pub(crate) fn from_parts(consumer: Consumer, state: State, stamper: Arc<Stamper>) -> Self {
+        Self { consumer, state, awaited: Weak::new(), stamper }
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn stamper(&self) -> &Stamper {
+        &self.stamper
     }
 
     /// Whose session this is.

@@ -44,6 +44,14 @@ pub(crate) struct Stamper {
 }
 
 impl Stamper {
+    /// Goes on with a series that was stored, unless it is further ahead than any clock is off: a damaged store must not
+    /// lock its owner out.
+    #[cfg(feature = "serde")]
+    pub(crate) fn starting_at(latest: u32, now: UnixTime) -> Self {
+        let is_plausible = u64::from(latest) <= now.as_secs().saturating_add(BELIEVABLE);
+        Self { latest: AtomicU32::new(if is_plausible { latest } else { 0 }), ..Self::default() }
+    }
+
     /// A stamp for `now`, or for the latest second used if the clock went back. Nothing is noted until
     /// [`Stamper::note`].
     pub(crate) fn stamp(&self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Stamp, Misuse> {

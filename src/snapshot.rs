@@ -1,0 +1,243 @@
+//! Sessions that outlive their process (feature `serde`).
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use base64::Engine;
+use core::fmt;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use zeroize::Zeroize;
+
+use crate::live_session::Life;
+use crate::live_session_token::LiveSessionToken;
+use crate::session::State;
+use crate::stamp::Stamper;
+use crate::token::{BASE64, Token};
+use crate::{AccessToken, Consumer, LiveSession, OAuthSession, Secret, UnixTime};
+
+/// The form that is written and read.
+const VERSION: u32 = 1;
+
+/// All of a session that is worth keeping, the secrets included: whoever reads it can trade until the live session
+/// token expires. An exchange in flight is not in it.
+///
+/// [`OAuthSession::snapshot`] hands it out in a [`Secret`]; what [`Secret::expose`] gives is written and read with any
+/// `serde` format. It is wiped on drop.
+///
+/// ```
+/// # use ibkr_oauth::{Consumer, OAuthSession, Snapshot, UnixTime};
+/// # fn keep(session: &OAuthSession, consumer: Consumer, now: UnixTime) -> Result<(), Box<dyn std::error::Error>> {
+/// let json = serde_json::to_string(session.snapshot().expose())?; // for a file that only its owner can read
+/// let snapshot: Snapshot = serde_json::from_str(&json)?;
+/// let session = OAuthSession::resume(consumer, &snapshot, now)?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Snapshot {
+    version: u32,
+    // Everything else may be missing, so that a snapshot of a later version is refused for its version.
+    #[serde(default)]
+    consumer_key: String,
+    #[serde(default)]
+    realm: String,
+    /// The latest `oauth_timestamp` used: the series goes on from there.
+    #[serde(default)]
+    latest_timestamp: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request_token: Option<StoredRequestToken>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    access_token: Option<StoredAccessToken>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    live_session: Option<StoredLiveSession>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct StoredRequestToken {
+    token: String,
+    verifier: Option<String>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct StoredAccessToken {
+    token: String,
+    secret: String,
+    is_paper: Option<bool>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct StoredLiveSession {
+    /// Base64 of the 20 bytes.
+    token: String,
+    /// The server's proof of it, in hex: checked again on reading.
+    proof: String,
+    obtained_at: u64,
+    expires_at: u64,
+}
+
+/// Why a snapshot is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// Written by a later version of this crate.
+    #[error("the snapshot has form {found}; this version of the crate reads form {VERSION}")]
+    Version {
+        /// The form found.
+        found: u32,
+    },
+    /// Of another consumer key or realm.
+    #[error("the snapshot belongs to another consumer key or realm")]
+    Foreign,
+    /// Changed or cut off since it was written.
+    #[error("the snapshot is damaged: `{field}` cannot be")]
+    Damaged {
+        /// The first field that cannot be.
+        field: &'static str,
+    },
+}
+
+impl OAuthSession {
+    /// All that is worth keeping. An exchange in flight is left out: after a resume it is offered anew.
+    pub fn snapshot(&self) -> Secret<Snapshot> {
+        let mut snapshot = Snapshot {
+            version: VERSION,
+            consumer_key: self.consumer().consumer_key().to_string(),
+            realm: self.consumer().realm().to_string(),
+            latest_timestamp: self.stamper().latest(),
+            request_token: None,
+            access_token: None,
+            live_session: None,
+        };
+        match self.state() {
+            State::Unauthorized => {}
+            State::RequestToken { token, verifier } => {
+                let verifier = verifier.as_ref().map(|verifier| verifier.as_str().to_string());
+                snapshot.request_token = Some(StoredRequestToken { token: token.as_str().to_string(), verifier });
+            }
+            State::AccessToken(access_token) => snapshot.access_token = Some(StoredAccessToken::from(access_token)),
+            State::LiveSession { access_token, live } => {
+                snapshot.access_token = Some(StoredAccessToken::from(access_token));
+                snapshot.live_session = Some(StoredLiveSession::from(live));
+            }
+        }
+        Secret::new(snapshot)
+    }
+
+    /// A session that goes on where `snapshot` was taken. It signs at once if its live session token has not expired,
+    /// and refreshes it on time.
+    ///
+    /// The server's proof of the token is checked again, and no token is trusted for longer than 24 hours from `now`.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] says what is wrong; nothing of the snapshot is used then.
+    pub fn resume(consumer: Consumer, snapshot: &Snapshot, now: UnixTime) -> Result<Self, SnapshotError> {
+        if snapshot.version != VERSION {
+            return Err(SnapshotError::Version { found: snapshot.version });
+        }
+        if (snapshot.consumer_key.as_str(), snapshot.realm.as_str()) != (consumer.consumer_key(), consumer.realm()) {
+            return Err(SnapshotError::Foreign);
+        }
+        let stamper = Arc::new(Stamper::starting_at(snapshot.latest_timestamp, now));
+        let state = snapshot.state(&consumer, &stamper, now)?;
+        Ok(Self::from_parts(consumer, state, stamper))
+    }
+}
+
+impl Snapshot {
+    fn state(&self, consumer: &Consumer, stamper: &Arc<Stamper>, now: UnixTime) -> Result<State, SnapshotError> {
+        match (&self.request_token, &self.access_token, &self.live_session) {
+            (None, None, None) => Ok(State::Unauthorized),
+            (Some(request_token), None, None) => request_token.state(),
+            (None, Some(access_token), None) => Ok(State::AccessToken(access_token.restored()?)),
+            (None, Some(access_token), Some(live_session)) => {
+                let access_token = access_token.restored()?;
+                let token = live_session.token(consumer)?;
+                let life = live_session.life(now);
+                let (consumer, stamper) = (consumer.clone(), Arc::clone(stamper));
+                let live = LiveSession::new(consumer, access_token.oauth_token(), token, stamper, life);
+                Ok(State::LiveSession { access_token, live })
+            }
+            (_, None, Some(_)) => Err(SnapshotError::Damaged { field: "live_session" }),
+            (Some(_), Some(_), _) => Err(SnapshotError::Damaged { field: "request_token" }),
+        }
+    }
+}
+
+impl StoredRequestToken {
+    fn state(&self) -> Result<State, SnapshotError> {
+        let damaged = |_| SnapshotError::Damaged { field: "request_token" };
+        let verifier = self.verifier.as_deref().map(Token::new).transpose().map_err(damaged)?;
+        Ok(State::RequestToken { token: Token::new(&self.token).map_err(damaged)?, verifier })
+    }
+}
+
+impl StoredAccessToken {
+    fn from(access_token: &AccessToken) -> Self {
+        Self {
+            token: access_token.token().to_string(),
+            secret: access_token.secret().expose().clone(),
+            is_paper: access_token.is_paper(),
+        }
+    }
+
+    fn restored(&self) -> Result<AccessToken, SnapshotError> {
+        let access_token = AccessToken::new(&self.token, &self.secret);
+        let access_token = access_token.map_err(|_| SnapshotError::Damaged { field: "access_token" })?;
+        Ok(access_token.with_is_paper(self.is_paper))
+    }
+}
+
+impl StoredLiveSession {
+    fn from(live: &LiveSession) -> Self {
+        let (token, life) = (live.token(), live.life());
+        Self {
+            token: BASE64.encode(token.expose()),
+            proof: base16ct::lower::encode_string(token.proof()),
+            obtained_at: life.obtained_at.as_millis(),
+            expires_at: life.expires_at.as_millis(),
+        }
+    }
+
+    fn token(&self, consumer: &Consumer) -> Result<LiveSessionToken, SnapshotError> {
+        let damaged = SnapshotError::Damaged { field: "live_session" };
+        let bytes = Secret::new(BASE64.decode(&self.token).map_err(|_| damaged)?);
+        let token = Secret::new(<[u8; 20]>::try_from(bytes.expose().as_slice()).map_err(|_| damaged)?);
+        let proof: Vec<u8> = base16ct::lower::decode_vec(&self.proof).map_err(|_| damaged)?;
+        LiveSessionToken::proved(token, consumer.consumer_key(), &proof).map_err(|_| damaged)
+    }
+
+    fn life(&self, now: UnixTime) -> Life {
+        Life::resumed(UnixTime::from_millis(self.obtained_at), UnixTime::from_millis(self.expires_at), now)
+    }
+}
+
+impl Zeroize for Snapshot {
+    fn zeroize(&mut self) {
+        self.consumer_key.zeroize();
+        self.realm.zeroize();
+        if let Some(StoredRequestToken { token, verifier }) = &mut self.request_token {
+            token.zeroize();
+            verifier.zeroize();
+        }
+        if let Some(StoredAccessToken { token, secret, .. }) = &mut self.access_token {
+            token.zeroize();
+            secret.zeroize();
+        }
+        if let Some(StoredLiveSession { token, proof, .. }) = &mut self.live_session {
+            token.zeroize();
+            proof.zeroize();
+        }
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("version", &self.version).finish_non_exhaustive()
+    }
+}

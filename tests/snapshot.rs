@@ -1,0 +1,194 @@
+//! Sessions that outlive their process: nothing is lost, nothing foreign or damaged gets in.
+
+mod support;
+
+use std::time::Duration;
+
+use ibkr_oauth::{ApiRequest, Consumer, OAuthSession, Phase, Response, Snapshot, SnapshotError, UnixTime};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use support::{NOW, WorkedLogin, access_token, answer, parameter, poll, rng};
+
+fn with_request_token() -> OAuthSession {
+    let mut session = OAuthSession::new(WorkedLogin::any().consumer);
+    let exchange = poll(&mut session).exchange;
+    answer(&mut session, exchange, r#"{"oauth_token":"b9082d68cfef06b030de"}"#).unwrap();
+    session
+}
+
+fn with_verifier() -> OAuthSession {
+    let mut session = with_request_token();
+    session.handle_verifier("0ffb93ab9aa0d2177cc2").unwrap();
+    session
+}
+
+fn sessions() -> [OAuthSession; 5] {
+    let consumer = WorkedLogin::any().consumer;
+    [
+        OAuthSession::new(consumer.clone()),
+        with_request_token(),
+        with_verifier(),
+        OAuthSession::with_access_token(consumer, access_token()),
+        WorkedLogin::any().live_session(NOW),
+    ]
+}
+
+fn written(session: &OAuthSession) -> Value {
+    serde_json::to_value(session.snapshot().expose()).unwrap()
+}
+
+fn resumed(snapshot: &Value, now: UnixTime) -> Result<OAuthSession, SnapshotError> {
+    let snapshot: Snapshot = serde_json::from_value(snapshot.clone()).unwrap();
+    OAuthSession::resume(WorkedLogin::any().consumer, &snapshot, now)
+}
+
+fn refusal(snapshot: &Value) -> SnapshotError {
+    resumed(snapshot, NOW).map(|_| ()).unwrap_err()
+}
+
+/// The bytes of the next request, or of a signed one.
+fn next_bytes(session: &mut OAuthSession) -> String {
+    match session.poll_request(&mut rng(3), NOW).unwrap() {
+        Some(outbound) => format!("{:?}", outbound.request.headers().collect::<Vec<_>>()),
+        None => session.live(NOW).map_or(String::new(), |live| {
+            live.authorization(&ApiRequest::get("/portfolio/accounts"), &mut rng(3), NOW).unwrap()
+        }),
+    }
+}
+
+#[test]
+fn a_resumed_session_cannot_be_told_from_the_one_that_was_stored() {
+    for mut session in sessions() {
+        let snapshot = written(&session);
+        let mut resumed = resumed(&snapshot, NOW).unwrap();
+        assert_eq!(written(&resumed), snapshot);
+        assert_eq!(resumed.phase(NOW), session.phase(NOW));
+        assert_eq!(resumed.poll_timeout(), session.poll_timeout());
+        assert_eq!(next_bytes(&mut resumed), next_bytes(&mut session));
+    }
+}
+
+#[test]
+fn a_resumed_session_signs_at_once_and_refreshes_on_time() {
+    let snapshot = written(&WorkedLogin::any().live_session(NOW));
+    let later = NOW.saturating_add(Duration::from_secs(3600));
+    let mut session = resumed(&snapshot, later).unwrap();
+    assert!(session.live(later).unwrap().sign(&ApiRequest::get("/x"), &mut rng(1), later).is_ok());
+    assert!(session.poll_request(&mut rng(1), later).unwrap().is_none());
+    let due = session.poll_timeout().unwrap();
+    assert!(session.poll_request(&mut rng(1), due).unwrap().is_some());
+}
+
+#[test]
+fn an_exchange_in_flight_is_not_stored_but_offered_anew() {
+    let login = WorkedLogin::any();
+    let mut session = login.session();
+    let in_flight = login.poll(&mut session, NOW).unwrap();
+    let text = written(&session).to_string();
+    let mut resumed = resumed(&written(&session), NOW).unwrap();
+    let again = login.poll(&mut resumed, NOW).unwrap();
+    assert!(!text.contains(parameter(&in_flight.request, "diffie_hellman_challenge").unwrap()));
+    let body = login.body(None);
+    let phase = resumed.handle_response(again.exchange, Response::new(200, body.as_bytes()), NOW);
+    assert_eq!(phase, Ok(Phase::LiveSession));
+}
+
+#[test]
+fn an_expired_token_resumes_as_an_access_token() {
+    let snapshot = written(&WorkedLogin::any().live_session(NOW));
+    let next_week = NOW.saturating_add(Duration::from_secs(7 * 86_400));
+    let mut session = resumed(&snapshot, next_week).unwrap();
+    assert_eq!(session.phase(next_week), Phase::AccessToken);
+    assert!(session.poll_request(&mut rng(1), next_week).unwrap().is_some());
+}
+
+#[test]
+fn timestamps_go_on_where_they_were() {
+    let session = WorkedLogin::any().live_session(NOW);
+    let later = NOW.saturating_add(Duration::from_secs(600));
+    session.live(later).unwrap().sign(&ApiRequest::get("/x"), &mut rng(1), later).unwrap();
+    let resumed = resumed(&written(&session), NOW).unwrap();
+    let request = resumed.live(NOW).unwrap().sign(&ApiRequest::get("/x"), &mut rng(1), NOW).unwrap();
+    assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650600"));
+}
+
+#[test]
+fn a_snapshot_of_another_consumer_is_refused() {
+    let login = WorkedLogin::any();
+    let snapshot: Snapshot = serde_json::from_value(written(&login.live_session(NOW))).unwrap();
+    let another = Consumer::builder("OTHERCONS", login.keys.clone(), login.dh.clone()).build().unwrap();
+    let refused = OAuthSession::resume(another, &snapshot, NOW).map(|_| ());
+    assert_eq!(refused, Err(SnapshotError::Foreign));
+    let other_realm = Consumer::builder("TESTCONS", login.keys.clone(), login.dh).realm("x").build().unwrap();
+    let refused = OAuthSession::resume(other_realm, &snapshot, NOW).map(|_| ());
+    assert_eq!(refused, Err(SnapshotError::Foreign));
+}
+
+#[test]
+fn a_snapshot_of_a_later_version_is_refused_for_its_version() {
+    assert_eq!(refusal(&json!({"version": 2, "everything": ["different"]})), SnapshotError::Version { found: 2 });
+    assert_eq!(refusal(&json!({"version": 0})), SnapshotError::Version { found: 0 });
+    assert!(serde_json::from_value::<Snapshot>(json!({})).is_err(), "no version at all");
+}
+
+#[test]
+fn a_damaged_snapshot_is_refused_by_field() {
+    let live = written(&WorkedLogin::any().live_session(NOW));
+    let with = |pointer: &str, value: Value| {
+        let mut damaged = live.clone();
+        *damaged.pointer_mut(pointer).unwrap() = value;
+        refusal(&damaged)
+    };
+    let damaged = |field| SnapshotError::Damaged { field };
+    assert_eq!(with("/live_session/token", json!("YBWbLw+9RYP2nWrPQHxHZkBb1aM=")), damaged("live_session"));
+    assert_eq!(with("/live_session/token", json!("")), damaged("live_session"));
+    assert_eq!(with("/live_session/token", json!("?")), damaged("live_session"));
+    assert_eq!(with("/live_session/proof", json!("543c55477d6cbb0e792d1e4f8111cec7305ba3f4")), damaged("live_session"));
+    assert_eq!(with("/live_session/proof", json!("")), damaged("live_session"));
+    assert_eq!(with("/access_token/token", json!("a\"b")), damaged("access_token"));
+    assert_eq!(with("/access_token/secret", json!("*")), damaged("access_token"));
+    let mut without_access_token = live.clone();
+    without_access_token.as_object_mut().unwrap().remove("access_token");
+    assert_eq!(refusal(&without_access_token), damaged("live_session"));
+    let mut with_both = live.clone();
+    with_both["request_token"] = json!({"token": "a", "verifier": null});
+    assert_eq!(refusal(&with_both), damaged("request_token"));
+}
+
+#[test]
+fn times_that_cannot_be_do_not_lock_anybody_out() {
+    let mut snapshot = written(&WorkedLogin::any().live_session(NOW));
+    snapshot["latest_timestamp"] = json!(u32::MAX);
+    snapshot["live_session"]["expires_at"] = json!(u64::MAX);
+    let session = resumed(&snapshot, NOW).unwrap();
+    let live = session.live(NOW).unwrap();
+    assert_eq!(live.expires_at(), NOW.saturating_add(Duration::from_secs(86_400)));
+    let request = live.sign(&ApiRequest::get("/x"), &mut rng(1), NOW).unwrap();
+    assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650000"));
+}
+
+#[test]
+fn a_snapshot_shows_nothing_unless_it_is_exposed() {
+    let session = WorkedLogin::any().live_session(NOW);
+    let shown = format!("{:?} {:?}", session.snapshot(), session.snapshot().expose());
+    assert_eq!(shown, "[redacted] Snapshot { version: 1, .. }");
+}
+
+proptest! {
+    /// Any prefix of a stored session, and any byte changed in it: a typed error or a session, never a panic; and no
+    /// session is live with a token that the server has not proved.
+    #[test]
+    fn no_damage_gets_a_session_live_with_another_token(at in 0_usize..2000, byte in any::<u8>()) {
+        let text = written(&WorkedLogin::any().live_session(NOW)).to_string();
+        let at = at % text.len();
+        prop_assert!(serde_json::from_str::<Snapshot>(&text[..at]).is_err());
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] = byte;
+        let Ok(snapshot) = serde_json::from_slice::<Snapshot>(&bytes) else { return Ok(()) };
+        let Ok(session) = OAuthSession::resume(WorkedLogin::any().consumer, &snapshot, NOW) else { return Ok(()) };
+        if session.live(NOW).is_some() {
+            let stored = |value: &Value| value["live_session"]["token"].clone();
+            prop_assert_eq!(stored(&written(&session)), stored(&serde_json::from_str(&text).unwrap()));
+        }
+    }
+}
