@@ -24,6 +24,7 @@ mod api_request;
 mod authorization;
 mod backoff;
 mod base_string;
+pub mod brokerage;
 mod callback;
 mod consumer;
 mod diagnosis;

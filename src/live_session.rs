@@ -15,7 +15,7 @@ use crate::live_session_token::LiveSessionToken;
 use crate::percent_encoding::compare_encoded;
 use crate::stamp::{Stamp, Stamper};
 use crate::token::{BASE64, Token};
-use crate::{ApiRequest, BaseString, Consumer, QueryPolicy, Request, UnixTime, base_string};
+use crate::{ApiRequest, BaseString, Consumer, QueryPolicy, Request, Response, UnixTime, base_string};
 
 /// Parameters of a request that are sorted without an allocation.
 const INLINE_PARAMETERS: usize = 16;
@@ -76,6 +76,21 @@ impl LiveSession {
     #[cfg(feature = "serde")]
     pub(crate) fn life(&self) -> Life {
         self.0.life
+    }
+
+    pub(crate) fn consumer(&self) -> &Consumer {
+        &self.0.consumer
+    }
+
+    pub(crate) fn access_token(&self) -> &Token {
+        &self.0.access_token
+    }
+
+    /// Takes the server's clock from the answer to a request that this session signed.
+    pub(crate) fn learn_clock(&self, response: &Response<'_>, now: UnixTime) {
+        if self.0.consumer.corrects_clock() {
+            self.0.stamper.learn(response, now);
+        }
     }
 
     /// When the token stops signing, on the caller's clock.

@@ -62,16 +62,22 @@ impl<'a> Response<'a> {
         self.date
     }
 
-    /// The fields of a successful answer. An `error` field makes it a refusal even with status 200 (protocol
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The object in a successful answer. An `error` field makes it a refusal even with status 200 (protocol
     /// section 6.2).
-    fn fields(&self) -> Result<Fields, Error> {
-        let object = parse_object(self.body);
-        match object {
-            _ if !(200..300).contains(&self.status) => Err(self.rejected()),
+    pub(crate) fn object(&self) -> Result<Map<String, Value>, Error> {
+        match parse_object(self.body) {
+            _ if !self.is_success() => Err(self.rejected()),
             Ok(object) if object.get("error").is_some_and(Value::is_string) => Err(self.rejected()),
-            Ok(object) => Ok(Fields(object)),
-            Err(malformed) => Err(malformed.into()),
+            object => Ok(object?),
         }
+    }
+
+    fn fields(&self) -> Result<Fields, Error> {
+        self.object().map(Fields)
     }
 
     fn rejected(&self) -> Error {

@@ -325,22 +325,11 @@ impl OAuthSession {
         if !Weak::ptr_eq(&self.awaited, &Arc::downgrade(&exchange.ticket)) {
             return Err(Misuse::StaleExchange.into());
         }
-        let outcome = self.state_after(&exchange.step, &response, now);
-        self.learn_clock(&response, &outcome, now);
-        self.state = outcome?;
-        Ok(self.phase(now))
-    }
-
-    /// The server's clock is a fact of its own, whatever else the answer says: a refusal may be due to the very clock
-    /// that its `Date` sets right.
-    fn learn_clock(&self, response: &Response<'_>, outcome: &Result<State, Error>, now: UnixTime) {
-        let Some(date) = response.date().filter(|_| self.consumer.corrects_clock()) else {
-            return;
-        };
-        self.stamper.learn(date, now);
-        if matches!(outcome, Err(Error::Rejected(_))) {
-            self.stamper.forgive(now);
+        if self.consumer.corrects_clock() {
+            self.stamper.learn(&response, now);
         }
+        self.state = self.state_after(&exchange.step, &response, now)?;
+        Ok(self.phase(now))
     }
 
     fn state_after(&self, step: &Step, response: &Response<'_>, now: UnixTime) -> Result<State, Error> {

@@ -3,8 +3,8 @@
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use rand_core::CryptoRng;
 
-use crate::UnixTime;
 use crate::error::Misuse;
+use crate::{Response, UnixTime};
 
 /// The first second with ten digits, 2001-09-09: "exactly 10 digits" (protocol section 7).
 const FIRST_SECOND: u32 = 1_000_000_000;
@@ -64,20 +64,21 @@ impl Stamper {
         self.latest.fetch_max(stamp.second, Ordering::Relaxed);
     }
 
-    /// The server's clock showed `date` when the caller's showed `now`. Absurd dates change nothing.
-    pub(crate) fn learn(&self, date: UnixTime, now: UnixTime) {
-        let (date, now) = (date.as_secs(), now.as_secs());
-        let difference = date.abs_diff(now);
-        if difference > BELIEVABLE {
+    /// Takes the server's clock from an answer, whatever else it says: a refusal may be due to the very clock that its
+    /// `Date` sets right. Absurd dates change nothing.
+    pub(crate) fn learn(&self, response: &Response<'_>, now: UnixTime) {
+        let Some(skew) = response.date().and_then(|date| skew(date, now)) else {
             return;
+        };
+        self.skew.store(skew, Ordering::Relaxed);
+        if !response.is_success() {
+            self.forgive(now);
         }
-        let ahead = i32::try_from(if difference > NOISE { difference } else { 0 }).unwrap_or_default();
-        self.skew.store(if date < now { ahead.saturating_neg() } else { ahead }, Ordering::Relaxed);
     }
 
-    /// The server has refused the latest stamp, so it counts as never used: if it was ahead of the server's clock, the
-    /// series starts again from there. Else a clock that was once fast would lock its owner out until time catches up.
-    pub(crate) fn forgive(&self, now: UnixTime) {
+    /// A refused stamp counts as never used: if it was ahead of the server's clock, the series starts again from there.
+    /// Else a clock that was once fast would lock its owner out until time catches up.
+    fn forgive(&self, now: UnixTime) {
         if let Ok(second) = self.server_second(now) {
             self.latest.fetch_min(second, Ordering::Relaxed);
         }
@@ -98,6 +99,17 @@ impl Stamper {
         let second = local.checked_add_signed(self.skew()).filter(|second| *second >= FIRST_SECOND);
         second.ok_or(Misuse::ClockOutOfRange)
     }
+}
+
+/// Seconds by which a server whose clock showed `date` is ahead of `now`, if that can be.
+fn skew(date: UnixTime, now: UnixTime) -> Option<i32> {
+    let (date, now) = (date.as_secs(), now.as_secs());
+    let difference = match date.abs_diff(now) {
+        0..=NOISE => 0,
+        difference @ ..=BELIEVABLE => i32::try_from(difference).ok()?,
+        _ => return None,
+    };
+    Some(if date < now { difference.saturating_neg() } else { difference })
 }
 
 fn nonce(rng: &mut dyn CryptoRng) -> Result<[u8; 32], Misuse> {

@@ -1,0 +1,130 @@
+//! Waiting for a new consumer key to become active.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::error::Error;
+use crate::{Diagnosis, UnixTime};
+
+const DAY: u64 = 24 * 60 * 60;
+/// The longest wait reported (protocol section 7).
+const LONGEST: Duration = Duration::from_secs(14 * DAY);
+/// Between attempts: a key becomes active at a restart, not in between.
+const PAUSE: Duration = Duration::from_secs(15 * 60);
+/// Midnight in New York is 4:00 or 5:00 UTC.
+const RESTART_SECOND: u64 = 5 * 60 * 60;
+/// The restart of each weekend, as seconds of a week that begins on Thursday: Sunday, 5:00 UTC.
+const WEEKEND_SECOND: u64 = 3 * DAY + RESTART_SECOND;
+
+/// Tells "not active yet" from "wrong", as far as that can be told, and says when to ask again.
+///
+/// A key that was registered is refused with `invalid consumer` until it becomes active. IBKR's documentation says: after
+/// midnight in New York, Zug or Hong Kong; its e-mails: after the restart of each weekend; users report up to two weeks
+/// (protocol section 7).
+///
+/// ```
+/// use ibkr_oauth::{Error, UnixTime};
+/// use ibkr_oauth::brokerage::WaitForActivation;
+/// # fn login() -> Result<(), Error> { Ok(()) }
+/// # let now = UnixTime::from_secs(1_714_650_000);
+/// let wait = WaitForActivation::since(now); // when the key was registered
+/// if let Err(error) = login() {
+///     match wait.explain(&error, now) {
+///         Some(activation) => println!("{activation}"), // and try again at activation.next_attempt
+///         None => println!("{error}"),
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitForActivation {
+    registered_at: UnixTime,
+}
+
+/// How far a key that is becoming active has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ActivationStage {
+    /// The consumer key is not known yet: no live session token.
+    ConsumerKey,
+    /// A live session token is there, but no brokerage session.
+    BrokerageSession,
+}
+
+/// An answer that a key which is not active yet would get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Activation {
+    /// What is still refused.
+    pub stage: ActivationStage,
+    /// How long the wait has been.
+    pub waited: Duration,
+    /// When to ask again.
+    pub next_attempt: UnixTime,
+    /// The earliest moment by IBKR's documentation: after the next midnight in New York.
+    pub next_restart: UnixTime,
+    /// By its e-mails: after the next weekend's restart.
+    pub weekend_restart: UnixTime,
+    /// The longest wait that users report, two weeks; after it, something else is wrong.
+    pub at_worst: UnixTime,
+}
+
+impl WaitForActivation {
+    /// For a key that was registered at this moment.
+    pub const fn since(registered_at: UnixTime) -> Self {
+        Self { registered_at }
+    }
+
+    /// What `error`, seen at `now`, says about the activation. `None` if it has nothing to do with it.
+    pub fn explain(&self, error: &Error, now: UnixTime) -> Option<Activation> {
+        let Error::Rejected(rejected) = error else {
+            return None;
+        };
+        let stage = match rejected.diagnosis {
+            Diagnosis::InvalidConsumer => ActivationStage::ConsumerKey,
+            Diagnosis::BrokerageSessionUnavailable | Diagnosis::NoBridge => ActivationStage::BrokerageSession,
+            _ => return None,
+        };
+        Some(Activation {
+            stage,
+            waited: now.saturating_since(self.registered_at),
+            next_attempt: now.saturating_add(PAUSE),
+            next_restart: next(RESTART_SECOND, DAY, now),
+            weekend_restart: next(WEEKEND_SECOND, DAY.saturating_mul(7), now),
+            at_worst: self.registered_at.saturating_add(LONGEST),
+        })
+    }
+}
+
+/// The next moment after `now` that is `offset` seconds into a period.
+fn next(offset: u64, period: u64, now: UnixTime) -> UnixTime {
+    let into_period = now.as_secs().checked_rem(period).unwrap_or_default();
+    let ahead = if into_period < offset { offset } else { offset.saturating_add(period) };
+    let seconds = now.as_secs().saturating_sub(into_period).saturating_add(ahead);
+    UnixTime::from_secs(seconds)
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.stage {
+            ActivationStage::ConsumerKey => "the consumer key is not active yet, or the credentials are wrong",
+            ActivationStage::BrokerageSession => "the consumer key works, the brokerage session does not yet",
+        };
+        let hours = |duration: Duration| duration.as_secs() / 3600;
+        let until = |moment: UnixTime| hours(moment.saturating_since(self.now()));
+        write!(
+            f,
+            "{what}; waited {} h; by IBKR's documentation it works in {} h at the earliest, by its e-mails in {} h, and \
+             at worst in {} h",
+            hours(self.waited),
+            until(self.next_restart),
+            until(self.weekend_restart),
+            until(self.at_worst),
+        )
+    }
+}
+
+impl Activation {
+    fn now(&self) -> UnixTime {
+        self.next_attempt.saturating_sub(PAUSE)
+    }
+}

@@ -1,0 +1,408 @@
+//! The brokerage session: opened, kept alive, opened again.
+
+use alloc::sync::{Arc, Weak};
+use core::fmt;
+use core::mem;
+use core::time::Duration;
+use rand_core::CryptoRng;
+
+use super::answer::{self, Standing};
+use super::maintenance::Maintenance;
+use super::web_socket::WebSocketRequest;
+use crate::error::{Error, Misuse};
+use crate::token::Token;
+use crate::{ApiRequest, Diagnosis, LiveSession, Request, Response, UnixTime};
+
+/// "Approximately every 60 seconds" (protocol section 8).
+const TICKLE_PERIOD: Duration = Duration::from_secs(60);
+/// Between asking for a brokerage session and asking whether it is ready.
+const READY_PAUSE: Duration = Duration::from_secs(2);
+/// After so many times, ask for a new one: half a minute.
+const MAX_CHECKS: u32 = 15;
+/// The first pause after a failure; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause after a failure, and the pause while IBKR is known to restart.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+const MAINTENANCE_PAUSE: Duration = Duration::from_secs(60);
+
+/// What to do about another session of the same user (TWS, the mobile app, another program): IBKR allows one brokerage
+/// session for each username.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CompetePolicy {
+    /// Leave it alone, report it, and wait until [`BrokerageSession::open`] is called.
+    #[default]
+    Yield,
+    /// Log it out. Whoever used it loses what they were doing.
+    TakeOver,
+}
+
+/// Where the brokerage session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bridge {
+    /// There is none: the next poll asks for one.
+    Missing,
+    /// Asked for, and not ready yet.
+    Opening,
+    /// Ready: `/iserver` works.
+    Ready,
+    /// Another session of the same user has it.
+    Competing,
+    /// To be closed by the next poll.
+    LoggingOut,
+    /// Closed on request. [`BrokerageSession::open`] opens it again.
+    LoggedOut,
+}
+
+/// What an answer meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BrokerageEvent {
+    /// Nothing has changed.
+    Alive,
+    /// Asked for; the next poll after a moment asks whether it is ready.
+    Opening,
+    /// Ready now: `/iserver` works.
+    Ready,
+    /// It was ready, and is gone: the next poll asks for a new one.
+    Lost,
+    /// Another session of the same user has it. By the policy, the next poll takes over, or nothing happens until
+    /// [`BrokerageSession::open`].
+    Competing,
+    /// The live session token is not accepted any more: hand the live session to
+    /// [`OAuthSession::invalidate`](crate::OAuthSession::invalidate), poll that session, and go on here with the new one.
+    LiveSessionRefused,
+    /// A request failed. Another is offered at `next_attempt`; tickles go on as before.
+    Failed {
+        /// Why.
+        error: Error,
+        /// When the next request is offered.
+        next_attempt: UnixTime,
+        /// What may be behind it.
+        maintenance: Option<Maintenance>,
+    },
+    /// Closed on request.
+    LoggedOut,
+}
+
+/// A request to send, and the [`BrokerageExchange`] to hand back with the answer.
+#[derive(Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct BrokerageOutbound {
+    /// What to send.
+    pub request: Request,
+    /// What makes sense of the answer.
+    pub exchange: BrokerageExchange,
+}
+
+/// A request in flight, as a value that the caller owns: hand it back, or drop it when no answer will come.
+#[must_use = "hand it back to `BrokerageSession::handle_response` with the answer"]
+pub struct BrokerageExchange {
+    ticket: Arc<()>,
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Init,
+    Status,
+    Tickle,
+    Logout,
+}
+
+/// Opens a brokerage session behind a live session, tickles it every minute, and opens it again when it is lost.
+///
+/// ```no_run
+/// # use ibkr_oauth::{LiveSession, Request, Response, UnixTime};
+/// # use ibkr_oauth::brokerage::{BrokerageEvent, BrokerageOutbound, BrokerageSession, CompetePolicy};
+/// # fn send(_: &Request) -> Result<(u16, Vec<u8>), std::io::Error> { unimplemented!() }
+/// # fn wait_until(_: Option<UnixTime>) {}
+/// # fn now() -> UnixTime { unimplemented!() }
+/// # fn run(live: LiveSession, mut rng: impl rand_core::CryptoRng) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut brokerage = BrokerageSession::new(CompetePolicy::Yield);
+/// loop {
+///     while let Some(BrokerageOutbound { request, exchange }) = brokerage.poll_request(&live, &mut rng, now())? {
+///         let Ok((status, body)) = send(&request) else { break }; // a lost request is offered again, later
+///         match brokerage.handle_response(exchange, Response::new(status, &body), now())? {
+///             BrokerageEvent::Ready => println!("trading"),
+///             BrokerageEvent::LiveSessionRefused => return Ok(()), // log in again
+///             event => println!("{event:?}"),
+///         }
+///     }
+///     wait_until(brokerage.poll_timeout());
+/// }
+/// # }
+/// ```
+///
+/// Answers that are part of a session's life, refusals included, come as [`BrokerageEvent`]s: nothing that a server
+/// says is an `Err`. A request that was handed out is not offered again at once, so a driver without answers does not
+/// flood anybody.
+pub struct BrokerageSession {
+    policy: CompetePolicy,
+    bridge: Bridge,
+    /// When the next step towards the wanted state is due.
+    step_at: UnixTime,
+    /// When the next tickle is due; none before the first answer to an init.
+    tickle_at: Option<UnixTime>,
+    /// Failed steps in a row.
+    failures: u32,
+    /// Questions in a row whether it is ready, answered with no.
+    checks: u32,
+    session_id: Option<Token>,
+    /// The live session that signed last.
+    live: Option<LiveSession>,
+    awaited: Weak<()>,
+}
+
+impl BrokerageSession {
+    /// With nothing done yet: the first poll asks for a brokerage session.
+    pub fn new(policy: CompetePolicy) -> Self {
+        Self {
+            policy,
+            bridge: Bridge::Missing,
+            step_at: UnixTime::from_millis(0),
+            tickle_at: None,
+            failures: 0,
+            checks: 0,
+            session_id: None,
+            live: None,
+            awaited: Weak::new(),
+        }
+    }
+
+    /// Where the brokerage session stands.
+    pub fn bridge(&self) -> Bridge {
+        self.bridge
+    }
+
+    /// What to open a WebSocket with, from the first tickle on. It changes with the session id and with the login.
+    pub fn web_socket(&self) -> Option<WebSocketRequest> {
+        let (live, session_id) = (self.live.as_ref()?, self.session_id.as_ref()?);
+        Some(WebSocketRequest::new(live.consumer(), live.access_token(), session_id))
+    }
+
+    /// When [`poll_request`](Self::poll_request) has work next: the next step or the next tickle. `None` after a logout.
+    pub fn poll_timeout(&self) -> Option<UnixTime> {
+        let step_at = self.step().map(|_| self.step_at);
+        step_at.into_iter().chain(self.next_tickle()).min()
+    }
+
+    fn next_tickle(&self) -> Option<UnixTime> {
+        self.tickle_at.filter(|_| !matches!(self.bridge, Bridge::LoggingOut | Bridge::LoggedOut))
+    }
+
+    /// Asks for a brokerage session, again after a logout or although another one competes (which is then logged out).
+    pub fn open(&mut self) {
+        if self.bridge == Bridge::Competing {
+            self.policy = CompetePolicy::TakeOver;
+        }
+        if self.bridge != Bridge::Ready {
+            self.bridge = Bridge::Missing;
+            self.step_at = UnixTime::from_millis(0);
+        }
+    }
+
+    /// Closes the brokerage session: the next poll offers the logout, and after it nothing more.
+    pub fn log_out(&mut self) {
+        self.bridge = Bridge::LoggingOut;
+        self.step_at = UnixTime::from_millis(0);
+    }
+
+    /// The next request to send, signed with `live`, or `None` while nothing is due or one is in flight.
+    ///
+    /// # Errors
+    /// Those of [`LiveSession::sign`]; then nothing has changed.
+    pub fn poll_request(
+        &mut self,
+        live: &LiveSession,
+        rng: &mut dyn CryptoRng,
+        now: UnixTime,
+    ) -> Result<Option<BrokerageOutbound>, Error> {
+        let Some(step) = self.due(live, now).filter(|_| self.awaited.strong_count() == 0) else {
+            return Ok(None);
+        };
+        let request = live.sign(&self.api_request(step), rng, now)?;
+        let ticket = Arc::new(());
+        self.awaited = Arc::downgrade(&ticket);
+        self.live = Some(live.clone());
+        // From here on the request counts as made, whatever becomes of it.
+        match step {
+            Step::Tickle => self.tickle_at = Some(now.saturating_add(TICKLE_PERIOD)),
+            Step::Init | Step::Status | Step::Logout => self.step_at = now.saturating_add(FIRST_PAUSE),
+        }
+        Ok(Some(BrokerageOutbound { request, exchange: BrokerageExchange { ticket, step } }))
+    }
+
+    fn due(&self, live: &LiveSession, now: UnixTime) -> Option<Step> {
+        let is_new_login = self.live.as_ref().is_some_and(|known| !known.is(live));
+        if is_new_login && self.bridge == Bridge::Ready {
+            // Whether a brokerage session outlives its live session token is not documented: ask.
+            return Some(Step::Status);
+        }
+        let step = self.step().filter(|_| is_new_login || now >= self.step_at);
+        let tickle = self.next_tickle().filter(|at| now >= *at).map(|_| Step::Tickle);
+        tickle.or(step)
+    }
+
+    /// The step towards the wanted state.
+    fn step(&self) -> Option<Step> {
+        match (self.bridge, self.policy) {
+            (Bridge::Missing, _) | (Bridge::Competing, CompetePolicy::TakeOver) => Some(Step::Init),
+            (Bridge::Opening, _) => Some(Step::Status),
+            (Bridge::LoggingOut, _) => Some(Step::Logout),
+            (Bridge::Ready | Bridge::LoggedOut, _) | (Bridge::Competing, CompetePolicy::Yield) => None,
+        }
+    }
+
+    /// Protocol section 8: "publish must be set to true"; the others have no body.
+    fn api_request(&self, step: Step) -> ApiRequest<'static> {
+        match step {
+            Step::Init if self.competes() => {
+                ApiRequest::post("/iserver/auth/ssodh/init").json(br#"{"publish":true,"compete":true}"#)
+            }
+            Step::Init => ApiRequest::post("/iserver/auth/ssodh/init").json(br#"{"publish":true,"compete":false}"#),
+            Step::Status => ApiRequest::post("/iserver/auth/status"),
+            Step::Tickle => ApiRequest::post("/tickle"),
+            Step::Logout => ApiRequest::post("/logout"),
+        }
+    }
+
+    /// Protocol section 6.2, "failed to generate sso dh token": try without competing, then with it.
+    fn competes(&self) -> bool {
+        self.policy == CompetePolicy::TakeOver && self.failures.is_multiple_of(2)
+    }
+
+    /// Takes the answer to the request that came with `exchange`.
+    ///
+    /// # Errors
+    /// [`Misuse::StaleExchange`] for an exchange that is not awaited; nothing has changed then.
+    pub fn handle_response(
+        &mut self,
+        exchange: BrokerageExchange,
+        response: Response<'_>,
+        now: UnixTime,
+    ) -> Result<BrokerageEvent, Misuse> {
+        if !Weak::ptr_eq(&self.awaited, &Arc::downgrade(&exchange.ticket)) {
+            return Err(Misuse::StaleExchange);
+        }
+        if let Some(live) = &self.live {
+            live.learn_clock(&response, now);
+        }
+        let event = match exchange.step {
+            Step::Init | Step::Status => answer::standing(&response).map(|standing| self.stands(standing, now)),
+            Step::Tickle => answer::tickle(&response).map(|tickle| {
+                self.session_id = tickle.session_id.or_else(|| self.session_id.take());
+                tickle.standing.map_or(BrokerageEvent::Alive, |standing| self.stands_by_tickle(standing, now))
+            }),
+            Step::Logout => answer::standing(&response).map(|_| self.logged_out()),
+        };
+        Ok(event.unwrap_or_else(|error| self.failed(exchange.step, error, now)))
+    }
+
+    fn stands(&mut self, standing: Standing, now: UnixTime) -> BrokerageEvent {
+        // The first tickle brings the session id for the WebSocket.
+        self.tickle_at = self.tickle_at.or(Some(now));
+        match standing {
+            Standing::Ready => self.ready(),
+            Standing::Competing => self.competing(now),
+            Standing::NotReady if self.bridge == Bridge::Ready => self.lost(now),
+            Standing::NotReady => self.opening(now),
+        }
+    }
+
+    /// A tickle speaks of a session that is there; it does not hurry one that is being opened.
+    fn stands_by_tickle(&mut self, standing: Standing, now: UnixTime) -> BrokerageEvent {
+        match (self.bridge, standing) {
+            (Bridge::Ready | Bridge::Opening, Standing::Ready) => self.ready(),
+            (Bridge::Ready, Standing::NotReady) => self.lost(now),
+            (Bridge::Ready, Standing::Competing) => self.competing(now),
+            _ => BrokerageEvent::Alive,
+        }
+    }
+
+    fn ready(&mut self) -> BrokerageEvent {
+        self.failures = 0;
+        match mem::replace(&mut self.bridge, Bridge::Ready) {
+            Bridge::Ready => BrokerageEvent::Alive,
+            _ => BrokerageEvent::Ready,
+        }
+    }
+
+    fn opening(&mut self, now: UnixTime) -> BrokerageEvent {
+        let checks_in_vain = if self.bridge == Bridge::Opening { self.checks.saturating_add(1) } else { 0 };
+        let is_hopeless = checks_in_vain >= MAX_CHECKS;
+        self.checks = checks_in_vain;
+        self.bridge = if is_hopeless { Bridge::Missing } else { Bridge::Opening };
+        self.step_at = now.saturating_add(READY_PAUSE);
+        BrokerageEvent::Opening
+    }
+
+    fn competing(&mut self, now: UnixTime) -> BrokerageEvent {
+        self.bridge = Bridge::Competing;
+        self.step_at = now.saturating_add(FIRST_PAUSE);
+        BrokerageEvent::Competing
+    }
+
+    fn lost(&mut self, now: UnixTime) -> BrokerageEvent {
+        self.bridge = Bridge::Missing;
+        self.step_at = now;
+        BrokerageEvent::Lost
+    }
+
+    fn logged_out(&mut self) -> BrokerageEvent {
+        self.bridge = Bridge::LoggedOut;
+        self.session_id = None;
+        BrokerageEvent::LoggedOut
+    }
+
+    /// Protocol section 6.2 says what each refusal asks for.
+    fn failed(&mut self, step: Step, error: Error, now: UnixTime) -> BrokerageEvent {
+        let diagnosis = match &error {
+            Error::Rejected(rejected) => rejected.diagnosis,
+            _ => Diagnosis::Unknown,
+        };
+        match diagnosis {
+            Diagnosis::Unauthorized | Diagnosis::InvalidSignature | Diagnosis::Gone if step == Step::Logout => {
+                self.logged_out()
+            }
+            Diagnosis::Unauthorized | Diagnosis::InvalidSignature | Diagnosis::Gone => {
+                BrokerageEvent::LiveSessionRefused
+            }
+            Diagnosis::NoBridge if matches!(self.bridge, Bridge::Ready | Bridge::Opening) => self.lost(now),
+            _ => {
+                self.put_off(step, diagnosis, now);
+                let next_attempt = self.poll_timeout().unwrap_or(now);
+                BrokerageEvent::Failed { error, next_attempt, maintenance: Maintenance::at(now) }
+            }
+        }
+    }
+
+    /// A failed tickle changes nothing: the next one is due already.
+    fn put_off(&mut self, step: Step, diagnosis: Diagnosis, now: UnixTime) {
+        if step == Step::Tickle {
+            return;
+        }
+        let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST_PAUSE);
+        let pause = if Maintenance::at(now).is_some() { doubled.min(MAINTENANCE_PAUSE) } else { doubled };
+        self.failures = self.failures.saturating_add(1);
+        self.step_at = now.saturating_add(pause);
+        if diagnosis == Diagnosis::BrokerageSessionUnavailable {
+            // "Tickle first", protocol section 6.2.
+            self.tickle_at = Some(now);
+        }
+    }
+}
+
+impl fmt::Debug for BrokerageSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerageSession")
+            .field("policy", &self.policy)
+            .field("bridge", &self.bridge)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BrokerageExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BrokerageExchange({:?})", self.step)
+    }
+}

@@ -1,0 +1,48 @@
+//! The WebSocket (protocol section 8): not signed, but opened with the access token and the session id of a tickle.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use crate::Consumer;
+use crate::percent_encoding::encode_into;
+use crate::token::Token;
+
+/// What to open a WebSocket with. Two are equal if they lead to the same session: when
+/// [`BrokerageSession::web_socket`](super::BrokerageSession::web_socket) gives another than the one you opened, open
+/// that one.
+///
+/// `Debug` shows neither the URL's token nor the cookie.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebSocketRequest {
+    url: String,
+    cookie: String,
+    user_agent: String,
+}
+
+impl WebSocketRequest {
+    /// The access token goes into the query, the bare session id into the cookie `api`.
+    pub(super) fn new(consumer: &Consumer, access_token: &Token, session_id: &Token) -> Self {
+        // `https` becomes `wss`, `http` becomes `ws`.
+        let address = consumer.base_url().trim_start_matches("http");
+        let mut url = format!("ws{address}/ws?oauth_token=");
+        encode_into(&mut url, access_token.as_str());
+        Self { url, cookie: format!("api={}", session_id.as_str()), user_agent: consumer.user_agent().to_string() }
+    }
+
+    /// The URL, which holds the access token: do not log it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The headers to add to the usual ones of an upgrade.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        [("Cookie", self.cookie.as_str()), ("User-Agent", self.user_agent.as_str())].into_iter()
+    }
+}
+
+impl fmt::Debug for WebSocketRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocketRequest").field("user_agent", &self.user_agent).finish_non_exhaustive()
+    }
+}
