@@ -13,7 +13,7 @@ use core::time::Duration;
 /// let now = UnixTime::from_secs(1_714_669_716);
 /// assert_eq!(now.as_millis(), 1_714_669_716_000);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(u64);
 
 impl UnixTime {

@@ -51,6 +51,7 @@ impl Gateway {
         if argument(request, "publish").as_deref() != Some("true") {
             return Err(Refusal::NoBrokerageSession("publish must be true"));
         }
+        self.schedule.admit_to_brokerage()?;
         let compete = argument(request, "compete").as_deref() == Some("true");
         self.brokerage.open(&caller.user, &caller.access_token, compete, now);
         Ok(auth_status(self.brokerage.standing(&caller.user, &caller.access_token, now)))

@@ -54,6 +54,10 @@ impl BrokerageSessions {
         }
     }
 
+    pub(super) fn close_all(&mut self) {
+        self.sessions.clear();
+    }
+
     pub(super) fn close(&mut self, user: &str, holder: &str) {
         self.sessions.retain(|name, session| name != user || session.holder != holder);
     }

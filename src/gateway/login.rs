@@ -145,6 +145,7 @@ impl Gateway {
             "live_session_token_expiration": session.expires.as_millis(),
         });
         self.registry.open_live_session(token, session);
+        self.schedule.live_session_made();
         Ok(answer)
     }
 }

@@ -34,6 +34,7 @@ mod date;
 mod dh;
 mod encoding;
 mod hmac;
+mod incident;
 mod login;
 mod refusal;
 mod registry;
@@ -55,6 +56,8 @@ use serde_json::Value;
 
 use address::BaseUrl;
 use brokerage::BrokerageSessions;
+pub use incident::Incident;
+use incident::Schedule;
 use refusal::Refusal;
 use registry::{Consumer, Registry};
 use replay::ReplayGuard;
@@ -77,6 +80,7 @@ pub struct Gateway {
     registry: Registry,
     replay: ReplayGuard,
     brokerage: BrokerageSessions,
+    schedule: Schedule,
     /// The `id` in error messages: counts responses.
     trace: u32,
 }
@@ -178,6 +182,7 @@ impl Gateway {
             registry: Registry::default(),
             replay: ReplayGuard::new(TIMESTAMP_WINDOW),
             brokerage: BrokerageSessions::default(),
+            schedule: Schedule::default(),
             trace: 0,
         })
     }
@@ -218,6 +223,7 @@ impl Gateway {
     /// request whose signature is verified changes anything.
     pub fn handle(&mut self, request: &RawRequest<'_>, rng: &mut dyn CryptoRng, now: UnixTime) -> RawResponse {
         self.trace = self.trace.wrapping_add(1);
+        let now = self.catch_up(now);
         let response = match self.answer(request, rng, now) {
             Ok(answer) => RawResponse::new(200, "application/json; charset=utf-8", answer.to_string()),
             Err(refusal) => refusal.into_response(self.trace),
@@ -227,6 +233,7 @@ impl Gateway {
 
     fn answer(&mut self, request: &RawRequest<'_>, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Value, Refusal> {
         admit(request)?;
+        self.schedule.admit()?;
         let target = self.base_url.resolve(request.target).ok_or(Refusal::NotFound)?;
         let signed = SignedRequest::read(request, &self.base_url, target)?;
         match (request.method, target.endpoint) {
@@ -235,7 +242,8 @@ impl Gateway {
             ("POST", "/oauth/live_session_token") => self.live_session_token(&signed, rng, now),
             _ => {
                 let caller = self.verify_hmac(&signed, now)?;
-                self.api(&caller, target.endpoint, &signed, now)
+                self.schedule.admit_to_api()?;
+                self.api(&caller, target.endpoint, &signed, self.schedule.now())
             }
         }
     }

@@ -29,6 +29,9 @@ pub(super) enum Refusal {
     InvalidSignature,
     NoBridge,
     NoBrokerageSession(&'static str),
+    Gone,
+    TooManyRequests,
+    Unavailable,
 }
 
 /// The header in which the gateway, unlike IBKR, says what was really wrong.
@@ -53,6 +56,9 @@ impl Refusal {
             Self::InvalidSignature => (401, TEXT, "Invalid signature".into()),
             Self::NoBridge => (400, JSON, r#"{"error":"Bad Request: no bridge","statusCode":400}"#.into()),
             Self::NoBrokerageSession(_) => (500, JSON, r#"{"error":"failed to generate sso dh token"}"#.into()),
+            Self::Gone => (410, TEXT, "gone".into()),
+            Self::TooManyRequests => (429, TEXT, String::new()),
+            Self::Unavailable => (503, HTML, page("Service Unavailable")),
         };
         RawResponse::new(status, content_type, body).with_header(REASON_HEADER, self.reason())
     }
@@ -67,6 +73,9 @@ impl Refusal {
             Self::NoAccessSecret => "the access token is unknown, or another consumer's".into(),
             Self::InvalidSignature => "no live session token of this access token made this signature".into(),
             Self::NoBridge => "there is no brokerage session: call /iserver/auth/ssodh/init".into(),
+            Self::Gone => "scheduled: fetch a new live session token".into(),
+            Self::TooManyRequests => "scheduled: too many requests".into(),
+            Self::Unavailable => "scheduled: an outage".into(),
             Self::Malformed(reason)
             | Self::InvalidConsumer(reason)
             | Self::LoginFailed(reason)

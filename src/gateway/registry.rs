@@ -181,6 +181,10 @@ impl Registry {
         }
     }
 
+    pub(super) fn close_all_live_sessions(&mut self) {
+        self.access_tokens.values_mut().for_each(|access| access.live_sessions.clear());
+    }
+
     pub(super) fn close_live_session(&mut self, access_token: &str, live_session_token: &[u8; 20]) {
         if let Some(access) = self.access_tokens.get_mut(access_token) {
             access.live_sessions.retain(|session| session.token != *live_session_token);

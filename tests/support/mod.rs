@@ -1,6 +1,8 @@
 //! What several test files need: keys, randomness, a clock, vectors.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod pair;
+
 use std::sync::OnceLock;
 
 use ibkr_oauth::rand_core::{CryptoRng, TryCryptoRng, TryRng};
