@@ -3,6 +3,7 @@
 // Each example uses a part.
 #![allow(dead_code)]
 
+pub mod arguments;
 pub mod consent_page;
 pub mod credentials;
 pub mod driver;

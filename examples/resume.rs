@@ -1,0 +1,141 @@
+//! Short-lived jobs that share one live session token, instead of logging in each for itself.
+//!
+//! ```text
+//! cargo run --example resume [-- --credentials FILE [--base-url URL] [--store FILE]]
+//! ```
+//!
+//! The session is kept in a file (`--store`, default: beside the credentials) that only its owner can read. It is
+//! replaced whole or not at all, and locked while a job looks at it, so that of jobs which start together only one logs
+//! in. Without credentials: four jobs as processes of their own, three of them at once, against a gateway of our own.
+
+mod support;
+
+use std::env;
+use std::error::Error;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use fd_lock::RwLock;
+use ibkr_oauth::gateway::Gateway;
+use ibkr_oauth::{OAuthSession, Phase, Snapshot};
+
+use support::arguments::Arguments;
+use support::credentials::{Credentials, Keys, Party, write_secret};
+use support::driver::{accounts, agent, drive, now};
+use support::server::Server;
+
+fn main() -> ExitCode {
+    let outcome = Arguments::parse(&["--credentials", "--base-url", "--store"]).map_err(Into::into).and_then(run);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let Some(credentials) = arguments.credentials()? else {
+        return demonstrate();
+    };
+    let beside = || arguments.get("--credentials").unwrap_or("ibkr").to_string() + ".session";
+    let store = Store(PathBuf::from(arguments.get("--store").map_or_else(beside, str::to_string)));
+    job(&credentials, &store)
+}
+
+/// What each job does: find a live session or make one, and use it.
+fn job(credentials: &Credentials, store: &Store) -> Result<(), Box<dyn Error>> {
+    let me = std::process::id();
+    let agent = agent();
+    let mut lock = store.lock_file()?;
+    let locked = lock.write()?;
+    let mut session = store.resume(credentials)?;
+    match session.phase(now()) {
+        Phase::LiveSession => println!("job {me}: going on with the stored session"),
+        _ => println!("job {me}: no live session stored, logging in"),
+    }
+    drive(&mut session, &agent)?;
+    let live = session.live(now()).ok_or("the session is not live")?.clone();
+    store.keep(&session)?;
+    drop(locked);
+    println!("job {me}: accounts {}", accounts(&live, &agent)?.join(", "));
+    Ok(())
+}
+
+/// A session in a file.
+struct Store(PathBuf);
+
+impl Store {
+    /// The lock is a file of its own, because the store itself is replaced.
+    fn lock_file(&self) -> io::Result<RwLock<File>> {
+        let path = self.0.with_extension("lock");
+        Ok(RwLock::new(OpenOptions::new().create(true).truncate(false).write(true).open(path)?))
+    }
+
+    /// The stored session; a new one where there is none, or none that can be used.
+    fn resume(&self, credentials: &Credentials) -> Result<OAuthSession, Box<dyn Error>> {
+        let consumer = credentials.consumer()?.build()?;
+        match self.read() {
+            Ok(Some(snapshot)) => match OAuthSession::resume(consumer.clone(), &snapshot, now()) {
+                Ok(session) => return Ok(session),
+                Err(error) => println!("The stored session is not used: {error}."),
+            },
+            Ok(None) => {}
+            Err(error) => println!("The stored session cannot be read: {error}."),
+        }
+        let access_token = credentials.access_token()?.ok_or("there is no access token: run `login` first")?;
+        Ok(OAuthSession::with_access_token(consumer, access_token))
+    }
+
+    fn read(&self) -> Result<Option<Snapshot>, Box<dyn Error>> {
+        match fs::read(&self.0) {
+            Ok(json) => Ok(Some(serde_json::from_slice(&json)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn keep(&self, session: &OAuthSession) -> Result<(), Box<dyn Error>> {
+        let json = serde_json::to_string(session.snapshot().expose())?;
+        Ok(write_secret(&self.0, &json)?)
+    }
+}
+
+fn demonstrate() -> Result<(), Box<dyn Error>> {
+    println!("Four jobs, against a gateway of our own. Making keys ...");
+    let dir = env::temp_dir().join(format!("ibkr-oauth-resume-{}", std::process::id()));
+    fs::create_dir_all(&dir)?;
+    let outcome = run_jobs(&dir);
+    fs::remove_dir_all(&dir)?;
+    outcome
+}
+
+fn run_jobs(dir: &Path) -> Result<(), Box<dyn Error>> {
+    let keys = Keys::generate(&mut |_| {})?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
+    let file = dir.join("credentials.json");
+    Credentials::enroll(&mut gateway, &keys, "SHAREDJOB", &Party::First)?.write(&file)?;
+    let _server = Server::start(gateway, listener)?;
+
+    let start = || Command::new(env::current_exe()?).arg("--credentials").arg(&file).spawn();
+    println!("Three at once:");
+    for job in [start()?, start()?, start()?] {
+        wait(job)?;
+    }
+    println!("One more, later:");
+    wait(start()?)?;
+    println!("One login served four jobs.");
+    Ok(())
+}
+
+fn wait(mut job: std::process::Child) -> Result<(), Box<dyn Error>> {
+    match job.wait()? {
+        status if status.success() => Ok(()),
+        status => Err(format!("a job failed: {status}").into()),
+    }
+}

@@ -1,0 +1,10 @@
+//! A thousand users of one consumer live through ten minutes in one loop, on one thread, with one timer queue.
+
+#[allow(dead_code, reason = "its `main` belongs to the example")]
+#[path = "../examples/many_sessions.rs"]
+mod example;
+
+#[test]
+fn a_thousand_sessions_share_one_thread_and_one_timer_queue() {
+    example::run(1000, 10).unwrap();
+}
