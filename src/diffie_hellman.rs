@@ -77,9 +77,18 @@ impl DhParams {
 
     /// `A = g^a mod p` in lower-case hex without leading zeros: `diffie_hellman_challenge` (protocol section 5, step 3).
     pub(crate) fn challenge(&self, exponent: &Exponent) -> String {
-        let bytes = self.power(&self.generator, exponent).to_be_bytes();
-        let hex = base16ct::lower::encode_string(&bytes);
+        let hex = base16ct::lower::encode_string(&self.public_value(exponent));
         String::from(hex.trim_start_matches('0'))
+    }
+
+    /// `A`, as long as the prime.
+    pub(crate) fn public_value(&self, exponent: &Exponent) -> Vec<u8> {
+        self.power(&self.generator, exponent).to_be_bytes().into_vec()
+    }
+
+    /// Bytes of the prime.
+    pub(crate) fn prime_length(&self) -> usize {
+        self.prime.modulus().to_be_bytes().len()
     }
 
     /// `K = B^a mod p`, if `B` is in 2..=p-2: any other value would make `K` known to everybody.

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::UnixTime;
 use crate::callback::CallbackError;
 use crate::diagnosis::{Advice, Diagnosis, Retry};
+use crate::forensics::Mismatch;
 use crate::keys::KeyError;
 use crate::token::TokenError;
 
@@ -25,16 +26,10 @@ pub enum Error {
     /// The server said no.
     #[error("refused: {0}")]
     Rejected(#[from] Rejected),
-    /// The server's proof of the live session token does not match the token derived here.
-    ///
-    /// Protocol section 5, step 8. The usual causes, most frequent first: the private encryption key is not the one
-    /// whose public half is registered, the access token secret is not the newest one, the DH parameters are not the
-    /// registered ones, somebody changed the answer on its way.
-    #[error(
-        "the live session token does not match the server's proof of it: check that the encryption key, the access \
-         token secret and the DH parameters are those registered with the consumer key"
-    )]
-    LiveSessionMismatch,
+    /// The server's proof of the live session token does not match the token derived here (protocol section 5, step 8).
+    /// Nothing was signed with it.
+    #[error("the live session token does not match the server's proof of it: {0}")]
+    LiveSessionMismatch(Mismatch),
     /// A private key could not do its work.
     #[error("private key: {0}")]
     Keys(#[from] KeyError),
@@ -56,7 +51,7 @@ impl Error {
             Self::Misuse(_) | Self::Keys(_) => Advice::Never,
             // Protocol section 5, step 4: IBKR's own demo asks again if the value is empty.
             Self::Malformed(Malformed::Missing { field: "diffie_hellman_response" }) => Advice::Again,
-            Self::Malformed(_) | Self::LiveSessionMismatch => Advice::Later(Duration::from_secs(60)),
+            Self::Malformed(_) | Self::LiveSessionMismatch(_) => Advice::Later(Duration::from_secs(60)),
             Self::Rejected(rejected) => rejected.advice(),
             Self::Callback(_) => Advice::Reauthorize,
             Self::Expired { .. } => Advice::Again,

@@ -31,6 +31,7 @@ mod diagnosis;
 mod diffie_hellman;
 mod error;
 mod exchange;
+mod forensics;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 mod keys;
@@ -58,6 +59,7 @@ pub use diagnosis::{Diagnosis, Retry};
 pub use diffie_hellman::DhParams;
 pub use error::{ConfigError, Error, Malformed, Misuse, Rejected, UrlError};
 pub use exchange::{Exchange, Outbound};
+pub use forensics::Mismatch;
 pub use keys::{ConsumerKeys, KeyError, RsaKeys, RsaPrivateKey};
 pub use live_session::LiveSession;
 pub use rand_core;

@@ -11,6 +11,7 @@ use crate::authorization::{Parameter, common_parameters, header_into};
 use crate::diffie_hellman::Exponent;
 use crate::error::{Error, Malformed, Misuse};
 use crate::exchange::{Exchange, Outbound, Step};
+use crate::forensics::Evidence;
 use crate::live_session::Life;
 use crate::live_session_token::LiveSessionToken;
 use crate::stamp::{Stamp, Stamper};
@@ -353,10 +354,23 @@ impl OAuthSession {
         now: UnixTime,
     ) -> Result<LiveSession, Error> {
         let agreement = response::agreement(response)?;
-        let shared_secret = self.consumer.dh().shared_secret(exponent, &agreement.peer_value);
+        let (dh, consumer_key) = (self.consumer.dh(), self.consumer.consumer_key());
+        let shared_secret = dh.shared_secret(exponent, &agreement.peer_value);
         let shared_secret = shared_secret.ok_or(Malformed::DiffieHellmanOutOfRange)?;
-        let consumer_key = self.consumer.consumer_key();
-        let token = LiveSessionToken::agree(&shared_secret, prepend, consumer_key, &agreement.proof)?;
+        let token = LiveSessionToken::agree(&shared_secret, prepend, consumer_key, &agreement.proof);
+        let token = token.ok_or_else(|| {
+            let evidence = Evidence {
+                shared_secret: shared_secret.to_java_bytes(),
+                prime_length: dh.prime_length(),
+                challenge: &dh.public_value(exponent),
+                response: &agreement.peer_value,
+                prepend,
+                encrypted_secret: access_token.encrypted_secret(),
+                consumer_key,
+                proof: &agreement.proof,
+            };
+            Error::LiveSessionMismatch(evidence.explain())
+        })?;
         let life = Life::from(now, agreement.expiration);
         let (consumer, stamper) = (self.consumer.clone(), Arc::clone(&self.stamper));
         Ok(LiveSession::new(consumer, access_token.oauth_token(), token, stamper, life))

@@ -203,7 +203,7 @@ impl StoredLiveSession {
         let bytes = Secret::new(BASE64.decode(&self.token).map_err(|_| damaged)?);
         let token = Secret::new(<[u8; 20]>::try_from(bytes.expose().as_slice()).map_err(|_| damaged)?);
         let proof: Vec<u8> = base16ct::lower::decode_vec(&self.proof).map_err(|_| damaged)?;
-        LiveSessionToken::proved(token, consumer.consumer_key(), &proof).map_err(|_| damaged)
+        LiveSessionToken::proved(token, consumer.consumer_key(), &proof).ok_or(damaged)
     }
 
     fn life(&self, now: UnixTime) -> Life {

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use ibkr_oauth::{Backoff, Diagnosis, Error, KeyError, Misuse, Rejected, Response, Retry, UnixTime};
+use ibkr_oauth::{Backoff, Diagnosis, Error, KeyError, Mismatch, Misuse, Rejected, Response, Retry, UnixTime};
 use support::{NOW, WorkedLogin, poll, rng};
 
 fn refused(status: u16, body: &str, retry_after: Option<&str>) -> Error {
@@ -91,7 +91,7 @@ fn other_errors_advise_by_whose_fault_they_are() {
     assert_eq!(Error::Misuse(Misuse::StaleExchange).retry(NOW), Retry::Never);
     assert_eq!(Error::Keys(KeyError::Decrypt).retry(NOW), Retry::Never);
     assert_eq!(Error::Expired { at: NOW }.retry(NOW), Retry::Again);
-    assert_eq!(Error::LiveSessionMismatch.retry(NOW), later(60));
+    assert_eq!(Error::LiveSessionMismatch(Mismatch::Unexplained).retry(NOW), later(60));
     assert_eq!(refused(200, r#"{"diffie_hellman_response":""}"#, None).retry(NOW), Retry::Again);
     assert_eq!(refused(200, "?", None).retry(NOW), later(60));
 }

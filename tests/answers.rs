@@ -2,7 +2,7 @@
 
 mod support;
 
-use ibkr_oauth::{Error, Malformed, OAuthSession, Phase, Rejected, Response, TokenError};
+use ibkr_oauth::{Error, Malformed, Mismatch, OAuthSession, Phase, Rejected, Response, TokenError};
 use proptest::prelude::*;
 use support::{NOW, WorkedLogin, access_token, answer, poll};
 
@@ -82,7 +82,7 @@ fn a_server_that_cannot_prove_the_token_is_not_trusted() {
         (&**response, "00"),
     ] {
         let body = format!(r#"{{"diffie_hellman_response":"{response}","live_session_token_signature":"{proof}"}}"#);
-        assert_eq!(live_session_token(&body), Err(Error::LiveSessionMismatch), "{proof}");
+        assert_eq!(live_session_token(&body), Err(Error::LiveSessionMismatch(Mismatch::Unexplained)), "{proof}");
     }
 }
 
@@ -105,7 +105,7 @@ fn a_server_value_that_would_give_the_secret_away_is_refused() {
     ] {
         let body = format!(r#"{{"diffie_hellman_response":"{value}","live_session_token_signature":"00"}}"#);
         let out_of_range = Err(Error::Malformed(Malformed::DiffieHellmanOutOfRange));
-        let expected = if allowed { Err(Error::LiveSessionMismatch) } else { out_of_range };
+        let expected = if allowed { Err(Error::LiveSessionMismatch(Mismatch::Unexplained)) } else { out_of_range };
         assert_eq!(live_session_token(&body), expected, "{}", &value[value.len().saturating_sub(8)..]);
     }
 }

@@ -9,7 +9,7 @@ use ibkr_oauth::brokerage::{
     Maintenance, Pacing, RetryAt, WaitForActivation,
 };
 use ibkr_oauth::gateway::Incident;
-use ibkr_oauth::{Diagnosis, Error, LiveSession, Misuse, OAuthSession, Request, Response, UnixTime};
+use ibkr_oauth::{Diagnosis, Error, LiveSession, Mismatch, Misuse, OAuthSession, Request, Response, UnixTime};
 use support::pair::{Pair, response};
 use support::{NOW, WorkedLogin, header, rng};
 
@@ -286,7 +286,10 @@ fn waiting_for_activation_gives_an_honest_eta() {
         "the consumer key is not active yet, or the credentials are wrong; waited 72 h; by IBKR's documentation it \
          works in 17 h at the earliest, by its e-mails in 65 h, and at worst in 264 h"
     );
-    assert_eq!(WaitForActivation::since(registered).explain(&Error::LiveSessionMismatch, NOW), None);
+    assert_eq!(
+        WaitForActivation::since(registered).explain(&Error::LiveSessionMismatch(Mismatch::Unexplained), NOW),
+        None
+    );
 }
 
 #[test]
