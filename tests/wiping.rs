@@ -1,0 +1,127 @@
+//! What was secret is gone from memory when it is given back: an allocator looks into every block before it is freed.
+//!
+//! It sees the heap only. Copies on the stack, and those that the operating system swaps out, are out of its sight.
+#![allow(unsafe_code, reason = "an allocator cannot be written without")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::RefCell;
+
+use ibkr_oauth::{AccessToken, ApiRequest, OAuthSession, Response, Secret};
+use support::{NOW, Script, WorkedLogin, hex, vectors};
+
+/// Looks for planted bytes in whatever this thread frees.
+struct Inspector;
+
+#[derive(Default)]
+struct Watch {
+    planted: Vec<(&'static str, Vec<u8>)>,
+    found: Vec<&'static str>,
+    is_looking: bool,
+}
+
+thread_local! {
+    static WATCH: RefCell<Watch> = RefCell::default();
+}
+
+#[global_allocator]
+static ALLOCATOR: Inspector = Inspector;
+
+// SAFETY: every call goes to the system's allocator unchanged; a block is only read, before it is freed, and only as far
+// as it was allocated and written by safe code (zero-filled on allocation, so that all of it is initialised).
+unsafe impl GlobalAlloc for Inspector {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        inspect(unsafe { std::slice::from_raw_parts(block, layout.size()) });
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+fn inspect(block: &[u8]) {
+    // Whatever is freed while the watch is in use, or gone with its thread, is the watch's own.
+    let _ = WATCH.try_with(|watch| {
+        let Ok(mut watch) = watch.try_borrow_mut() else { return };
+        if !watch.is_looking {
+            return;
+        }
+        let holds = |bytes: &[u8]| block.windows(bytes.len()).any(|window| window == bytes);
+        let hits: Vec<&str> = watch.planted.iter().filter(|(_, bytes)| holds(bytes)).map(|(name, _)| *name).collect();
+        watch.found.extend(hits);
+    });
+}
+
+/// What is found of `planted` in the blocks that `work` gives back.
+fn left_behind(planted: Vec<(&'static str, Vec<u8>)>, work: impl FnOnce()) -> Vec<&'static str> {
+    WATCH.with_borrow_mut(|watch| *watch = Watch { planted, found: Vec::new(), is_looking: true });
+    work();
+    WATCH.with_borrow_mut(|watch| {
+        watch.is_looking = false;
+        let mut found = std::mem::take(&mut watch.found);
+        found.dedup();
+        found
+    })
+}
+
+fn limbs(big_endian: &[u8]) -> Vec<u8> {
+    let mut little_endian = big_endian.to_vec();
+    little_endian.reverse();
+    little_endian
+}
+
+#[test]
+fn the_inspector_sees_what_is_not_wiped() {
+    let planted = || vec![("needle", b"a needle in the heap".to_vec())];
+    let plain = b"a needle in the heap".to_vec();
+    assert_eq!(left_behind(planted(), move || drop(plain)), ["needle"]);
+    let secret = Secret::new(b"a needle in the heap".to_vec());
+    assert!(left_behind(planted(), move || drop(secret)).is_empty());
+}
+
+#[test]
+fn a_login_and_its_end_leave_no_secret_behind() {
+    let vector = vectors(include_str!("vectors/ibkr.json"))
+        .into_iter()
+        .find(|vector| vector["id"] == "ibkrdotnet-dh-signBitPadded")
+        .unwrap();
+    let login = WorkedLogin::read(&vector);
+    let shared_secret = hex(vector["outputs"]["sharedSecretBytesHex"].as_str().unwrap());
+    let exponent = hex(vector["inputs"]["clientPrivateHex"].as_str().unwrap());
+    let token = {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.decode(&login.token).unwrap()
+    };
+    let prepend = login.keys.prepend.clone();
+    let prepend_text: String = prepend.iter().map(|byte| format!("{byte:02x}")).collect();
+    let planted = vec![
+        ("the live session token", token),
+        ("the exponent", exponent.clone()),
+        ("the exponent's limbs", limbs(&exponent)),
+        ("the Diffie-Hellman secret", shared_secret[1..].to_vec()),
+        ("the Diffie-Hellman secret's limbs", limbs(&shared_secret[1..])),
+        ("the prepend", prepend),
+        ("the prepend as text", prepend_text.into_bytes()),
+        ("the encrypted access token secret", b"an encrypted secret of this test".to_vec()),
+    ];
+
+    let body = login.body(None).into_bytes();
+    let mut random = Script(login.random.clone());
+    let access_token = AccessToken::new("a1b2c3", "YW4gZW5jcnlwdGVkIHNlY3JldCBvZiB0aGlzIHRlc3Q=").unwrap();
+    let mut session = OAuthSession::with_access_token(login.consumer.clone(), access_token);
+    let found = left_behind(planted, move || {
+        let outbound = session.poll_request(&mut random, NOW).unwrap().unwrap();
+        // The script's own copy of the exponent is the test's, not the session's.
+        std::mem::forget(random);
+        drop(outbound.request);
+        session.handle_response(outbound.exchange, Response::new(200, &body), NOW).unwrap();
+        let live = session.live(NOW).unwrap().clone();
+        live.sign(&ApiRequest::get("/x"), &mut support::rng(1), NOW).unwrap();
+        drop(session.snapshot());
+        drop(session);
+        drop(live);
+    });
+    assert!(found.is_empty(), "left in freed memory: {found:?}");
+}
