@@ -1,0 +1,113 @@
+//! Signed API requests: what is described is what was signed, and what cannot be signed is refused.
+
+mod support;
+
+use ibkr_oauth::{ApiRequest, Error, LiveSession, Method, Misuse, OAuthSession, Request};
+use support::{NOW, WorkedLogin, header, parameter, poll, rng};
+
+fn live() -> LiveSession {
+    WorkedLogin::any().live_session(NOW).live(NOW).unwrap().clone()
+}
+
+fn sign(request: &ApiRequest<'_>) -> Request {
+    live().sign(request, &mut rng(1), NOW).unwrap()
+}
+
+fn misuse(request: &ApiRequest<'_>) -> Misuse {
+    let mut out = String::from("kept");
+    let error = live().authorization_into(&mut out, request, &mut rng(1), NOW).unwrap_err();
+    assert_eq!(out, "kept");
+    assert_eq!(live().sign(request, &mut rng(1), NOW).unwrap_err(), error);
+    match error {
+        Error::Misuse(misuse) => misuse,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn the_url_holds_the_query_exactly_as_it_was_signed() {
+    let awkward = [("a b", "c+d"), ("p|q", "50%/x,y:z"), ("dup", "2"), ("dup", "1"), ("\u{3001}", ""), ("e", "%2B")];
+    let request = sign(&ApiRequest::get("/iserver/marketdata/snapshot").query(&awkward));
+    let query = "a%20b=c%2Bd&p%7Cq=50%25%2Fx%2Cy%3Az&dup=2&dup=1&%E3%80%81=&e=%252B";
+    assert_eq!(request.url(), format!("https://api.ibkr.com/v1/api/iserver/marketdata/snapshot?{query}"));
+    assert_eq!(request.path(), format!("/v1/api/iserver/marketdata/snapshot?{query}"));
+    let raw = sign(
+        &ApiRequest::get("/iserver/marketdata/snapshot").raw_query("a+b=c%2Bd&&p|q=50%25/x,y:z&dup=2&dup=1&、&e=%252B"),
+    );
+    assert_eq!(raw.url(), request.url());
+    assert_eq!(raw.base_string(), request.base_string());
+}
+
+#[test]
+fn bodies_come_with_their_type_and_length() {
+    let get = sign(&ApiRequest::get("/portfolio/accounts"));
+    assert_eq!((header(&get, "Content-Length"), header(&get, "Content-Type")), (None, None));
+    assert_eq!((get.method(), get.body()), (Method::Get, &b""[..]));
+
+    for bodiless in [ApiRequest::post("/tickle"), ApiRequest::delete("/x"), ApiRequest::put("/x")] {
+        let request = sign(&bodiless);
+        assert_eq!((header(&request, "Content-Length"), header(&request, "Content-Type")), (Some("0"), None));
+    }
+    let json = sign(&ApiRequest::post("/iserver/account/U1/orders").json(b"{\"a\":1}"));
+    assert_eq!(header(&json, "Content-Type"), Some("application/json"));
+    assert_eq!((header(&json, "Content-Length"), json.body()), (Some("7"), &b"{\"a\":1}"[..]));
+    let form = sign(&ApiRequest::post("/x").form(&[("device id", "a|b"), ("x", "")]));
+    assert_eq!(header(&form, "Content-Type"), Some("application/x-www-form-urlencoded"));
+    assert_eq!((header(&form, "Content-Length"), form.body()), (Some("20"), &b"device%20id=a%7Cb&x="[..]));
+}
+
+#[test]
+fn json_is_not_signed_and_forms_are() {
+    let base = |request: &ApiRequest<'_>| sign(request).base_string().to_string();
+    assert_eq!(base(&ApiRequest::post("/x").json(b"{}")), base(&ApiRequest::post("/x").json(b"{\"other\":1}")));
+    assert!(
+        base(&ApiRequest::post("/x").form(&[("device_id", "a|b")])).contains("&device_id%3Da%7Cb%26oauth_consumer_key")
+    );
+}
+
+#[test]
+fn one_call_gives_the_header_and_another_the_whole_request() {
+    let request = ApiRequest::get("/portfolio/accounts").query(&[("z", "1"), ("a", "2")]);
+    let signed = live().sign(&request, &mut rng(7), NOW).unwrap();
+    let header_alone = live().authorization(&request, &mut rng(7), NOW).unwrap();
+    assert_eq!(header(&signed, "Authorization"), Some(&*header_alone));
+    let mut out = String::from("Authorization: ");
+    live().authorization_into(&mut out, &request, &mut rng(7), NOW).unwrap();
+    assert_eq!(out, format!("Authorization: {header_alone}"));
+    let again = live().authorization(&request, &mut rng(8), NOW).unwrap();
+    assert_ne!(again, header_alone, "a retry is a new signature");
+}
+
+#[test]
+fn what_cannot_be_a_request_is_refused_before_anything_is_signed() {
+    for path in ["", "portfolio", "/a b", "/a?b=1", "/a#b", "/\u{e9}", "/%4", "/a\r\nX: y", "//h/\"", "/{id}"] {
+        assert_eq!(misuse(&ApiRequest::get(path)), Misuse::InvalidPath, "{path:?}");
+    }
+    assert!(live().sign(&ApiRequest::get("/a%20b/;c=d/@:!$&'()*+,"), &mut rng(1), NOW).is_ok());
+    for pairs in [[("oauth_token", "x")], [("oauth_", "")]] {
+        assert_eq!(misuse(&ApiRequest::get("/x").query(&pairs)), Misuse::ReservedParameter);
+        assert_eq!(misuse(&ApiRequest::post("/x").form(&pairs)), Misuse::ReservedParameter);
+    }
+    assert_eq!(misuse(&ApiRequest::get("/x").raw_query("oauth%5Ftoken=x")), Misuse::ReservedParameter);
+    assert!(live().sign(&ApiRequest::get("/x").query(&[("oauth", "x"), ("OAUTH_x", "")]), &mut rng(1), NOW).is_ok());
+    for query in ["a=%", "%zz=1", "a=%ff"] {
+        assert_eq!(misuse(&ApiRequest::get("/x").raw_query(query)), Misuse::InvalidQuery, "{query}");
+    }
+}
+
+#[test]
+fn the_base_string_can_be_shown_without_the_prepend_and_with_it() {
+    let login = WorkedLogin::any();
+    let mut session = login.session();
+    let request = login.poll(&mut session, NOW).unwrap().request;
+    let prepend: String = login.keys.prepend.iter().map(|byte| format!("{byte:02x}")).collect();
+    let shown = request.base_string().to_string();
+    let raw = request.base_string().expose();
+    assert!(shown.starts_with(&format!("[prepend of {} hex digits]POST&https%3A%2F%2F", prepend.len())), "{shown}");
+    assert!(raw.expose().starts_with(&format!("{prepend}POST&https%3A%2F%2F")));
+    assert_eq!(shown.split_once(']').unwrap().1, &raw.expose()[prepend.len()..]);
+
+    let other = poll(&mut OAuthSession::new(login.consumer)).request;
+    assert_eq!(other.base_string().to_string(), *other.base_string().expose().expose(), "no prepend, nothing to hide");
+    assert!(parameter(&other, "oauth_signature").is_some());
+}
