@@ -10,9 +10,9 @@ use crate::token::check_header_text;
 use crate::{ConsumerKeys, DhParams, ParameterEncoding, url};
 
 /// The consumer key of IBKR's paper-only test consumer, the only one in realm `test_realm` (protocol section 9).
-const TEST_CONSUMER: &str = "TESTCONS";
-const TEST_REALM: &str = "test_realm";
-const REALM: &str = "limited_poa";
+pub(crate) const TEST_CONSUMER: &str = "TESTCONS";
+pub(crate) const TEST_REALM: &str = "test_realm";
+pub(crate) const REALM: &str = "limited_poa";
 
 const BASE_URL: &str = "https://api.ibkr.com/v1/api";
 const AUTHORIZE_URL: &str = "https://interactivebrokers.com/authorize";
@@ -239,7 +239,7 @@ impl ConsumerBuilder {
 }
 
 /// Protocol section 9: "will only ever be one of two values". A third one is let through, a swap is not.
-fn check_realm_goes_with(realm: &str, consumer_key: &str) -> Result<(), ConfigError> {
+pub(crate) fn check_realm_goes_with(realm: &str, consumer_key: &str) -> Result<(), ConfigError> {
     match (realm, consumer_key == TEST_CONSUMER) {
         (REALM, true) | (TEST_REALM, false) => Err(ConfigError::RealmContradictsConsumerKey),
         _ => Ok(()),

@@ -17,9 +17,9 @@ use crate::{Secret, pem};
 
 /// Bits of the smallest prime accepted: what the self-service portal asks for (protocol section 9). Only a build for
 /// fuzzing takes a small one, to get to the deep states quickly.
-const MIN_BITS: u32 = if cfg!(fuzzing) { 512 } else { 2048 };
+pub(crate) const MIN_BITS: u32 = if cfg!(fuzzing) { 512 } else { 2048 };
 /// Bits of the largest: beyond it a login takes seconds.
-const MAX_BITS: u32 = 8192;
+pub(crate) const MAX_BITS: u32 = 8192;
 /// Bits of our exponent (protocol section 5, step 1).
 const EXPONENT_BITS: u32 = 256;
 
@@ -119,7 +119,7 @@ fn element(bytes: &[u8], prime: &BoxedMontyParams) -> Option<BoxedUint> {
     (value >= two && value <= largest).then_some(value)
 }
 
-fn read_pkcs3(der: &[u8]) -> Result<(&[u8], &[u8]), KeyError> {
+pub(crate) fn read_pkcs3(der: &[u8]) -> Result<(&[u8], &[u8]), KeyError> {
     let sequence = AnyRef::from_der(der).map_err(|_| KeyError::Der)?;
     let numbers = sequence.sequence(|reader: &mut SliceReader<'_>| {
         let prime: UintRef<'_> = reader.decode()?;
@@ -147,13 +147,13 @@ pub(crate) fn decode_hex(digits: &str) -> Option<Vec<u8>> {
 }
 
 /// Without leading zero bytes.
-fn trimmed(bytes: &[u8]) -> &[u8] {
+pub(crate) fn trimmed(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.get(zeros..).unwrap_or_default()
 }
 
 /// Bits of a number without leading zero bytes; `u32::MAX` for absurd lengths.
-fn bits(bytes: &[u8]) -> u32 {
+pub(crate) fn bits(bytes: &[u8]) -> u32 {
     let all = u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_mul(8);
     all.saturating_sub(bytes.first().map_or(0, |byte| byte.leading_zeros()))
 }

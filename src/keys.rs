@@ -110,7 +110,7 @@ pub trait ConsumerKeys: Send + Sync {
 
 /// One RSA private key of 2048 to 8192 bits. Wiped on drop.
 #[derive(Clone)]
-pub struct RsaPrivateKey(PrivateKey);
+pub struct RsaPrivateKey(pub(crate) PrivateKey);
 
 impl RsaPrivateKey {
     /// From PEM: PKCS#8 (`PRIVATE KEY`, OpenSSL 3) or PKCS#1 (`RSA PRIVATE KEY`, OpenSSL 1). Line endings do not
@@ -150,8 +150,12 @@ impl RsaPrivateKey {
     /// As [`Self::from_pem`], and [`KeyError::WrongPassphrase`].
     #[cfg(feature = "encrypted-keys")]
     pub fn from_encrypted_pem(text: &str, passphrase: &[u8]) -> Result<Self, KeyError> {
-        let block = pem::find(text, &["ENCRYPTED PRIVATE KEY"])?;
-        let key = PrivateKey::from_pkcs8_encrypted_der(block.der.expose(), passphrase);
+        Self::from_encrypted_der(pem::find(text, &["ENCRYPTED PRIVATE KEY"])?.der.expose(), passphrase)
+    }
+
+    #[cfg(feature = "encrypted-keys")]
+    pub(crate) fn from_encrypted_der(der: &[u8], passphrase: &[u8]) -> Result<Self, KeyError> {
+        let key = PrivateKey::from_pkcs8_encrypted_der(der, passphrase);
         Self::checked(key.map_err(|_| KeyError::WrongPassphrase)?)
     }
 

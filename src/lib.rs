@@ -29,6 +29,8 @@ mod callback;
 mod consumer;
 mod diagnosis;
 mod diffie_hellman;
+#[cfg(feature = "doctor")]
+pub mod doctor;
 mod error;
 mod exchange;
 mod forensics;

@@ -9,10 +9,10 @@ use crate::keys::KeyError;
 use crate::token::BASE64;
 
 /// Bytes of the longest file looked at. A 8192-bit private key has 6,400.
-const MAX_TEXT: usize = 64 * 1024;
+pub(crate) const MAX_TEXT: usize = 64 * 1024;
 
 /// Labels that an error names; any other is "something else", because a broken file may hold anything there.
-const KNOWN_LABELS: [&str; 11] = [
+pub(crate) const KNOWN_LABELS: [&str; 11] = [
     "CERTIFICATE",
     "CERTIFICATE REQUEST",
     "DH PARAMETERS",

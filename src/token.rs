@@ -21,7 +21,7 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
 const MAX_LENGTH: usize = 256;
 
 /// Characters of the longest access token secret accepted: base64 of an 8192-bit RSA block, with room.
-const MAX_SECRET_LENGTH: usize = 2048;
+pub(crate) const MAX_SECRET_LENGTH: usize = 2048;
 
 /// Why a token, secret, consumer key or realm cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -53,7 +53,7 @@ fn check(url: &str) -> Result<(), UrlError> {
     if url.bytes().all(allowed) && escapes_complete { Ok(()) } else { Err(UrlError::Characters) }
 }
 
-fn split_scheme(url: &str) -> Result<(&'static str, u16, &str), UrlError> {
+pub(crate) fn split_scheme(url: &str) -> Result<(&'static str, u16, &str), UrlError> {
     [("https://", 443), ("http://", 80)]
         .into_iter()
         .find_map(|(scheme, port)| {
@@ -64,7 +64,7 @@ fn split_scheme(url: &str) -> Result<(&'static str, u16, &str), UrlError> {
 }
 
 /// Splits `host:port`; the colons of an IPv6 address stand in brackets.
-fn split_port(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
+pub(crate) fn split_port(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
     if authority.contains('@') {
         return Err(UrlError::Host);
     }

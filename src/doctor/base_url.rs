@@ -1,0 +1,55 @@
+//! The base URL (protocol section 1).
+
+use alloc::format;
+use alloc::string::ToString;
+
+use super::consumer::{unquoted, untrimmed};
+use super::{Credentials, Kind, Piece, Report};
+use crate::url;
+
+const PIECE: Piece = Piece::BaseUrl;
+/// Where IBKR's API is known to be.
+const HOSTS: [&str; 4] = ["api.ibkr.com", "1.api.ibkr.com", "2.api.ibkr.com", "qa.interactivebrokers.com"];
+const PATHS: [&str; 2] = ["/v1/api", "/alpha/api"];
+
+pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
+    let Some(text) = credentials.base_url else {
+        return;
+    };
+    let text = unquoted(untrimmed(text, PIECE, report), PIECE, report);
+    if text.is_empty() {
+        return report.add(Kind::Empty, PIECE, "0 characters");
+    }
+    match url::normalize(text) {
+        Ok(normal) => examine_parts(&normal, report),
+        Err(error) => report.add(Kind::UrlInvalid, PIECE, error.to_string()),
+    }
+    if text.ends_with('/') {
+        report.add(Kind::UrlTrailingSlash, PIECE, "the last character is /");
+    }
+}
+
+fn examine_parts(normal: &str, report: &mut Report) {
+    let Ok((scheme, _, rest)) = url::split_scheme(normal) else {
+        return;
+    };
+    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let host = url::split_port(authority).map_or(authority, |(host, _)| host);
+    if is_loopback(host) {
+        report.add(Kind::UrlLoopback, PIECE, format!("the host {host}"));
+    } else {
+        if scheme == "http://" {
+            report.add(Kind::UrlPlain, PIECE, "it begins with http://");
+        }
+        if !HOSTS.contains(&host) {
+            report.add(Kind::UrlHost, PIECE, format!("the host {host}"));
+        }
+    }
+    if !PATHS.contains(&path) {
+        report.add(Kind::UrlPath, PIECE, format!("a path of {} characters behind the host", path.len()));
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host == "[::1]" || host.starts_with("127.")
+}

@@ -1,0 +1,155 @@
+//! The Diffie-Hellman parameters: numbers that must be what they were when they were registered (protocol section 5).
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use crypto_bigint::BoxedUint;
+use crypto_primes::{Flavor, is_prime};
+use der::asn1::{AnyRef, UintRef};
+use der::pem::LineEnding;
+use der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
+
+use super::{Credentials, Kind, Piece, Report, armor};
+use crate::Secret;
+use crate::diffie_hellman::{MAX_BITS, MIN_BITS, bits, decode_hex, trimmed};
+
+const PIECE: Piece = Piece::DhParams;
+/// IBKR's generator, whatever the file says (protocol section 5, step 2).
+const GENERATOR: u32 = 2;
+
+pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
+    let Some(text) = credentials.dh_params else {
+        report.add(Kind::Missing, PIECE, "nothing was given");
+        return;
+    };
+    let numbers = match bare_prime(text) {
+        Some(prime) => from_hex(text, &prime, credentials.dh_generator, report),
+        None if looks_like_hex(text) => {
+            report.add(Kind::DhNotHex, PIECE, format!("{} characters, and no BEGIN line", text.trim().len()));
+            None
+        }
+        None => from_pem(text, report),
+    };
+    if let Some(numbers) = numbers {
+        numbers.examine(report);
+    }
+}
+
+/// Prime and generator, big-endian.
+struct Numbers {
+    prime: Vec<u8>,
+    generator: Vec<u8>,
+}
+
+fn from_hex(text: &str, prime: &str, generator: Option<u32>, report: &mut Report) -> Option<Numbers> {
+    if prime != text.trim() {
+        let surplus = text.trim().len().saturating_sub(prime.len());
+        report.add(Kind::DhDecorated, PIECE, format!("{surplus} character(s) that are not digits of the number"));
+        report.add_repaired(PIECE, Secret::new(prime.into()));
+    }
+    let generator = generator.unwrap_or(GENERATOR).to_be_bytes();
+    let numbers = Numbers { prime: trimmed(&decode_hex(prime)?).to_vec(), generator: trimmed(&generator).to_vec() };
+    if let Some(der) = numbers.to_der() {
+        report.add_fingerprint(PIECE, &der);
+    }
+    Some(numbers)
+}
+
+fn from_pem(text: &str, report: &mut Report) -> Option<Numbers> {
+    let block = armor::read(text, &["DH PARAMETERS"], PIECE, report)?;
+    let Some(integers) = read_integers(block.der.expose()) else {
+        report.add(Kind::DhDamaged, PIECE, "no SEQUENCE of two INTEGERs");
+        return None;
+    };
+    let numbers = Numbers { prime: trimmed(integers.prime).to_vec(), generator: trimmed(integers.generator).to_vec() };
+    if integers.prime.first().is_some_and(|first| *first >= 0x80) {
+        report.add(Kind::DhNegative, PIECE, "the first bit of the first INTEGER is set");
+        let der = numbers.to_der()?;
+        report.add_fingerprint(PIECE, &der);
+        report.add_repaired(PIECE, Secret::new(to_pem(&der)?));
+        return Some(numbers);
+    }
+    report.add_fingerprint(PIECE, block.der.expose());
+    if let Some(repaired) = block.repaired {
+        report.add_repaired(PIECE, repaired);
+    }
+    Some(numbers)
+}
+
+/// The content of the two INTEGERs, signs included.
+struct Integers<'a> {
+    prime: &'a [u8],
+    generator: &'a [u8],
+}
+
+fn read_integers(der: &[u8]) -> Option<Integers<'_>> {
+    let sequence = AnyRef::from_der(der).ok()?;
+    let integers = sequence.sequence(|reader: &mut SliceReader<'_>| {
+        let prime: AnyRef<'_> = reader.decode()?;
+        let generator: AnyRef<'_> = reader.decode()?;
+        if !reader.is_finished() {
+            let _length: AnyRef<'_> = reader.decode()?;
+        }
+        Ok::<_, der::Error>((prime, generator))
+    });
+    let (prime, generator) = integers.ok()?;
+    let are_integers = prime.tag() == Tag::Integer && generator.tag() == Tag::Integer;
+    are_integers.then(|| Integers { prime: prime.value(), generator: generator.value() })
+}
+
+impl Numbers {
+    fn examine(&self, report: &mut Report) {
+        self.examine_prime(report);
+        if self.generator != [2] {
+            report.add(Kind::DhGenerator, PIECE, format!("a number of {} bits other than 2", bits(&self.generator)));
+        }
+    }
+
+    /// Cheap checks before dear ones; the first that fails says it all.
+    fn examine_prime(&self, report: &mut Report) {
+        let size = bits(&self.prime);
+        if size < MIN_BITS {
+            return report.add(Kind::DhTooSmall, PIECE, format!("{size} bits; the least is {MIN_BITS}"));
+        }
+        if size > MAX_BITS {
+            return report.add(Kind::DhTooLarge, PIECE, format!("{size} bits; the most is {MAX_BITS}"));
+        }
+        let prime = BoxedUint::from_be_slice_vartime(&self.prime);
+        if self.prime.last().is_none_or(|last| last % 2 == 0) {
+            return report.add(Kind::DhEven, PIECE, format!("{size} bits, the last of them 0"));
+        }
+        if !is_prime(Flavor::Any, &prime) {
+            return report.add(Kind::DhComposite, PIECE, format!("{size} bits; a primality test refutes it"));
+        }
+        if !is_prime(Flavor::Any, &prime.shr_vartime(1).unwrap_or_default()) {
+            report.add(Kind::DhNotSafe, PIECE, format!("{size} bits; a primality test refutes half of it"));
+        }
+    }
+
+    /// PKCS#3, as OpenSSL writes it.
+    fn to_der(&self) -> Option<Vec<u8>> {
+        let prime = UintRef::new(&self.prime).ok()?;
+        let generator = UintRef::new(&self.generator).ok()?;
+        Vec::from([prime, generator]).to_der().ok()
+    }
+}
+
+fn to_pem(der: &[u8]) -> Option<String> {
+    der::pem::encode_string("DH PARAMETERS", LineEnding::LF, der).ok()
+}
+
+/// The digits of a bare prime, without what other programs write between and before them.
+fn bare_prime(text: &str) -> Option<String> {
+    let text = text.trim();
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let digits: String =
+        digits.chars().filter(|c| !(c.is_ascii_whitespace() || matches!(c, ':' | '"' | '\''))).collect();
+    let is_hex = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then_some(digits)
+}
+
+/// Whether most of the text is hexadecimal digits: chance would have a third of base64 be.
+fn looks_like_hex(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_hexdigit).count();
+    digits.saturating_mul(4) > text.len().saturating_mul(3)
+}

@@ -1,0 +1,151 @@
+//! One finding: what, where, and how it shows.
+
+use alloc::string::String;
+use core::fmt;
+
+use super::Kind;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Good to know; nothing has to be done.
+    Note,
+    /// A login may fail, or works and should not be done like this.
+    Warning,
+    /// A login cannot work with this.
+    Error,
+}
+
+impl Severity {
+    /// In lower case: `note`, `warning`, `error`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One of the pieces that make up a set of credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Piece {
+    /// The consumer key.
+    ConsumerKey,
+    /// The realm.
+    Realm,
+    /// The access token.
+    AccessToken,
+    /// The access token secret.
+    AccessTokenSecret,
+    /// The private signature key.
+    SignatureKey,
+    /// The private encryption key.
+    EncryptionKey,
+    /// The Diffie-Hellman parameters.
+    DhParams,
+    /// The base URL.
+    BaseUrl,
+    /// The clock.
+    Clock,
+}
+
+impl Piece {
+    /// Every piece.
+    pub const ALL: &'static [Self] = &[
+        Self::ConsumerKey,
+        Self::Realm,
+        Self::AccessToken,
+        Self::AccessTokenSecret,
+        Self::SignatureKey,
+        Self::EncryptionKey,
+        Self::DhParams,
+        Self::BaseUrl,
+        Self::Clock,
+    ];
+
+    /// As a key in a file of credentials: `consumer_key`, `private_signature_pem` and so on.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ConsumerKey => "consumer_key",
+            Self::Realm => "realm",
+            Self::AccessToken => "access_token",
+            Self::AccessTokenSecret => "access_token_secret",
+            Self::SignatureKey => "private_signature_pem",
+            Self::EncryptionKey => "private_encryption_pem",
+            Self::DhParams => "dhparam_pem",
+            Self::BaseUrl => "base_url",
+            Self::Clock => "clock",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::ConsumerKey => "the consumer key",
+            Self::Realm => "the realm",
+            Self::AccessToken => "the access token",
+            Self::AccessTokenSecret => "the access token secret",
+            Self::SignatureKey => "the private signature key",
+            Self::EncryptionKey => "the private encryption key",
+            Self::DhParams => "the DH parameter file",
+            Self::BaseUrl => "the base URL",
+            Self::Clock => "the clock",
+        }
+    }
+
+    /// As IBKR's instructions name the files (protocol section 9).
+    fn file(self) -> &'static str {
+        match self {
+            Self::SignatureKey => "private_signature.pem",
+            Self::EncryptionKey => "private_encryption.pem",
+            Self::DhParams => "dhparam.pem",
+            _ => "the file",
+        }
+    }
+}
+
+/// One thing found. It never holds a secret: counts, labels and names only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What was found.
+    pub kind: Kind,
+    /// Where.
+    pub piece: Piece,
+    /// How it shows.
+    pub evidence: String,
+}
+
+impl Finding {
+    pub(super) fn new(kind: Kind, piece: Piece, evidence: impl Into<String>) -> Self {
+        Self { kind, piece, evidence: evidence.into() }
+    }
+
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        self.kind.severity()
+    }
+
+    /// What is wrong, in a sentence without a full stop.
+    pub fn cause(&self) -> String {
+        self.fill(self.kind.cause())
+    }
+
+    /// What to do about it, in a sentence without a full stop.
+    pub fn remedy(&self) -> String {
+        self.fill(self.kind.remedy())
+    }
+
+    fn fill(&self, template: &str) -> String {
+        template.replace("{piece}", self.piece.words()).replace("{file}", self.piece.file())
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}: {}", self.severity().name(), self.kind.name(), self.cause())?;
+        writeln!(f, "  seen: {}", self.evidence)?;
+        write!(f, "  do:   {}", self.remedy())
+    }
+}

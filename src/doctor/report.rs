@@ -1,0 +1,150 @@
+//! What an examination brought.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::fmt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Finding, Kind, Piece, Severity};
+use crate::Secret;
+
+/// What an examination brought: findings, the worst first; fingerprints to compare with what is registered; and texts
+/// that could be repaired.
+///
+/// `Display` and [`to_json`](Self::to_json) show the first two. Neither they nor `Debug` show a secret.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    findings: Vec<Finding>,
+    fingerprints: Vec<Fingerprint>,
+    repaired: Vec<(Piece, Secret<String>)>,
+}
+
+/// SHA-256 of something public, to compare with what was uploaded to the portal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fingerprint {
+    /// The private key whose public half this is of, or the DH parameters.
+    pub piece: Piece,
+    /// 64 lower-case hexadecimal digits, as `openssl dgst` prints them.
+    pub sha256: String,
+}
+
+impl Report {
+    /// All findings, the worst first.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Whether `kind` was found anywhere.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.findings.iter().any(|finding| finding.kind == kind)
+    }
+
+    /// The severity of the worst finding; none if there is none.
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(Finding::severity).max()
+    }
+
+    /// Fingerprints of whatever could be read.
+    pub fn fingerprints(&self) -> &[Fingerprint] {
+        &self.fingerprints
+    }
+
+    /// The text of `piece` as it should be, where it was damaged and the damage could be undone for certain.
+    ///
+    /// A secret: it may be a private key. Use it in place of the damaged text.
+    pub fn repaired(&self, piece: Piece) -> Option<&Secret<String>> {
+        self.repaired.iter().find(|(repaired, _)| *repaired == piece).map(|(_, text)| text)
+    }
+
+    /// For machines: an object with `worst` (a severity or null), `findings`, `fingerprints`, and the names of the
+    /// pieces that were repaired, without their texts.
+    pub fn to_json(&self) -> String {
+        let findings = self.findings.iter().map(|finding| {
+            json!({
+                "severity": finding.severity().name(),
+                "kind": finding.kind.name(),
+                "piece": finding.piece.name(),
+                "cause": finding.cause(),
+                "evidence": finding.evidence,
+                "remedy": finding.remedy(),
+            })
+        });
+        let fingerprints = self.fingerprints.iter().map(|fingerprint| {
+            json!({
+                "piece": fingerprint.piece.name(),
+                "sha256": fingerprint.sha256,
+                "command": fingerprint.command(),
+            })
+        });
+        let report = json!({
+            "worst": self.worst().map(Severity::name),
+            "findings": findings.collect::<Value>(),
+            "fingerprints": fingerprints.collect::<Value>(),
+            "repaired": self.repaired.iter().map(|(piece, _)| piece.name()).collect::<Value>(),
+        });
+        report.to_string()
+    }
+
+    pub(super) fn add(&mut self, kind: Kind, piece: Piece, evidence: impl Into<String>) {
+        self.push(Finding::new(kind, piece, evidence));
+    }
+
+    pub(super) fn push(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    pub(super) fn add_repaired(&mut self, piece: Piece, text: Secret<String>) {
+        self.repaired.push((piece, text));
+    }
+
+    /// `public` is DER of something public.
+    pub(super) fn add_fingerprint(&mut self, piece: Piece, public: &[u8]) {
+        let sha256 = base16ct::lower::encode_string(&Sha256::digest(public));
+        self.fingerprints.push(Fingerprint { piece, sha256 });
+    }
+
+    pub(super) fn fingerprint(&self, piece: Piece) -> Option<&str> {
+        self.fingerprints.iter().find(|known| known.piece == piece).map(|known| known.sha256.as_str())
+    }
+
+    pub(super) fn worst_first(&mut self) {
+        self.findings.sort_by_key(|finding| Reverse(finding.severity()));
+    }
+}
+
+impl Fingerprint {
+    /// What it is of, in words.
+    pub fn subject(&self) -> &'static str {
+        match self.piece {
+            Piece::SignatureKey => "the public signature key",
+            Piece::EncryptionKey => "the public encryption key",
+            _ => "the DH parameters",
+        }
+    }
+
+    /// Computes the same with OpenSSL.
+    pub fn command(&self) -> &'static str {
+        match self.piece {
+            Piece::SignatureKey => "openssl pkey -in private_signature.pem -pubout -outform DER | openssl dgst -sha256",
+            Piece::EncryptionKey => {
+                "openssl pkey -in private_encryption.pem -pubout -outform DER | openssl dgst -sha256"
+            }
+            _ => "openssl dhparam -in dhparam.pem -outform DER | openssl dgst -sha256",
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
+        }
+        for fingerprint in &self.fingerprints {
+            writeln!(f, "SHA-256 of {}: {}", fingerprint.subject(), fingerprint.sha256)?;
+        }
+        Ok(())
+    }
+}
