@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use ibkr_oauth::doctor::{Credentials, Kind, examine};
-//! # let mut rng = rand::rng();
+//! # let mut rng = rand::rand_core::UnwrapErr(rand::rngs::SysRng);
 //! let credentials = Credentials {
 //!     consumer_key: Some("myconskey"),
 //!     signature_key: Some("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"),
