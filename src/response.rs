@@ -95,14 +95,14 @@ impl fmt::Debug for Response<'_> {
 
 /// A `Date` in any of the three forms of RFC 9110 section 5.6.7.
 #[cfg(feature = "std")]
-fn date(value: &[u8]) -> Option<UnixTime> {
+pub(crate) fn date(value: &[u8]) -> Option<UnixTime> {
     let date = httpdate::parse_http_date(str::from_utf8(value).ok()?.trim());
     date.ok().map(UnixTime::from)
 }
 
 /// The well-kept parser of HTTP dates needs `std`.
 #[cfg(not(feature = "std"))]
-fn date(_: &[u8]) -> Option<UnixTime> {
+pub(crate) fn date(_: &[u8]) -> Option<UnixTime> {
     None
 }
 

@@ -82,7 +82,7 @@ pub struct Clocks<'a> {
 /// What time the server says it is.
 #[derive(Debug, Clone, Copy)]
 pub enum ServerTime<'a> {
-    /// The `Date` header of any answer of the server.
+    /// The value of the `Date` header of any answer of the server. Read with feature `std` only.
     DateHeader(&'a str),
     /// From elsewhere.
     At(UnixTime),
