@@ -21,11 +21,8 @@ use std::process::ExitCode;
 use std::{env, fs, thread};
 
 use ibkr_oauth::gateway::Gateway;
-use rand::Rng;
-use rand::rand_core::UnwrapErr;
-use rand::rngs::SysRng;
 
-use support::credentials::{Credentials, Keys, Party, write_secret};
+use support::credentials::{Credentials, Keys, Party, fresh_dir, write_secret};
 use support::server::Server;
 
 const USAGE: &str = "usage: gateway [--listen ADDRESS] [--dir DIR] [--callback URL]";
@@ -95,8 +92,7 @@ fn run(options: Options) -> Result<Never, Box<dyn Error>> {
 }
 
 fn open_dir(dir: Option<PathBuf>) -> Result<PathBuf, String> {
-    let fresh = || env::temp_dir().join(format!("ibkr-gateway-{:016x}", UnwrapErr(SysRng).next_u64()));
-    let dir = dir.unwrap_or_else(fresh);
+    let dir = dir.unwrap_or_else(|| fresh_dir("ibkr-gateway"));
     fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
     Ok(dir)
 }

@@ -1,8 +1,9 @@
 //! Throw-away credentials: what a consumer of IBKR's Web API keeps, made up on the spot.
 
+use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use der::asn1::UintRef;
 use der::pem::LineEnding;
@@ -81,17 +82,11 @@ impl Credentials {
         consumer_key: &str,
         party: &Party<'_>,
     ) -> Result<Self, GatewayError> {
-        let public_pem = |key: &PrivateKey| {
-            key.to_public_key().to_public_key_pem(LineEnding::LF).expect("a key of this process can be written")
-        };
-        let private_pem = |key: &PrivateKey| {
-            key.to_pkcs8_pem(LineEnding::LF).expect("a key of this process can be written").to_string()
-        };
         let consumer = RegisteredConsumer {
             consumer_key: consumer_key.to_owned(),
             signature_public_key_pem: public_pem(&keys.signature),
             encryption_public_key_pem: public_pem(&keys.encryption),
-            dhparam_pem: dhparam_pem(),
+            dhparam_pem: dhparam_pem(&group_14()),
             callback_url: match party {
                 Party::First => None,
                 Party::Third { callback_url } => Some((*callback_url).to_owned()),
@@ -205,20 +200,48 @@ pub fn write_secret(path: &Path, content: &str) -> io::Result<()> {
     written
 }
 
-fn write_new(path: &Path, content: &str) -> io::Result<()> {
+/// Writes a new file that only its owner may read; there must be none of that name.
+pub fn write_new(path: &Path, content: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    write_with(&mut options, path, content)
+}
+
+/// Writes a new file that anybody may read; there must be none of that name.
+pub fn write_new_public(path: &Path, content: &str) -> io::Result<()> {
+    write_with(&mut OpenOptions::new(), path, content)
+}
+
+fn write_with(options: &mut OpenOptions, path: &Path, content: &str) -> io::Result<()> {
+    let mut file = options.write(true).create_new(true).open(path)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()
 }
 
-/// What `openssl dhparam` would write: `SEQUENCE { prime, generator }`.
-fn dhparam_pem() -> String {
-    let prime = base16ct::lower::decode_vec(PRIME).expect("the prime is in hexadecimal");
-    let parameters = [&prime[..], &[2]].map(|number| UintRef::new(number).expect("the prime is short enough"));
+/// A directory that nobody has used before, under the system's own for such things.
+pub fn fresh_dir(name: &str) -> PathBuf {
+    env::temp_dir().join(format!("{name}-{:016x}", UnwrapErr(SysRng).next_u64()))
+}
+
+/// PKCS#8, as OpenSSL 3 writes private keys.
+pub fn private_pem(key: &PrivateKey) -> String {
+    key.to_pkcs8_pem(LineEnding::LF).expect("a key of this process can be written").to_string()
+}
+
+/// What `openssl rsa -pubout` would write.
+pub fn public_pem(key: &PrivateKey) -> String {
+    key.to_public_key().to_public_key_pem(LineEnding::LF).expect("a key of this process can be written")
+}
+
+/// What `openssl dhparam` would write: `SEQUENCE { prime, generator }`, the generator being 2.
+pub fn dhparam_pem(prime: &[u8]) -> String {
+    let parameters = [prime, &[2]].map(|number| UintRef::new(number).expect("the prime is short enough"));
     let der = parameters.to_vec().to_der().expect("two numbers make a sequence");
     pem::encode_string("DH PARAMETERS", LineEnding::LF, &der).expect("the sequence is short enough")
+}
+
+/// The prime of the 2048-bit MODP group, big-endian.
+pub fn group_14() -> Vec<u8> {
+    base16ct::lower::decode_vec(PRIME).expect("the prime is in hexadecimal")
 }
