@@ -24,12 +24,12 @@ use std::process::ExitCode;
 
 use ibkr_oauth::doctor::{Credentials, Report, Severity, examine};
 
+use support::arguments::Arguments;
 use support::credentials::{
     Keys, dhparam_pem, fresh_dir, group_14, private_pem, public_pem, write_new, write_new_public,
 };
 use support::driver::rng;
 
-const USAGE: &str = "usage: keygen [--dir DIR] [--group rfc3526-14]";
 const SIGNATURE: &str = "private_signature.pem";
 const ENCRYPTION: &str = "private_encryption.pem";
 const PUBLIC_SIGNATURE: &str = "public_signature.pem";
@@ -37,39 +37,18 @@ const PUBLIC_ENCRYPTION: &str = "public_encryption.pem";
 const DHPARAM: &str = "dhparam.pem";
 
 /// Where the Diffie-Hellman prime comes from.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 enum Group {
-    #[default]
     Own,
     Rfc3526,
 }
 
-#[derive(Default)]
-struct Options {
-    dir: Option<PathBuf>,
-    group: Group,
-}
-
-impl Options {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self::default();
-        while let Some(flag) = arguments.next() {
-            let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
-            match flag.as_str() {
-                "--dir" => options.dir = Some(value()?.into()),
-                "--group" => options.group = Group::parse(&value()?)?,
-                _ => return Err(format!("unknown argument: {flag}")),
-            }
-        }
-        Ok(options)
-    }
-}
-
 impl Group {
-    fn parse(name: &str) -> Result<Self, String> {
+    fn named(name: Option<&str>) -> Result<Self, String> {
         match name {
-            "rfc3526-14" => Ok(Self::Rfc3526),
-            _ => Err("the only group known by name is rfc3526-14".to_string()),
+            None => Ok(Self::Own),
+            Some("rfc3526-14") => Ok(Self::Rfc3526),
+            Some(_) => Err("the only group known by name is rfc3526-14".to_string()),
         }
     }
 
@@ -82,14 +61,18 @@ impl Group {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
+    let options = Arguments::parse(&["--dir", "--group"]).and_then(|arguments| {
+        let group = Group::named(arguments.get("--group"))?;
+        Ok((arguments.get("--dir").map(PathBuf::from), group))
+    });
+    let outcome = match options {
+        Ok((dir, group)) => run(dir.unwrap_or_else(temporary_dir), group),
         Err(problem) => {
-            eprintln!("{problem}\n{USAGE}");
+            eprintln!("{problem}");
             return ExitCode::from(3);
         }
     };
-    match run(&options) {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("No keys were made: {error}");
@@ -98,15 +81,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let dir = match &options.dir {
-        Some(dir) => dir.clone(),
-        None => {
-            let dir = fresh_dir("ibkr-keys");
-            println!("No --dir: the files go to {}. Move them before your system cleans up there.", dir.display());
-            dir
-        }
-    };
+fn temporary_dir() -> PathBuf {
+    let dir = fresh_dir("ibkr-keys");
+    println!("No --dir: the files go to {}. Move them before your system cleans up there.", dir.display());
+    dir
+}
+
+fn run(dir: PathBuf, group: Group) -> Result<(), Box<dyn Error>> {
     refuse_to_overwrite(&dir)?;
     let keys = Keys::generate(&mut |step| println!("{step} ..."))?;
     let files = Files {
@@ -114,7 +95,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         encryption: private_pem(&keys.encryption),
         public_signature: public_pem(&keys.signature),
         public_encryption: public_pem(&keys.encryption),
-        dhparam: dhparam_pem(&options.group.prime()),
+        dhparam: dhparam_pem(&group.prime()),
     };
     let report = files.examine()?;
     files.write(&dir).map_err(|error| format!("cannot write to {}: {error}", dir.display()))?;
