@@ -426,6 +426,26 @@ fn healthy_credentials_get_nothing_but_the_proof_that_the_secret_opens() {
 }
 
 #[test]
+fn what_does_no_harm_anywhere_is_not_even_mentioned() {
+    let harmless: [fn(&mut Set); 8] = [
+        |set| put(&mut set.token, format!(" {TOKEN}\r\n")),
+        |set| edit(&mut set.secret, |text| format!(" {}\n{}\n", &text[..64], &text[64..])),
+        |set| edit(&mut set.signature, |text| format!("\u{feff}Bag Attributes: <No Attributes>\n{text}trailing words")),
+        |set| edit(&mut set.encryption, |text| text.trim_end().to_string()),
+        |set| put(&mut set.dh, pem("DH PARAMETERS", &tlv(0x30, &[&der(DHPARAM_PEM)[4..], &[2, 2, 0, 225]].concat()))),
+        |set| put(&mut set.dh, prime_hex().to_uppercase()),
+        |set| put(&mut set.base_url, "HTTPS://API.ibkr.com:443/v1/api"),
+        |set| (set.realm, set.base_url, set.server) = (None, None, None),
+    ];
+    for change in harmless {
+        let report = after(change).examine();
+        let kinds: Vec<_> = report.findings().iter().map(|finding| finding.kind).collect();
+        assert_eq!(kinds, [Kind::SecretOpens], "{report}");
+        assert!(Piece::ALL.iter().all(|piece| report.repaired(*piece).is_none()));
+    }
+}
+
+#[test]
 fn every_finding_is_made_where_it_belongs_and_not_beside_it() {
     for case in Examined::all() {
         let (kind, piece, spoilt, near_miss) = (case.kind, case.piece, &case.spoilt.1, &case.near_miss.1);
@@ -645,6 +665,29 @@ fn openssl_computes_the_same_fingerprints() {
         }
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// RFC 8017 section 7.2.2: `00 02`, eight or more bytes that are not zero, `00`, the message.
+#[test]
+fn a_secret_opens_if_its_padding_is_right_and_only_then() {
+    let block = |start: [u8; 2], padding: usize, separator: u8| {
+        let message = vec![0x55; 256 - 3 - padding];
+        [&start[..], &vec![0xaa; padding], &[separator], &message].concat()
+    };
+    let key = PrivateKey::from_pkcs8_pem(ENCRYPTION_PEM).unwrap().to_public_key();
+    for (kind, block) in [
+        (Kind::SecretOpens, block([0, 2], 8, 0)),
+        (Kind::SecretOpens, block([0, 2], 253, 0)),
+        (Kind::SecretDoesNotOpen, block([0, 2], 7, 0)),
+        (Kind::SecretDoesNotOpen, block([0, 2], 8, 1)),
+        (Kind::SecretDoesNotOpen, block([0, 1], 8, 0)),
+        (Kind::SecretDoesNotOpen, block([1, 2], 8, 0)),
+    ] {
+        let number = BoxedUint::from_be_slice(&block, 2048).unwrap();
+        let secret = rsa::hazmat::rsa_encrypt(&key, &number).unwrap().to_be_bytes();
+        let set = Set { secret: Some(BASE64.encode(&secret)), dh: None, ..Set::healthy() };
+        assert!(set.examine().has(kind), "{kind:?} {:?}", &block[..16]);
+    }
 }
 
 #[test]
