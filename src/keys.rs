@@ -14,9 +14,9 @@ use crate::Secret;
 use crate::pem;
 
 /// Bits of the smallest RSA modulus accepted: what the self-service portal asks for (protocol section 9).
-const MIN_BITS: u32 = 2048;
+pub(crate) const MIN_BITS: u32 = 2048;
 /// Bits of the largest: beyond it a login takes seconds.
-const MAX_BITS: u32 = 8192;
+pub(crate) const MAX_BITS: u32 = 8192;
 
 /// Why a key, or the Diffie-Hellman parameters, cannot be read or used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -9,7 +9,7 @@ use rsa::traits::PublicKeyParts;
 
 use super::armor::{self, Block};
 use super::{Credentials, Kind, Piece, Report};
-use crate::keys::{KeyError, RsaPrivateKey};
+use crate::keys::{KeyError, MAX_BITS, MIN_BITS, RsaPrivateKey};
 
 /// Bits that the portal's instructions ask for (protocol section 9).
 const USUAL_BITS: u32 = 2048;
@@ -93,10 +93,10 @@ impl KeyText<'_> {
 
     fn report_unusable(&self, error: KeyError, der: &[u8], report: &mut Report) {
         let (kind, evidence) = match error {
-            KeyError::RsaSize { bits } if bits < USUAL_BITS => {
-                (Kind::KeyTooSmall, format!("{bits} bits; the least is {USUAL_BITS}"))
+            KeyError::RsaSize { bits } if bits < MIN_BITS => {
+                (Kind::KeyTooSmall, format!("{bits} bits; the least is {MIN_BITS}"))
             }
-            KeyError::RsaSize { bits } => (Kind::KeyTooLarge, format!("{bits} bits; the most is 8192")),
+            KeyError::RsaSize { bits } => (Kind::KeyTooLarge, format!("{bits} bits; the most is {MAX_BITS}")),
             KeyError::TooLong => (Kind::KeyTooLarge, error.to_string()),
             KeyError::WrongPassphrase => (Kind::WrongPassphrase, "a passphrase was given".into()),
             _ if is_of_another_algorithm(der) => (Kind::NotRsa, "a private key of another algorithm".into()),
