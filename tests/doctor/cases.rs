@@ -185,7 +185,11 @@ impl Examined {
 
     fn new(case: Case) -> Self {
         let examined = |change: fn(&mut Set)| {
-            let set = after(change);
+            let mut set = after(change);
+            // Proving that a sound prime is one takes longer than all the rest.
+            if case.piece != Piece::DhParams {
+                set.dh = None;
+            }
             let report = set.examine();
             (set, report)
         };
