@@ -27,11 +27,11 @@ use std::time::Duration;
 use std::{env, thread};
 
 use ibkr_oauth::gateway::Gateway;
-use ibkr_oauth::{Consumer, OAuthSession};
+use ibkr_oauth::{Consumer, OAuthSession, doctor};
 use ureq::Agent;
 
 use support::credentials::{Access, Credentials, Keys, Party};
-use support::driver::{accounts, agent, drive, now};
+use support::driver::{accounts, agent, drive, now, rng};
 use support::server::Server;
 
 const USAGE: &str =
@@ -90,16 +90,40 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let unreadable = |error| format!("cannot read {}: {error}", file.display());
     let credentials = Credentials::read(file).map_err(unreadable)?;
     let consumer = consumer(&credentials, options)?;
-    let session = match credentials.access_token()? {
-        Some(access_token) => OAuthSession::with_access_token(consumer, access_token),
+    let outcome = match credentials.access_token()? {
+        Some(access_token) => log_in(OAuthSession::with_access_token(consumer, access_token)),
         None if options.third_party => {
-            let session = authorize(OAuthSession::new(consumer), options.port.unwrap_or(20_000))?;
-            store(credentials, &session, file)?;
-            session
+            authorize(OAuthSession::new(consumer), options.port.unwrap_or(20_000)).and_then(|session| {
+                store(credentials.clone(), &session, file)?;
+                log_in(session)
+            })
         }
-        None => return Err("the file has no access token; a third party asks for one with --third-party".into()),
+        None => Err("the file has no access token; a third party asks for one with --third-party".into()),
     };
-    log_in(session)
+    outcome.map_err(|error| with_opinion(error, &credentials))
+}
+
+/// Adds what the doctor says, where the server's answer leaves the cause open.
+fn with_opinion(error: Box<dyn Error>, credentials: &Credentials) -> Box<dyn Error> {
+    let Some(ibkr_oauth::Error::Rejected(rejected)) = error.downcast_ref() else {
+        return error;
+    };
+    let access = credentials.access.as_ref();
+    let pieces = doctor::Credentials {
+        consumer_key: Some(&credentials.consumer_key),
+        realm: Some(&credentials.realm),
+        access_token: access.map(|access| access.token.as_str()),
+        access_token_secret: access.map(|access| access.secret.as_str()),
+        signature_key: Some(&credentials.private_signature_pem),
+        encryption_key: Some(&credentials.private_encryption_pem),
+        dh_params: Some(&credentials.dhparam_pem),
+        ..doctor::Credentials::default()
+    };
+    let report = doctor::examine(&pieces, &mut rng());
+    match report.opinion_on(rejected.diagnosis) {
+        Some(opinion) => format!("{error}\n{report}In short: {opinion}.").into(),
+        None => error,
+    }
 }
 
 fn consumer(credentials: &Credentials, options: &Options) -> Result<Consumer, Box<dyn Error>> {

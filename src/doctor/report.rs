@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Finding, Kind, Piece, Severity};
-use crate::Secret;
+use crate::{Diagnosis, Secret};
 
 /// What an examination brought: findings, the worst first; fingerprints to compare with what is registered; and texts
 /// that could be repaired.
@@ -57,6 +57,20 @@ impl Report {
     /// A secret: it may be a private key. Use it in place of the damaged text.
     pub fn repaired(&self, piece: Piece) -> Option<&Secret<String>> {
         self.repaired.iter().find(|(repaired, _)| *repaired == piece).map(|(_, text)| text)
+    }
+
+    /// What the examination says about a refusal whose causes it can tell apart: `invalid consumer` stands for a key that
+    /// is not active yet as well as for credentials that are wrong.
+    pub fn opinion_on(&self, diagnosis: Diagnosis) -> Option<&'static str> {
+        match (diagnosis, self.worst()) {
+            (Diagnosis::InvalidConsumer, Some(Severity::Error)) => {
+                Some("the offline checks find errors in the credentials: mend them first")
+            }
+            (Diagnosis::InvalidConsumer, _) => Some(
+                "the offline checks pass: wait for the activation, and do not make new keys, which would begin it anew",
+            ),
+            _ => None,
+        }
     }
 
     /// For machines: an object with `worst` (a severity or null), `findings`, `fingerprints`, and the names of the

@@ -13,6 +13,7 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crypto_bigint::BoxedUint;
+use ibkr_oauth::Diagnosis;
 use ibkr_oauth::doctor::{Credentials, Kind, Piece, Report, Severity, examine};
 use proptest::prelude::*;
 use rsa::PrivateKey;
@@ -221,6 +222,17 @@ fn json_holds_what_the_report_holds() {
         assert!(finding[text].as_str().is_some_and(|text| !text.is_empty()));
     }
     assert_eq!(json["fingerprints"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn an_invalid_consumer_with_good_credentials_is_told_to_wait_and_one_with_bad_ones_is_not() {
+    let opinion = |credentials: &Credentials<'_>, diagnosis| examine(credentials, &mut rng(1)).opinion_on(diagnosis);
+    let good = Credentials { consumer_key: Some("MYCONSKEY"), ..Credentials::default() };
+    let bad = Credentials { consumer_key: Some("MY KEY"), ..Credentials::default() };
+    let wait = opinion(&good, Diagnosis::InvalidConsumer).unwrap();
+    assert!(wait.contains("wait") && wait.contains("do not make new keys"), "{wait}");
+    assert!(opinion(&bad, Diagnosis::InvalidConsumer).unwrap().contains("mend them first"));
+    assert_eq!(opinion(&good, Diagnosis::Unavailable), None);
 }
 
 #[test]
