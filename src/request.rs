@@ -97,6 +97,12 @@ impl Request {
         &self.url
     }
 
+    /// The host, and the port unless it is the scheme's own: what stands in the `Host` header.
+    pub fn authority(&self) -> &str {
+        let origin = self.url.get(..self.path_start).unwrap_or_default();
+        origin.split_once("://").map_or(origin, |(_, authority)| authority)
+    }
+
     /// Path and query: what stands on the request line of HTTP/1.1.
     pub fn path(&self) -> &str {
         self.url.get(self.path_start..).unwrap_or_default()
