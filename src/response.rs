@@ -64,6 +64,12 @@ impl<'a> Response<'a> {
         self
     }
 
+    /// The same answer with its body, which came later.
+    #[cfg(feature = "http1")]
+    pub(crate) fn with_body(self, body: Vec<u8>) -> Response<'static> {
+        Response { body: body.into(), ..self }
+    }
+
     /// The status.
     pub fn status(&self) -> u16 {
         self.status
