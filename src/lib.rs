@@ -36,6 +36,8 @@ mod exchange;
 mod forensics;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "http")]
+mod http;
 #[cfg(feature = "http1")]
 pub mod http1;
 mod keys;

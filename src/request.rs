@@ -127,6 +127,11 @@ impl Request {
     pub fn body(&self) -> &[u8] {
         &self.body
     }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn into_body(self) -> Vec<u8> {
+        self.body
+    }
 }
 
 impl fmt::Debug for Request {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ibkr_oauth::gateway::Gateway;
 use ibkr_oauth::http1::{Decoder, Http1Error, encode};
-use ibkr_oauth::{ApiRequest, Consumer, OAuthSession, Outbound, Phase, Request, Response};
+use ibkr_oauth::{ApiRequest, OAuthSession, Outbound, Phase, Request, Response};
 use programs::credentials::{Credentials, Keys, Party};
 use programs::driver::{now, rng};
 use programs::server::Server;
@@ -38,10 +38,7 @@ fn body(message: &str) -> Result<String, Http1Error> {
 
 #[test]
 fn a_request_is_sent_to_the_last_byte_as_it_was_signed() {
-    let mut login = WorkedLogin::any();
-    let builder = Consumer::builder(login.consumer.consumer_key(), login.keys.clone(), login.dh.clone());
-    login.consumer = builder.base_url("http://[::1]:8080/v1/api").build().unwrap();
-    let session = login.live_session(NOW);
+    let session = WorkedLogin::at("http://[::1]:8080/v1/api").live_session(NOW);
     let form = [("a", "x y"), ("b", "&")];
     let call = ApiRequest::post("/iserver/account").query(&[("q", "a b")]).form(&form);
     let request = session.live(NOW).unwrap().sign(&call, &mut support::rng(1), NOW).unwrap();
