@@ -62,7 +62,11 @@ fn meaning(phase: Phase) -> &'static str {
 /// The accounts behind a live session: one signed API request.
 pub fn accounts(live: &LiveSession, agent: &Agent) -> Result<Vec<String>, Box<dyn Error>> {
     let request = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(), now())?;
-    let answer = send(agent, request)?;
+    account_ids(&send(agent, request)?)
+}
+
+/// What is in the answer to `/portfolio/accounts`.
+pub fn account_ids(answer: &Response<'_>) -> Result<Vec<String>, Box<dyn Error>> {
     if answer.status() != 200 {
         return Err(format!("/portfolio/accounts was answered with {}", answer.status()).into());
     }
