@@ -1,14 +1,16 @@
 //! What holds for the public types, whoever changes them: checked when this file is compiled.
 
-use ibkr_oauth::{gateway, http1, *};
+use ibkr_oauth::{brokerage, gateway, http1, *};
 
 #[test]
 fn everything_can_go_to_any_thread() {
     fn check<T: Send + Sync + 'static>() {}
     check::<(OAuthSession, Consumer, ConsumerBuilder, LiveSession, AccessToken, Secret<Vec<u8>>, UnixTime)>();
     check::<(RsaKeys, RsaPrivateKey, DhParams, ApiRequest<'static>, BaseString, http1::Decoder, gateway::Gateway)>();
-    check::<(Outbound, Exchange, Request, Response<'static>)>();
-    check::<(Error, CallbackError, ConfigError, KeyError, http1::Http1Error, gateway::GatewayError)>();
+    check::<(Outbound, Exchange, Request, Response<'static>, Snapshot, Backoff)>();
+    check::<(brokerage::BrokerageSession, brokerage::BrokerageOutbound, brokerage::BrokerageExchange)>();
+    check::<(brokerage::WebSocketRequest, brokerage::Pacing, brokerage::WaitForActivation)>();
+    check::<(Error, SnapshotError, CallbackError, ConfigError, KeyError, http1::Http1Error, gateway::GatewayError)>();
 }
 
 #[test]
@@ -44,6 +46,7 @@ fn an_answer_is_used_once() {
     must_not_be!(Exchange: Clone);
     must_not_be!(Exchange: Copy);
     must_not_be!(Outbound: Clone);
+    must_not_be!(brokerage::BrokerageExchange: Clone);
 }
 
 #[test]
