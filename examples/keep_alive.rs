@@ -33,20 +33,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 trait World {
     fn now(&self) -> UnixTime;
     fn wait_until(&mut self, at: UnixTime);
-    fn send(&mut self, request: &Request) -> Result<Answer, Box<dyn Error>>;
-}
-
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn response(&self) -> Response<'_> {
-        let response = Response::new(self.status, &self.body);
-        self.headers.iter().fold(response, |response, (name, value)| response.header(name, value.as_bytes()))
-    }
+    fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>>;
 }
 
 fn main() -> ExitCode {
@@ -141,8 +128,8 @@ impl Keeper {
         while let Some(Outbound { request, exchange }) = self.oauth.poll_request(&mut rng, world.now())? {
             let before = self.oauth.live(world.now()).is_some();
             let now = world.now();
-            let retry = match world.send(&request) {
-                Ok(answer) => match self.oauth.handle_response(exchange, answer.response(), now) {
+            let retry = match world.send(request) {
+                Ok(answer) => match self.oauth.handle_response(exchange, answer, now) {
                     Ok(_) if before => {
                         self.say(now, "the next live session token is here, ten minutes before the old one expires");
                         continue;
@@ -178,11 +165,11 @@ impl Keeper {
             self.brokerage.poll_request(&live, &mut rng, world.now())?
         {
             let now = world.now();
-            let Ok(answer) = world.send(&request) else {
+            let Ok(answer) = world.send(request) else {
                 self.say(now, "a request got no answer; the next one is sent on time");
                 return Ok(());
             };
-            let event = self.brokerage.handle_response(exchange, answer.response(), now)?;
+            let event = self.brokerage.handle_response(exchange, answer, now)?;
             self.report(&event, now);
             if event == BrokerageEvent::LiveSessionRefused {
                 self.oauth.invalidate(&live);
@@ -257,14 +244,8 @@ impl World for RealWorld {
         thread::sleep(at.saturating_since(driver::now()));
     }
 
-    fn send(&mut self, request: &Request) -> Result<Answer, Box<dyn Error>> {
-        let answer = driver::send(&self.agent, request)?;
-        let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        Ok(Answer {
-            status: answer.status().as_u16(),
-            headers: answer.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-            body: answer.into_body(),
-        })
+    fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>> {
+        Ok(driver::send(&self.agent, request)?)
     }
 }
 
@@ -317,7 +298,7 @@ impl World for VirtualWorld {
         }
     }
 
-    fn send(&mut self, request: &Request) -> Result<Answer, Box<dyn Error>> {
+    fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>> {
         let headers: Vec<_> = request.headers().map(|(name, value)| (name, value.as_bytes())).collect();
         let raw = RawRequest {
             method: request.method().as_str(),
@@ -326,6 +307,8 @@ impl World for VirtualWorld {
             body: request.body(),
         };
         let answer = self.gateway.handle(&raw, &mut self.rng, self.now);
-        Ok(Answer { status: answer.status, headers: answer.headers, body: answer.body })
+        let response = Response::new(answer.status, answer.body);
+        let headers = answer.headers.iter();
+        Ok(headers.fold(response, |response, (name, value)| response.header(name, value.as_bytes())))
     }
 }

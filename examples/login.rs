@@ -26,13 +26,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use std::{env, thread};
 
-use ibkr_oauth::gateway::Gateway;
 use ibkr_oauth::{Consumer, OAuthSession, doctor};
 use ureq::Agent;
 
-use support::credentials::{Access, Credentials, Keys, Party};
+use support::accounts::Accounts;
+use support::credentials::{Access, Credentials};
 use support::driver::{accounts, agent, drive, now, rng};
-use support::server::Server;
 
 const USAGE: &str =
     "usage: login [--credentials FILE] [--base-url URL] [--third-party [--authorize-url URL] [--port PORT]]";
@@ -138,14 +137,8 @@ fn consumer(credentials: &Credentials, options: &Options) -> Result<Consumer, Bo
 }
 
 fn log_in_to_own_gateway() -> Result<(), Box<dyn Error>> {
-    println!("No --credentials: logging in to a gateway of our own, with keys made on the spot.");
-    let keys = Keys::generate(&mut |step| println!("{step} ..."))?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
-    let credentials = Credentials::enroll(&mut gateway, &keys, "EXAMPLECO", &Party::First)?;
-    let _server = Server::start(gateway, listener)?;
-    let access_token = credentials.access_token()?.ok_or("the portal issued no access token")?;
-    log_in(OAuthSession::with_access_token(credentials.consumer()?.build()?, access_token))
+    let accounts = Accounts::on_own_gateway(&["EXAMPLECO"])?;
+    accounts.sessions()?.into_iter().try_for_each(log_in)
 }
 
 fn log_in(mut session: OAuthSession) -> Result<(), Box<dyn Error>> {

@@ -36,6 +36,10 @@ mod exchange;
 mod forensics;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(feature = "http1")]
+pub mod http1;
 mod keys;
 mod live_session;
 mod live_session_token;

@@ -97,6 +97,12 @@ impl Request {
         &self.url
     }
 
+    /// The host, and the port unless it is the scheme's own: what stands in the `Host` header.
+    pub fn authority(&self) -> &str {
+        let origin = self.url.get(..self.path_start).unwrap_or_default();
+        origin.split_once("://").map_or(origin, |(_, authority)| authority)
+    }
+
     /// Path and query: what stands on the request line of HTTP/1.1.
     pub fn path(&self) -> &str {
         self.url.get(self.path_start..).unwrap_or_default()
@@ -120,6 +126,11 @@ impl Request {
     /// The body; empty for every OAuth request (protocol section 2.4).
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn into_body(self) -> Vec<u8> {
+        self.body
     }
 }
 

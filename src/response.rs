@@ -1,5 +1,6 @@
 //! Answers: raw bytes in, facts or a typed error out.
 
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -19,24 +20,29 @@ const MAX_REASON: usize = 200;
 /// A word of at least this many characters, digits among them, may be a token or a signature.
 const TOKEN_LIKE: usize = 16;
 
-/// A raw HTTP response: the status, the headers that matter, and the body as it came (after any `Content-Encoding`).
+/// A raw HTTP response: the status, the headers that matter, and the body (after any `Content-Encoding`), borrowed or
+/// owned.
 ///
 /// ```
 /// use ibkr_oauth::Response;
-/// let response = Response::new(503, b"").header("Retry-After", b"120");
+/// let body = br#"{"error":"service unavailable"}"#.to_vec();
+/// let borrowed = Response::new(503, &body).header("Retry-After", b"120");
+/// let owned: Response<'static> = Response::new(503, body);
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Response<'a> {
     status: u16,
     date: Option<UnixTime>,
     retry_after: Option<Duration>,
-    body: &'a [u8],
+    body: Cow<'a, [u8]>,
 }
 
 impl<'a> Response<'a> {
-    /// A response without headers. `body` may be anything; over 64 KiB it is refused unread.
-    pub fn new(status: u16, body: &'a [u8]) -> Self {
-        Self { status, date: None, retry_after: None, body }
+    /// A response without headers. `body` may be anything: a slice, an array, a vector.
+    ///
+    /// The session refuses a body over 64 KiB unread.
+    pub fn new(status: u16, body: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self { status, date: None, retry_after: None, body: body.into() }
     }
 
     /// Adds a header. Hand over all of them: those that mean nothing here are ignored.
@@ -58,6 +64,27 @@ impl<'a> Response<'a> {
         self
     }
 
+    /// The same answer with its body, which came later.
+    #[cfg(feature = "http1")]
+    pub(crate) fn with_body(self, body: Vec<u8>) -> Response<'static> {
+        Response { body: body.into(), ..self }
+    }
+
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// How long the server asks to wait (`Retry-After` in seconds), if it says.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     pub(crate) fn date(&self) -> Option<UnixTime> {
         self.date
     }
@@ -69,7 +96,7 @@ impl<'a> Response<'a> {
     /// The object in a successful answer. An `error` field makes it a refusal even with status 200 (protocol
     /// section 6.2).
     pub(crate) fn object(&self) -> Result<Map<String, Value>, Error> {
-        match parse_object(self.body) {
+        match parse_object(&self.body) {
             _ if !self.is_success() => Err(self.rejected()),
             Ok(object) if object.get("error").is_some_and(Value::is_string) => Err(self.rejected()),
             object => Ok(object?),
@@ -81,8 +108,8 @@ impl<'a> Response<'a> {
     }
 
     fn rejected(&self) -> Error {
-        let reason = reason(self.body);
-        let diagnosis = Diagnosis::of(self.status, &reason, is_html(self.body));
+        let reason = reason(&self.body);
+        let diagnosis = Diagnosis::of(self.status, &reason, is_html(&self.body));
         Error::Rejected(Rejected { status: self.status, reason, diagnosis, retry_after: self.retry_after })
     }
 }

@@ -62,7 +62,7 @@ fn a_third_party_walks_all_four_phases() {
 
     let Outbound { request, exchange } = poll(&mut session);
     assert_eq!(request.url(), "https://api.ibkr.com/v1/api/oauth/request_token");
-    assert_eq!(request.path(), "/v1/api/oauth/request_token");
+    assert_eq!((request.authority(), request.path()), ("api.ibkr.com", "/v1/api/oauth/request_token"));
     assert_eq!(parameter(&request, "oauth_callback"), Some("oob"));
     assert_eq!(parameter(&request, "oauth_token"), None);
     let phase = answer(&mut session, exchange, r#"{"oauth_token":"b9082d68cfef06b030de"}"#);

@@ -34,30 +34,17 @@ pub fn agent() -> Agent {
 }
 
 /// Sends `request` once, as it is.
-pub fn send(agent: &Agent, request: &Request) -> Result<http::Response<Vec<u8>>, ureq::Error> {
-    let mut http = http::Request::builder().method(request.method().as_str()).uri(request.url());
-    for (name, value) in request.headers() {
-        http = http.header(name, value);
-    }
-    let answer = match request.method() {
-        ibkr_oauth::Method::Get => agent.run(http.body(())?)?,
-        _ => agent.run(http.body(request.body())?)?,
-    };
-    let (head, mut body) = answer.into_parts();
+pub fn send(agent: &Agent, request: Request) -> Result<Response<'static>, ureq::Error> {
+    let (head, mut body) = agent.run(http::Request::try_from(request)?)?.into_parts();
     let body = body.with_config().limit(MAX_BODY).read_to_vec()?;
-    Ok(http::Response::from_parts(head, body))
+    Ok(http::Response::from_parts(head, body).into())
 }
 
 /// Sends whatever `session` wants sent, until it waits for the user or is live; says what each step brought.
 pub fn drive(session: &mut OAuthSession, agent: &Agent) -> Result<(), Box<dyn Error>> {
     while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now())? {
         let endpoint = exchange.endpoint();
-        let answer = send(agent, &request)?;
-        let mut response = Response::new(answer.status().as_u16(), answer.body());
-        for (name, value) in answer.headers() {
-            response = response.header(name.as_str(), value.as_bytes());
-        }
-        let phase = session.handle_response(exchange, response, now())?;
+        let phase = session.handle_response(exchange, send(agent, request)?, now())?;
         println!("  POST {endpoint}: {}", meaning(phase));
     }
     Ok(())
@@ -75,9 +62,13 @@ fn meaning(phase: Phase) -> &'static str {
 /// The accounts behind a live session: one signed API request.
 pub fn accounts(live: &LiveSession, agent: &Agent) -> Result<Vec<String>, Box<dyn Error>> {
     let request = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(), now())?;
-    let answer = send(agent, &request)?;
-    if !answer.status().is_success() {
-        return Err(format!("{} was answered with {}", request.path(), answer.status()).into());
+    account_ids(&send(agent, request)?)
+}
+
+/// What is in the answer to `/portfolio/accounts`.
+pub fn account_ids(answer: &Response<'_>) -> Result<Vec<String>, Box<dyn Error>> {
+    if answer.status() != 200 {
+        return Err(format!("/portfolio/accounts was answered with {}", answer.status()).into());
     }
     let accounts: Vec<serde_json::Value> = serde_json::from_slice(answer.body())?;
     Ok(accounts.iter().filter_map(|account| account["accountId"].as_str().map(str::to_string)).collect())

@@ -3,9 +3,11 @@
 // Each example uses a part.
 #![allow(dead_code)]
 
+pub mod accounts;
 pub mod arguments;
 pub mod consent_page;
 pub mod credentials;
 pub mod driver;
 pub mod http;
 pub mod server;
+pub mod tls;

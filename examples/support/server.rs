@@ -1,6 +1,6 @@
 //! IBKR on a socket: a gateway behind a blocking HTTP/1.1 server, a thread for each connection.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,11 @@ use ibkr_oauth::UnixTime;
 use ibkr_oauth::gateway::{Gateway, RawResponse};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::consent_page;
 use super::http::{Connection, Request, Trouble};
+use super::tls::Certificate;
 
 /// More connections than this at once are turned away.
 const MAX_CONNECTIONS: usize = 256;
@@ -31,6 +33,8 @@ pub struct Server {
 
 struct Shared {
     gateway: Mutex<Gateway>,
+    /// None for plain TCP.
+    tls: Option<Arc<ServerConfig>>,
     connections: AtomicUsize,
     stopping: AtomicBool,
 }
@@ -38,9 +42,19 @@ struct Shared {
 impl Server {
     /// Serves `gateway` to whoever connects to `listener`.
     pub fn start(gateway: Gateway, listener: TcpListener) -> io::Result<Self> {
+        Self::spawn(gateway, listener, None)
+    }
+
+    /// The same over TLS.
+    pub fn start_tls(gateway: Gateway, listener: TcpListener, certificate: &Certificate) -> io::Result<Self> {
+        Self::spawn(gateway, listener, Some(certificate.server_config()))
+    }
+
+    fn spawn(gateway: Gateway, listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
         let (base_url, address) = (gateway.base_url(), listener.local_addr()?);
         let shared = Arc::new(Shared {
             gateway: Mutex::new(gateway),
+            tls,
             connections: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         });
@@ -101,7 +115,7 @@ impl Shared {
                 let connection = thread::Builder::new().name("connection".into());
                 let connection = connection.spawn_scoped(scope, || {
                     // Whatever goes wrong with a connection is the end of that connection only.
-                    let _ = self.converse(stream);
+                    let _ = self.serve(stream);
                     self.connections.fetch_sub(1, Ordering::SeqCst);
                 });
                 if connection.is_err() {
@@ -111,10 +125,20 @@ impl Shared {
         });
     }
 
-    fn converse(&self, stream: TcpStream) -> io::Result<()> {
+    fn serve(&self, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PAUSE))?;
         stream.set_write_timeout(Some(WRITE_TIME))?;
+        match &self.tls {
+            None => self.converse(stream),
+            Some(config) => {
+                let tls = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+                self.converse(StreamOwned::new(tls, stream))
+            }
+        }
+    }
+
+    fn converse(&self, stream: impl Read + Write) -> io::Result<()> {
         let stopping = || self.stopping();
         let mut connection = Connection::new(stream, &stopping);
         loop {

@@ -166,6 +166,13 @@ impl WorkedLogin {
         Self::all().swap_remove(0)
     }
 
+    /// Any, whose server has another address.
+    pub fn at(base_url: &str) -> Self {
+        let login = Self::any();
+        let builder = Consumer::builder(login.consumer.consumer_key(), login.keys.clone(), login.dh.clone());
+        Self { consumer: builder.base_url(base_url).build().unwrap(), ..login }
+    }
+
     pub fn session(&self) -> OAuthSession {
         OAuthSession::with_access_token(self.consumer.clone(), access_token())
     }

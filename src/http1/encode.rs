@@ -1,0 +1,24 @@
+//! Requests to bytes.
+
+use alloc::vec::Vec;
+
+use crate::Request;
+
+/// The bytes of `request`, to be written once to a connection with [`Request::authority`].
+///
+/// To its headers come `Host` and `Accept-Encoding: identity`, because nothing is decompressed here. The connection is
+/// kept: [`Decoder::keep_alive`](super::Decoder::keep_alive) says whether the server keeps it too.
+pub fn encode(request: &Request) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut write = |parts: &[&str]| parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+    // RFC 9112 sections 3.2 and 3.2.1. No part can hold a line's end: all were checked where they came in.
+    write(&[request.method().as_str(), " ", request.path(), " HTTP/1.1\r\n"]);
+    write(&["Host: ", request.authority(), "\r\n"]);
+    write(&["Accept-Encoding: identity\r\n"]);
+    for (name, value) in request.headers() {
+        write(&[name, ": ", value, "\r\n"]);
+    }
+    write(&["\r\n"]);
+    bytes.extend_from_slice(request.body());
+    bytes
+}

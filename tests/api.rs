@@ -1,0 +1,64 @@
+//! What holds for the public types, whoever changes them: checked when this file is compiled.
+
+use ibkr_oauth::{brokerage, gateway, http1, *};
+
+#[test]
+fn everything_can_go_to_any_thread() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<(OAuthSession, Consumer, ConsumerBuilder, LiveSession, AccessToken, Secret<Vec<u8>>, UnixTime)>();
+    check::<(RsaKeys, RsaPrivateKey, DhParams, ApiRequest<'static>, BaseString, http1::Decoder, gateway::Gateway)>();
+    check::<(Outbound, Exchange, Request, Response<'static>, Snapshot, Backoff)>();
+    check::<(brokerage::BrokerageSession, brokerage::BrokerageOutbound, brokerage::BrokerageExchange)>();
+    check::<(brokerage::WebSocketRequest, brokerage::Pacing, brokerage::WaitForActivation)>();
+    check::<(Error, SnapshotError, CallbackError, ConfigError, KeyError, http1::Http1Error, gateway::GatewayError)>();
+}
+
+#[test]
+fn keys_in_hardware_and_keys_in_memory_have_one_type() {
+    struct InHardware;
+    impl ConsumerKeys for InHardware {
+        fn sign_rsa_sha256(&self, _: &[u8], _: &mut dyn rand_core::CryptoRng) -> Result<Vec<u8>, KeyError> {
+            Ok(Vec::new())
+        }
+
+        fn decrypt_pkcs1v15(&self, _: &[u8], _: &mut dyn rand_core::CryptoRng) -> Result<Secret<Vec<u8>>, KeyError> {
+            Ok(Secret::new(Vec::new()))
+        }
+    }
+    let _: Box<dyn ConsumerKeys> = Box::new(InHardware);
+}
+
+/// Does not compile if the type has the trait: then there are two impls to choose from.
+macro_rules! must_not_be {
+    ($type:ty: $trait:path) => {{
+        trait Ambiguous<Which> {
+            const CHOSEN: () = ();
+        }
+        struct HasTheTrait;
+        impl<T> Ambiguous<()> for T {}
+        impl<T: $trait> Ambiguous<HasTheTrait> for T {}
+        <$type as Ambiguous<_>>::CHOSEN
+    }};
+}
+
+#[test]
+fn an_answer_is_used_once() {
+    must_not_be!(Exchange: Clone);
+    must_not_be!(Exchange: Copy);
+    must_not_be!(Outbound: Clone);
+    must_not_be!(brokerage::BrokerageExchange: Clone);
+}
+
+#[test]
+fn a_live_session_and_its_secrets_are_not_made_out_of_nothing() {
+    must_not_be!(LiveSession: Default);
+    must_not_be!(Exchange: Default);
+}
+
+#[test]
+fn secrets_are_not_printed_by_accident() {
+    must_not_be!(Secret<String>: std::fmt::Display);
+    must_not_be!(AccessToken: std::fmt::Display);
+    must_not_be!(RsaKeys: std::fmt::Display);
+    must_not_be!(Request: std::fmt::Display);
+}

@@ -1,0 +1,91 @@
+//! Logins over TLS: by an HTTP client and by the event loop of the example, and never past a certificate that nobody
+//! vouches for.
+
+#[allow(dead_code, reason = "its `main` is the example's")]
+#[path = "../examples/event_loop.rs"]
+mod event_loop;
+
+use std::net::TcpListener;
+use std::sync::{Arc, OnceLock};
+
+use event_loop::support;
+use ibkr_oauth::gateway::Gateway;
+use ibkr_oauth::{OAuthSession, Phase};
+use rustls::{ClientConfig, RootCertStore};
+use support::credentials::{Credentials, Keys, Party};
+use support::driver::{accounts, agent, drive, now};
+use support::server::Server;
+use support::tls::Certificate;
+use ureq::Agent;
+use ureq::tls::{RootCerts, TlsConfig};
+
+/// A gateway behind TLS, and two consumers which it knows.
+struct Service {
+    server: Server,
+    certificate: Certificate,
+    credentials: [Credentials; 2],
+}
+
+impl Service {
+    fn start() -> Self {
+        static KEYS: OnceLock<Keys> = OnceLock::new();
+        let keys = KEYS.get_or_init(|| Keys::generate(&mut |_| ()).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut gateway = Gateway::new(&format!("https://{}/v1/api", listener.local_addr().unwrap())).unwrap();
+        let enroll = |name| Credentials::enroll(&mut gateway, keys, name, &Party::First).unwrap();
+        let credentials = ["FIRSTUSER", "OTHERUSER"].map(enroll);
+        let certificate = Certificate::generate();
+        let server = Server::start_tls(gateway, listener, &certificate).unwrap();
+        Self { server, certificate, credentials }
+    }
+
+    fn sessions(&self) -> [OAuthSession; 2] {
+        self.credentials.each_ref().map(|credentials| {
+            let consumer = credentials.consumer().unwrap().build().unwrap();
+            assert_eq!(consumer.base_url(), self.server.base_url());
+            OAuthSession::with_access_token(consumer, credentials.access_token().unwrap().unwrap())
+        })
+    }
+
+    fn trusting_agent(&self) -> Agent {
+        let certificate = ureq::tls::Certificate::from_der(self.certificate.der()).to_owned();
+        let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[certificate])).build();
+        Agent::config_builder().tls_config(tls).build().into()
+    }
+}
+
+fn event_loop_config(roots: RootCertStore) -> Arc<ClientConfig> {
+    Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+#[test]
+fn an_http_client_logs_in_over_tls() {
+    let service = Service::start();
+    let ([mut session, _], agent) = (service.sessions(), service.trusting_agent());
+    drive(&mut session, &agent).unwrap();
+    assert_eq!(accounts(session.live(now()).unwrap(), &agent).unwrap(), ["DU1234567", "DU7654321"]);
+}
+
+#[test]
+fn an_event_loop_logs_two_sessions_in_over_tls() {
+    let service = Service::start();
+    let mut roots = RootCertStore::empty();
+    roots.add(service.certificate.der().clone()).unwrap();
+    let accounts = event_loop::run(service.sessions().into(), &event_loop_config(roots)).unwrap();
+    assert_eq!(accounts, [["DU1234567", "DU7654321"]; 2]);
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_stops_the_login_and_harms_nothing() {
+    let service = Service::start();
+    let [mut session, _] = service.sessions();
+    let error = drive(&mut session, &agent()).unwrap_err();
+    assert!(error.to_string().contains("invalid peer certificate: UnknownIssuer"), "{error:?}");
+    assert_eq!(session.phase(now()), Phase::AccessToken);
+    drive(&mut session, &service.trusting_agent()).unwrap();
+    assert_eq!(session.phase(now()), Phase::LiveSession);
+
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+    let error = event_loop::run(service.sessions().into(), &event_loop_config(roots)).unwrap_err();
+    assert!(error.to_string().contains("invalid peer certificate: UnknownIssuer"), "{error:?}");
+}
