@@ -238,6 +238,12 @@ impl ConsumerBuilder {
     }
 }
 
+impl fmt::Debug for ConsumerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsumerBuilder").field("consumer_key", &self.0.consumer_key).finish_non_exhaustive()
+    }
+}
+
 /// Protocol section 9: "will only ever be one of two values". A third one is let through, a swap is not.
 pub(crate) fn check_realm_goes_with(realm: &str, consumer_key: &str) -> Result<(), ConfigError> {
     match (realm, consumer_key == TEST_CONSUMER) {

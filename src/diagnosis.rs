@@ -18,8 +18,10 @@ pub enum Diagnosis {
     LiveSessionTokenFailed,
     /// 401 `Invalid signature`: an API request signed with a live session token that is not the newest.
     InvalidSignature,
-    /// 401 `Access Denied` or `Unauthorized`: the live session token has expired, or was never valid.
+    /// 401 `Access Denied` or `Unauthorized` to an API request: the live session token has expired, or was never valid.
     Unauthorized,
+    /// Any other 401 to an OAuth request: the request token, verifier or access token is not, or no longer, valid.
+    InvalidToken,
     /// 400 `no bridge`: `/iserver` needs a brokerage session, and there is none.
     NoBridge,
     /// Any other 400: the server could not read the request.
@@ -77,15 +79,16 @@ const ACTIVATION: Duration = Duration::from_secs(15 * 60);
 impl Diagnosis {
     /// Never looks at the `id` in a body: it differs with each answer.
     pub(crate) fn of(status: u16, reason: &str, is_html: bool) -> Self {
+        let reason = reason.to_ascii_lowercase();
         let says = |words: &str| reason.contains(words);
         match status {
             300..400 => Self::Redirected,
             400 if says("no bridge") => Self::NoBridge,
             400 => Self::MalformedRequest,
             401 if says("invalid consumer") => Self::InvalidConsumer,
-            401 if says("No access secret key found") => Self::UnknownAccessToken,
-            401 if says("LST failed") => Self::LiveSessionTokenFailed,
-            401 if says("Invalid signature") => Self::InvalidSignature,
+            401 if says("no access secret key found") => Self::UnknownAccessToken,
+            401 if says("lst failed") => Self::LiveSessionTokenFailed,
+            401 if says("invalid signature") => Self::InvalidSignature,
             401 => Self::Unauthorized,
             403 if is_html => Self::RefusedAtTheEdge,
             410 => Self::Gone,
@@ -95,6 +98,14 @@ impl Diagnosis {
             _ if says("failed to process request") => Self::TickleFailed,
             408 | 500..600 => Self::Unavailable,
             _ => Self::Unknown,
+        }
+    }
+
+    /// The same refusal, given to one of the three OAuth requests: no live session token was involved yet.
+    pub(crate) fn of_login(self) -> Self {
+        match self {
+            Self::Unauthorized => Self::InvalidToken,
+            other => other,
         }
     }
 
@@ -109,6 +120,7 @@ impl Diagnosis {
             Self::LiveSessionTokenFailed => "the server could not make a live session token and does not say why",
             Self::InvalidSignature => "the request is signed with a live session token that the server does not expect",
             Self::Unauthorized => "the live session token has expired, or the request was not signed",
+            Self::InvalidToken => "the request token, verifier or access token is not valid, or no longer",
             Self::NoBridge => "there is no brokerage session behind the live session",
             Self::MalformedRequest => "the server could not read the request",
             Self::RefusedAtTheEdge => {
@@ -140,6 +152,7 @@ impl Diagnosis {
             Self::LiveSessionTokenFailed => "try again in a minute; if it stays, make a new access token and secret",
             Self::InvalidSignature => "fetch a new live session token; if it stays, try QueryPolicy::Exclude",
             Self::Unauthorized => "fetch a new live session token",
+            Self::InvalidToken => "ask the user for consent again, or make a new access token in the portal",
             Self::NoBridge => "open a brokerage session (/iserver/auth/ssodh/init), then repeat the request",
             Self::MalformedRequest => "send the request exactly as it was handed out",
             Self::RefusedAtTheEdge => {
@@ -165,7 +178,7 @@ impl Diagnosis {
             Self::LiveSessionTokenFailed | Self::Unavailable => Advice::Later(MINUTE),
             Self::InvalidConsumer => Advice::Later(ACTIVATION),
             Self::TooManyRequests | Self::RefusedAtTheEdge => Advice::Later(PENALTY),
-            Self::UnknownAccessToken => Advice::Reauthorize,
+            Self::UnknownAccessToken | Self::InvalidToken => Advice::Reauthorize,
             Self::MalformedRequest | Self::LengthRequired | Self::Redirected | Self::Unknown => Advice::Never,
         }
     }

@@ -13,29 +13,30 @@ use crate::token::TokenError;
 
 /// Why a step did not happen. After any error the session is what it was before the call.
 ///
-/// No message holds a token, a key, a signature or a raw body.
+/// No message holds a token, a key, a signature or a raw body. A message says everything: there is no `source` behind it
+/// that would say it again.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The caller's code is wrong: reading it proves it.
     #[error("wrong use of the session: {0}")]
-    Misuse(#[from] Misuse),
+    Misuse(Misuse),
     /// The server said yes, and what came with it cannot be used.
     #[error("unusable answer: {0}")]
-    Malformed(#[from] Malformed),
+    Malformed(Malformed),
     /// The server said no.
     #[error("refused: {0}")]
-    Rejected(#[from] Rejected),
+    Rejected(Rejected),
     /// The server's proof of the live session token does not match the token derived here (protocol section 5, step 8).
     /// Nothing was signed with it.
     #[error("the live session token does not match the server's proof of it: {0}")]
     LiveSessionMismatch(Mismatch),
     /// A private key could not do its work.
     #[error("private key: {0}")]
-    Keys(#[from] KeyError),
+    Keys(KeyError),
     /// The browser brought back something other than the consent that was asked for.
     #[error("consent: {0}")]
-    Callback(#[from] CallbackError),
+    Callback(CallbackError),
     /// The live session token is past its expiry, so nothing was signed with it.
     #[error("the live session token expired at {} ms since 1970: log in again", .at.as_millis())]
     Expired {
@@ -53,7 +54,9 @@ impl Error {
             Self::Malformed(Malformed::Missing { field: "diffie_hellman_response" }) => Advice::Again,
             Self::Malformed(_) | Self::LiveSessionMismatch(_) => Advice::Later(Duration::from_secs(60)),
             Self::Rejected(rejected) => rejected.advice(),
-            Self::Callback(_) => Advice::Reauthorize,
+            // The user may have refused. Any other callback was not for us, and the right one may still come.
+            Self::Callback(CallbackError::Missing { name: "oauth_verifier" }) => Advice::Reauthorize,
+            Self::Callback(_) => Advice::Never,
             Self::Expired { .. } => Advice::Again,
         };
         match advice {
@@ -62,6 +65,30 @@ impl Error {
             Advice::Reauthorize => Retry::Reauthorize,
             Advice::Never => Retry::Never,
         }
+    }
+}
+
+impl From<Misuse> for Error {
+    fn from(misuse: Misuse) -> Self {
+        Self::Misuse(misuse)
+    }
+}
+
+impl From<Malformed> for Error {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        Self::Keys(error)
+    }
+}
+
+impl From<CallbackError> for Error {
+    fn from(error: CallbackError) -> Self {
+        Self::Callback(error)
     }
 }
 

@@ -5,9 +5,10 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
 use zeroize::Zeroizing;
+
+use crate::diffie_hellman::trimmed;
+use crate::live_session_token::{LiveSessionToken, derive};
 
 /// What explains a live session token that does not match the server's proof of it.
 ///
@@ -59,7 +60,7 @@ pub(crate) struct Evidence<'a> {
 impl Evidence<'_> {
     /// The first known mistake that leads to the server's proof.
     pub(crate) fn explain(&self) -> Mismatch {
-        let significant = without_leading_zeros(self.shared_secret);
+        let significant = trimmed(self.shared_secret);
         let padded = left_padded(significant, self.prime_length);
         let secret_text = Zeroizing::new(base16ct::lower::encode_string(significant));
         let prepend_text = Zeroizing::new(base16ct::lower::encode_string(self.prepend));
@@ -86,16 +87,9 @@ impl Evidence<'_> {
     }
 
     fn is_proved(&self, key: &[u8], message: &[u8], consumer_key: &str) -> bool {
-        let mac = |key: &[u8], message: &[u8]| Some(Hmac::<Sha1>::new_from_slice(key).ok()?.chain_update(message));
-        let token = mac(key, message).map(|mac| Zeroizing::new(<[u8; 20]>::from(mac.finalize().into_bytes())));
-        let proof = token.and_then(|token| mac(token.as_slice(), consumer_key.as_bytes()));
-        proof.is_some_and(|proof| proof.verify_slice(self.proof).is_ok())
+        let token = derive(key, message);
+        token.is_some_and(|token| LiveSessionToken::proved(token, consumer_key, self.proof).is_some())
     }
-}
-
-fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    bytes.get(zeros..).unwrap_or_default()
 }
 
 fn left_padded(bytes: &[u8], length: usize) -> Zeroizing<Vec<u8>> {

@@ -86,6 +86,19 @@ impl LiveSession {
         &self.0.access_token
     }
 
+    /// Takes the answer to a request that this session signed, before you read it: a refusal becomes an error that
+    /// explains itself, and the server's clock is learned.
+    ///
+    /// After a refusal with [`Diagnosis::Unauthorized`](crate::Diagnosis::Unauthorized) hand this session to
+    /// [`OAuthSession::invalidate`](crate::OAuthSession::invalidate).
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for every status but 2xx.
+    pub fn handle_response(&self, response: &Response<'_>, now: UnixTime) -> Result<(), Error> {
+        self.learn_clock(response, now);
+        if response.is_success() { Ok(()) } else { Err(response.rejected()) }
+    }
+
     /// Takes the server's clock from the answer to a request that this session signed.
     pub(crate) fn learn_clock(&self, response: &Response<'_>, now: UnixTime) {
         if self.0.consumer.corrects_clock() {

@@ -29,7 +29,7 @@ impl LiveSessionToken {
         consumer_key: &str,
         server_proof: &[u8],
     ) -> Option<Self> {
-        Self::proved(derive(shared_secret, prepend)?, consumer_key, server_proof)
+        Self::proved(derive(shared_secret.to_java_bytes(), prepend)?, consumer_key, server_proof)
     }
 
     /// The token of these 20 bytes, if `server_proof` is its proof.
@@ -63,8 +63,9 @@ impl LiveSessionToken {
     }
 }
 
-fn derive(shared_secret: &SharedSecret, prepend: &[u8]) -> Option<Secret<[u8; 20]>> {
-    let mac = keyed::<Hmac<Sha1>>(shared_secret.to_java_bytes())?.chain_update(prepend);
+/// Protocol section 5, step 7.
+pub(crate) fn derive(shared_secret: &[u8], prepend: &[u8]) -> Option<Secret<[u8; 20]>> {
+    let mac = keyed::<Hmac<Sha1>>(shared_secret)?.chain_update(prepend);
     Some(Secret::new(mac.finalize().into_bytes().into()))
 }
 

@@ -107,7 +107,12 @@ impl<'a> Response<'a> {
         self.object().map(Fields)
     }
 
-    fn rejected(&self) -> Error {
+    /// Whether the server has looked at the signature and refused it.
+    pub(crate) fn refuses_signature(&self) -> bool {
+        matches!(self.status, 400 | 401) && !is_html(&self.body)
+    }
+
+    pub(crate) fn rejected(&self) -> Error {
         let reason = reason(&self.body);
         let diagnosis = Diagnosis::of(self.status, &reason, is_html(&self.body));
         Error::Rejected(Rejected { status: self.status, reason, diagnosis, retry_after: self.retry_after })
@@ -133,9 +138,11 @@ pub(crate) fn date(_: &[u8]) -> Option<UnixTime> {
     None
 }
 
-/// The delay form of `Retry-After` (RFC 9110 section 10.2.3).
+/// The delay form of `Retry-After` (RFC 9110 section 10.2.3), a day at most: no answer may stop a client for good.
 fn seconds(value: &[u8]) -> Option<Duration> {
-    str::from_utf8(value).ok()?.trim().parse().ok().map(Duration::from_secs)
+    const DAY: u64 = 24 * 60 * 60;
+    let seconds: u64 = str::from_utf8(value).ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(DAY)))
 }
 
 fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Malformed> {

@@ -9,7 +9,7 @@ use rand_core::CryptoRng;
 
 use crate::authorization::{Parameter, common_parameters, header_into};
 use crate::diffie_hellman::Exponent;
-use crate::error::{Error, Malformed, Misuse};
+use crate::error::{Error, Malformed, Misuse, Rejected};
 use crate::exchange::{Exchange, Outbound, Step};
 use crate::forensics::Evidence;
 use crate::live_session::Life;
@@ -39,19 +39,20 @@ pub enum Phase {
 /// # The contract
 /// ```no_run
 /// # use ibkr_oauth::{Error, OAuthSession, Outbound, Request, Response, UnixTime};
-/// # fn send(_: &Request) -> Result<(u16, Vec<u8>), Box<dyn core::error::Error>> { unimplemented!() }
+/// # fn send(_: &Request) -> Result<Response<'static>, Box<dyn core::error::Error>> { unimplemented!() }
 /// # fn now() -> UnixTime { unimplemented!() }
 /// # fn drive(mut session: OAuthSession, mut rng: impl rand_core::CryptoRng) -> Result<(), Box<dyn core::error::Error>> {
 /// while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng, now())? {
-///     let (status, body) = send(&request)?;     // any HTTP client; `?` is safe here
-///     session.handle_response(exchange, Response::new(status, &body), now())?;
+///     let response = send(&request)?; // any HTTP client: status, all headers, body; `?` is safe here
+///     session.handle_response(exchange, response, now())?;
 /// }
 /// # Ok(()) }
 /// ```
 /// `poll_*` gives work out, `handle_*` takes facts in, plain nouns read. Three promises hold for every method:
 ///
 /// - **An error changes nothing.** All fallible work comes first, the new state is assigned once, last. (Only the
-///   server's clock is learned from a refusal too, see [`clock_skew`](Self::clock_skew).)
+///   server's clock is learned from a refusal too, and a timestamp that it refuses counts as not used: see
+///   [`clock_skew`](Self::clock_skew).)
 /// - **A dropped [`Exchange`] loses nothing.** The next poll offers a fresh request, with a new nonce.
 /// - **The same calls give the same bytes.** Time and randomness come from the caller and from nowhere else.
 ///
@@ -164,12 +165,17 @@ impl OAuthSession {
         }
     }
 
-    /// The next moment at which [`poll_request`](Self::poll_request) has work without any other call: the beginning of
-    /// the refresh margin. `None` while nothing waits for time to pass.
+    /// When [`poll_request`](Self::poll_request) has work next, if nothing else happens; a moment that has passed means
+    /// now. While live it is the beginning of the refresh margin. `None` while an exchange is in flight or the user's
+    /// consent is awaited.
+    ///
+    /// It knows nothing of failures: after one, wait as long as [`Error::retry`] advises.
     pub fn poll_timeout(&self) -> Option<UnixTime> {
         match &self.state {
+            _ if self.awaited.strong_count() > 0 => None,
+            State::RequestToken { verifier: None, .. } => None,
             State::LiveSession { live, .. } => Some(live.refresh_at()),
-            _ => None,
+            State::Unauthorized | State::RequestToken { .. } | State::AccessToken(_) => Some(UnixTime::default()),
         }
     }
 
@@ -279,8 +285,10 @@ impl OAuthSession {
     /// [`Error::Callback`] names what is wrong; the session goes on waiting. [`Misuse::NoRequestToken`] if no consent
     /// is awaited.
     pub fn handle_callback(&mut self, url: &str) -> Result<(), Error> {
-        let verifier = callback::verifier(url, self.pending_request_token()?)?;
-        self.redeem(verifier)
+        let (token, slot) = self.pending_request_token()?;
+        *slot = Some(callback::verifier(url, token)?);
+        self.awaited = Weak::new();
+        Ok(())
     }
 
     /// Takes the verifier alone, as a user copies it out of the address bar. Prefer
@@ -289,26 +297,19 @@ impl OAuthSession {
     /// # Errors
     /// As [`handle_callback`](Self::handle_callback).
     pub fn handle_verifier(&mut self, verifier: &str) -> Result<(), Error> {
-        self.pending_request_token()?;
-        let verifier = Token::new(verifier.trim()).map_err(callback::CallbackError::Verifier)?;
-        self.redeem(verifier)
-    }
-
-    fn pending_request_token(&self) -> Result<&Token, Misuse> {
-        match &self.state {
-            State::RequestToken { token, .. } => Ok(token),
-            _ => Err(Misuse::NoRequestToken),
-        }
-    }
-
-    /// A newer verifier replaces an older one, and an exchange that is redeeming the older one is no longer awaited.
-    fn redeem(&mut self, new: Token) -> Result<(), Error> {
-        let State::RequestToken { verifier, .. } = &mut self.state else {
-            return Err(Misuse::NoRequestToken.into());
-        };
-        *verifier = Some(new);
+        let (_, slot) = self.pending_request_token()?;
+        *slot = Some(Token::new(verifier.trim()).map_err(callback::CallbackError::Verifier)?);
         self.awaited = Weak::new();
         Ok(())
+    }
+
+    /// The request token and the place for its verifier. A newer verifier replaces an older one, and an exchange that is
+    /// redeeming the older one is no longer awaited.
+    fn pending_request_token(&mut self) -> Result<(&Token, &mut Option<Token>), Misuse> {
+        match &mut self.state {
+            State::RequestToken { token, verifier } => Ok((token, verifier)),
+            _ => Err(Misuse::NoRequestToken),
+        }
     }
 
     /// Takes the answer to the request that came with `exchange` and returns the phase it leads to.
@@ -329,7 +330,7 @@ impl OAuthSession {
         if self.consumer.corrects_clock() {
             self.stamper.learn(&response, now);
         }
-        self.state = self.state_after(&exchange.step, &response, now)?;
+        self.state = self.state_after(&exchange.step, &response, now).map_err(at_login)?;
         Ok(self.phase(now))
     }
 
@@ -392,6 +393,14 @@ impl OAuthSession {
     pub fn reauthorize(&mut self) {
         self.state = State::Unauthorized;
         self.awaited = Weak::new();
+    }
+}
+
+/// A refusal of an OAuth request has nothing to do with a live session token.
+fn at_login(error: Error) -> Error {
+    match error {
+        Error::Rejected(rejected) => Error::Rejected(Rejected { diagnosis: rejected.diagnosis.of_login(), ..rejected }),
+        other => other,
     }
 }
 

@@ -44,6 +44,9 @@ pub struct Snapshot {
     /// The latest `oauth_timestamp` used: the series goes on from there.
     #[serde(default)]
     latest_timestamp: u32,
+    /// What is known of the server's clock, in seconds.
+    #[serde(default)]
+    clock_skew: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request_token: Option<StoredRequestToken>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,7 +82,7 @@ struct StoredLiveSession {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
-    /// Written by a later version of this crate.
+    /// Written by a version of this crate that writes another form.
     #[error("the snapshot has form {found}; this version of the crate reads form {VERSION}")]
     Version {
         /// The form found.
@@ -104,6 +107,7 @@ impl OAuthSession {
             consumer_key: self.consumer().consumer_key().to_string(),
             realm: self.consumer().realm().to_string(),
             latest_timestamp: self.stamper().latest(),
+            clock_skew: self.stamper().skew(),
             request_token: None,
             access_token: None,
             live_session: None,
@@ -137,7 +141,7 @@ impl OAuthSession {
         if (snapshot.consumer_key.as_str(), snapshot.realm.as_str()) != (consumer.consumer_key(), consumer.realm()) {
             return Err(SnapshotError::Foreign);
         }
-        let stamper = Arc::new(Stamper::starting_at(snapshot.latest_timestamp, now));
+        let stamper = Arc::new(Stamper::resumed(snapshot.latest_timestamp, snapshot.clock_skew));
         let state = snapshot.state(&consumer, &stamper, now)?;
         Ok(Self::from_parts(consumer, state, stamper))
     }

@@ -34,8 +34,10 @@ const BELIEVABLE: u64 = 24 * 60 * 60;
 /// Differences up to this many seconds are the answer's way back and the `Date` header's whole seconds.
 const NOISE: u64 = 2;
 
-/// Makes stamps in the server's time whose timestamps never decrease: each is "greater than or equal to any timestamp
-/// used in previous requests" (protocol section 7). Shared by a session and all its live sessions.
+/// Makes stamps in the server's time whose timestamps do not decrease: each is "greater than or equal to any timestamp
+/// used in previous requests" (protocol section 7). Two things end a series: the server refuses a signature and its clock
+/// shows that ours was fast, or the latest second turns out to be more than a day ahead. Shared by a session and all its
+/// live sessions.
 #[derive(Default)]
 pub(crate) struct Stamper {
     latest: AtomicU32,
@@ -44,18 +46,18 @@ pub(crate) struct Stamper {
 }
 
 impl Stamper {
-    /// Goes on with a series that was stored, unless it is further ahead than any clock is off: a damaged store must not
-    /// lock its owner out.
+    /// Goes on with a series, and a knowledge of the server's clock, that were stored.
     #[cfg(feature = "serde")]
-    pub(crate) fn starting_at(latest: u32, now: UnixTime) -> Self {
-        let is_plausible = u64::from(latest) <= now.as_secs().saturating_add(BELIEVABLE);
-        Self { latest: AtomicU32::new(if is_plausible { latest } else { 0 }), ..Self::default() }
+    pub(crate) fn resumed(latest: u32, skew: i32) -> Self {
+        let skew = if u64::from(skew.unsigned_abs()) <= BELIEVABLE { skew } else { 0 };
+        Self { latest: AtomicU32::new(latest), skew: AtomicI32::new(skew) }
     }
 
     /// A stamp for `now`, or for the latest second used if the clock went back. Nothing is noted until
     /// [`Stamper::note`].
     pub(crate) fn stamp(&self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Stamp, Misuse> {
-        let second = self.server_second(now)?.max(self.latest());
+        let second = self.server_second(now)?;
+        let second = if is_plausible(self.latest(), second) { second.max(self.latest()) } else { second };
         Ok(Stamp { nonce: nonce(rng)?, timestamp: ten_digits(second), second })
     }
 
@@ -71,7 +73,7 @@ impl Stamper {
             return;
         };
         self.skew.store(skew, Ordering::Relaxed);
-        if !response.is_success() {
+        if response.refuses_signature() {
             self.forgive(now);
         }
     }
@@ -99,6 +101,12 @@ impl Stamper {
         let second = local.checked_add_signed(self.skew()).filter(|second| *second >= FIRST_SECOND);
         second.ok_or(Misuse::ClockOutOfRange)
     }
+}
+
+/// Whether the latest second used may stand: further ahead than any clock is believed to be off, it comes from a clock
+/// that was wrong or a store that is damaged, and must not lock its owner out.
+fn is_plausible(latest: u32, second: u32) -> bool {
+    u64::from(latest) <= u64::from(second).saturating_add(BELIEVABLE)
 }
 
 /// Seconds by which a server whose clock showed `date` is ahead of `now`, if that can be.

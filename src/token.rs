@@ -98,7 +98,9 @@ impl AccessToken {
         Ok(Self { token: Token::new(token.trim())?, encrypted_secret: decode_secret(secret)?, is_paper: None })
     }
 
-    pub(crate) fn with_is_paper(self, is_paper: Option<bool>) -> Self {
+    /// The same token, known to be for a paper trading account or not, as stored beside it.
+    #[must_use]
+    pub fn with_is_paper(self, is_paper: Option<bool>) -> Self {
         Self { is_paper, ..self }
     }
 

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use ibkr_oauth::{Backoff, Diagnosis, Error, KeyError, Mismatch, Misuse, Rejected, Response, Retry, UnixTime};
+use ibkr_oauth::{Backoff, CallbackError, Diagnosis, Error, KeyError, Mismatch, Misuse, Rejected, Response, Retry};
 use support::{NOW, WorkedLogin, poll, rng};
 
 fn refused(status: u16, body: &str, retry_after: Option<&str>) -> Error {
@@ -50,9 +50,10 @@ fn every_known_refusal_has_its_name_and_its_advice() {
             Diagnosis::LiveSessionTokenFailed,
             later(60),
         ),
+        (401, "Invalid Consumer", Diagnosis::InvalidConsumer, later(900)),
         (401, "Invalid signature", Diagnosis::InvalidSignature, Retry::Again),
-        (401, "Access Denied", Diagnosis::Unauthorized, Retry::Again),
-        (401, "Unauthorized", Diagnosis::Unauthorized, Retry::Again),
+        (401, "Access Denied", Diagnosis::InvalidToken, Retry::Reauthorize),
+        (401, "Unauthorized", Diagnosis::InvalidToken, Retry::Reauthorize),
         (400, r#"{"error":"Bad Request: no bridge","statusCode":400}"#, Diagnosis::NoBridge, Retry::Again),
         (400, "Bad Request", Diagnosis::MalformedRequest, Retry::Never),
         (403, HTML, Diagnosis::RefusedAtTheEdge, later(600)),
@@ -75,6 +76,41 @@ fn every_known_refusal_has_its_name_and_its_advice() {
     }
 }
 
+/// The same words to an API request are about the live session token.
+#[test]
+fn an_api_request_that_is_refused_explains_itself_too() {
+    let session = WorkedLogin::any().live_session(NOW);
+    let live = session.live(NOW).unwrap();
+    assert_eq!(live.handle_response(&Response::new(200, b"[]"), NOW), Ok(()));
+    for (status, body, diagnosis) in [
+        (401, "Unauthorized", Diagnosis::Unauthorized),
+        (401, "Access Denied", Diagnosis::Unauthorized),
+        (400, r#"{"error":"Bad Request: no bridge","statusCode":400}"#, Diagnosis::NoBridge),
+    ] {
+        let error = live.handle_response(&Response::new(status, body.as_bytes()), NOW).unwrap_err();
+        let Error::Rejected(rejected) = error else { panic!("{error}") };
+        assert_eq!(rejected.diagnosis, diagnosis);
+    }
+    let an_hour_ahead = NOW.saturating_add(Duration::from_secs(3600));
+    live.handle_response(&Response::new(200, b"").server_time(an_hour_ahead), NOW).unwrap();
+    assert_eq!(session.clock_skew(), 3600);
+}
+
+#[test]
+fn a_callback_that_is_not_ours_is_no_reason_to_ask_the_user_again() {
+    let other = Error::Callback(CallbackError::OtherRequestToken);
+    assert_eq!(other.retry(NOW), Retry::Never);
+    let refused = Error::Callback(CallbackError::Missing { name: "oauth_verifier" });
+    assert_eq!(refused.retry(NOW), Retry::Reauthorize);
+}
+
+#[test]
+fn a_message_says_everything_once() {
+    use std::error::Error as _;
+    assert!(refused(401, "Invalid Consumer", None).source().is_none());
+    assert!(Error::Keys(KeyError::Decrypt).source().is_none());
+}
+
 #[test]
 fn the_servers_wish_goes_before_ours_unless_waiting_does_not_help() {
     assert_eq!(refused(503, "", Some("120")).retry(NOW), later(120));
@@ -82,8 +118,7 @@ fn the_servers_wish_goes_before_ours_unless_waiting_does_not_help() {
     assert_eq!(refused(410, "", Some("30")).retry(NOW), later(30));
     assert_eq!(refused(411, "", Some("30")).retry(NOW), Retry::Never);
     assert_eq!(refused(503, "", Some("soon")).retry(NOW), later(60));
-    let at_the_end_of_time = refused(503, "", Some("18446744073709551615")).retry(NOW);
-    assert_eq!(at_the_end_of_time, Retry::Later(UnixTime::from_millis(u64::MAX)));
+    assert_eq!(refused(503, "", Some("18446744073709551615")).retry(NOW), later(86_400), "no answer stops us for good");
 }
 
 #[test]

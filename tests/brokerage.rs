@@ -56,6 +56,10 @@ impl Scripted {
         self.now = self.now.saturating_add(Duration::from_secs(seconds));
     }
 
+    fn log_in_again(&mut self) {
+        self.live = WorkedLogin::any().live_session(NOW).live(NOW).unwrap().clone();
+    }
+
     fn seconds_to_go(&self) -> Option<u64> {
         self.session.poll_timeout().map(|at| at.saturating_since(self.now).as_secs())
     }
@@ -113,7 +117,7 @@ fn a_session_that_is_gone_is_opened_again_however_that_is_said() {
 
 #[test]
 fn one_failed_tickle_never_stops_the_next() {
-    for (status, body) in [(500, r#"{"error":"failed to process request"}"#), (503, ""), (429, ""), (200, "<html>")] {
+    for (status, body) in [(500, r#"{"error":"failed to process request"}"#), (503, ""), (200, "<html>")] {
         let mut scripted = Scripted::ready();
         for _ in 0..5 {
             scripted.wait(60);
@@ -137,9 +141,11 @@ fn a_refused_live_session_token_is_reported_and_the_new_one_is_used_at_once() {
         scripted.wait(60);
         assert_eq!(scripted.answer("/tickle", status, body), BrokerageEvent::LiveSessionRefused);
         assert!(scripted.poll().is_none(), "the dead token is not tried again at once");
-        scripted.live = WorkedLogin::any().live_session(NOW).live(NOW).unwrap().clone();
+        scripted.log_in_again();
         assert_eq!(scripted.answer("/iserver/auth/status", 200, READY), BrokerageEvent::Alive);
-        assert!(scripted.poll().is_none());
+        assert_eq!(scripted.session.web_socket(), None, "the session id belonged to the old login");
+        assert_eq!(scripted.answer("/tickle", 200, r#"{"session":"cafe02"}"#), BrokerageEvent::Alive);
+        assert!(scripted.poll().is_none() && scripted.session.web_socket().is_some());
     }
 }
 
@@ -151,8 +157,19 @@ fn another_session_is_left_alone_or_taken_over_as_the_user_wants() {
     yields.wait(59);
     assert!(yields.poll().is_none());
     yields.session.open();
-    let (request, _) = yields.poll().unwrap();
+    let (request, exchange) = yields.poll().unwrap();
     assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
+    let event = yields.session.handle_response(exchange, Response::new(200, READY.as_bytes()), yields.now);
+    assert_eq!(event, Ok(BrokerageEvent::Ready));
+    yields.wait(60);
+    let competing = format!(r#"{{"iserver":{{"authStatus":{COMPETING}}}}}"#);
+    assert_eq!(yields.answer("/tickle", 200, &competing), BrokerageEvent::Competing);
+    yields.wait(59);
+    assert!(yields.poll().is_none(), "taking over once is not taking over for good");
+    yields.wait(1);
+    let gone = format!(r#"{{"iserver":{{"authStatus":{ABSENT}}}}}"#);
+    assert_eq!(yields.answer("/tickle", 200, &gone), BrokerageEvent::CompetitorGone);
+    assert_eq!(yields.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
 
     let mut takes_over = Scripted::new(CompetePolicy::TakeOver);
     let (request, exchange) = takes_over.poll().unwrap();
@@ -188,6 +205,112 @@ fn a_session_that_cannot_be_built_is_tickled_first_and_tried_with_growing_pauses
     }
     let pauses_double = [(0, true), (10, false), (30, true), (70, false), (150, true), (310, false), (610, true)];
     assert_eq!(attempts, pauses_double, "seconds, and whether it competes");
+}
+
+#[test]
+fn taking_over_works_after_a_failure_too() {
+    let mut scripted = Scripted::new(CompetePolicy::TakeOver);
+    assert!(matches!(scripted.answer("/iserver/auth/ssodh/init", 503, ""), BrokerageEvent::Failed { .. }));
+    for _ in 0..3 {
+        scripted.wait(scripted.seconds_to_go().unwrap());
+        let (request, exchange) = scripted.poll().unwrap();
+        if request.path() == "/v1/api/iserver/auth/ssodh/init" {
+            assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
+        }
+        scripted.session.handle_response(exchange, Response::new(200, COMPETING.as_bytes()), scripted.now).unwrap();
+    }
+}
+
+/// IBKR also answers 410 where no new login helps (protocol section 6.2).
+#[test]
+fn logins_that_are_refused_one_after_the_other_are_slowed_down() {
+    for path_of_no_return in ["/iserver/auth/ssodh/init", "/tickle"] {
+        let mut scripted = Scripted::ready();
+        scripted.session = BrokerageSession::new(CompetePolicy::Yield);
+        let (mut logins, mut requests) = (0, 0);
+        let end = scripted.now.saturating_add(Duration::from_secs(3600));
+        while scripted.now < end {
+            while let Some((request, exchange)) = scripted.poll() {
+                requests += 1;
+                let dead = request.path().ends_with(path_of_no_return);
+                let response = if dead { Response::new(410, b"gone") } else { Response::new(200, READY.as_bytes()) };
+                let event = scripted.session.handle_response(exchange, response, scripted.now).unwrap();
+                if event == BrokerageEvent::LiveSessionRefused {
+                    logins += 1;
+                    scripted.log_in_again();
+                }
+                assert!(requests < 500, "a flood");
+            }
+            scripted.wait(scripted.seconds_to_go().unwrap().max(1));
+        }
+        assert!(logins < 70, "{path_of_no_return}: {logins} logins in an hour");
+    }
+}
+
+#[test]
+fn a_decision_of_the_user_outlives_an_answer_that_was_under_way() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    let (_, exchange) = scripted.poll().unwrap();
+    scripted.session.log_out();
+    let late = scripted.session.handle_response(exchange, Response::new(200, READY.as_bytes()), NOW);
+    assert_eq!(late, Err(Misuse::StaleExchange));
+    let (request, exchange) = scripted.poll().unwrap();
+    assert_eq!(request.path(), "/v1/api/logout");
+    scripted.session.open();
+    assert!(scripted.session.handle_response(exchange, Response::new(200, b"{}"), NOW).is_err());
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+}
+
+#[test]
+fn a_clock_that_goes_back_does_not_stop_the_tickles() {
+    let mut scripted = Scripted::ready();
+    for back in [1800, 86_400] {
+        scripted.now = scripted.now.saturating_sub(Duration::from_secs(back));
+        assert!(scripted.poll().is_none());
+        assert_eq!(scripted.seconds_to_go(), Some(60), "what was planned moved along");
+        scripted.wait(60);
+        assert_eq!(scripted.answer("/tickle", 200, "{}"), BrokerageEvent::Alive);
+    }
+}
+
+#[test]
+fn too_many_requests_and_a_servers_wish_are_respected() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    assert!(matches!(scripted.answer("/iserver/auth/ssodh/init", 429, ""), BrokerageEvent::Failed { .. }));
+    assert_eq!(scripted.seconds_to_go(), Some(600));
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    let (_, exchange) = scripted.poll().unwrap();
+    let wish = Response::new(503, b"").header("Retry-After", b"120");
+    scripted.session.handle_response(exchange, wish, scripted.now).unwrap();
+    assert_eq!(scripted.seconds_to_go(), Some(120));
+    let mut scripted = Scripted::ready();
+    scripted.wait(60);
+    assert!(matches!(scripted.answer("/tickle", 429, ""), BrokerageEvent::Failed { .. }));
+    assert_eq!(scripted.seconds_to_go(), Some(600), "tickling on would prolong the penalty");
+}
+
+#[test]
+fn a_bridge_that_is_missing_while_it_is_opened_is_no_reason_to_hurry() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    let mut inits = 0;
+    let end = NOW.saturating_add(Duration::from_secs(600));
+    while scripted.now < end {
+        let Some((request, exchange)) = scripted.poll() else {
+            scripted.wait(scripted.seconds_to_go().unwrap().max(1));
+            continue;
+        };
+        let response = match request.path() {
+            "/v1/api/iserver/auth/ssodh/init" => {
+                inits += 1;
+                Response::new(200, NOT_READY.as_bytes())
+            }
+            "/v1/api/iserver/auth/status" => Response::new(400, NO_BRIDGE.as_bytes()),
+            _ => Response::new(200, b"{}"),
+        };
+        let event = scripted.session.handle_response(exchange, response, scripted.now).unwrap();
+        assert_ne!(event, BrokerageEvent::Lost, "it was never ready");
+    }
+    assert!(inits <= 8, "{inits} attempts in ten minutes");
 }
 
 #[test]
@@ -237,6 +360,10 @@ fn the_web_socket_follows_the_session_id_and_shows_no_token() {
     scripted.answer("/tickle", 200, "{\"session\":\"a\\r\\nSet-Cookie: b\"}");
     let headers = scripted.session.web_socket().unwrap();
     assert_eq!(headers.headers().next(), Some(("Cookie", "api=cafe02")), "nonsense is not a session id");
+    scripted.wait(60);
+    scripted.answer("/tickle", 200, r#"{"session":"cafe03;x=y"}"#);
+    let headers = scripted.session.web_socket().unwrap();
+    assert_eq!(headers.headers().next(), Some(("Cookie", "api=cafe02")), "nor is a second cookie");
 }
 
 #[test]
@@ -281,11 +408,22 @@ fn waiting_for_activation_gives_an_honest_eta() {
     let activation = WaitForActivation::since(registered).explain(&error, NOW).unwrap();
     assert_eq!(activation.stage, ActivationStage::ConsumerKey);
     assert_eq!(activation.next_attempt, NOW.saturating_add(Duration::from_secs(900)));
+    let said = |days: u64| {
+        let registered = NOW.saturating_sub(Duration::from_secs(days * 86_400));
+        let said = WaitForActivation::since(registered).explain(&error, NOW).unwrap().to_string();
+        said.strip_prefix("the consumer key is not active yet, or the credentials are wrong; ").unwrap().to_string()
+    };
     assert_eq!(
-        activation.to_string(),
-        "the consumer key is not active yet, or the credentials are wrong; waited 72 h; by IBKR's documentation it \
-         works in 17 h at the earliest, by its e-mails in 65 h, and at worst in 264 h"
+        said(0),
+        "waited 0 h; by IBKR's documentation it works in 17 h; by IBKR's e-mails it works in 65 h; at worst it works in \
+         336 h"
     );
+    assert_eq!(
+        said(3),
+        "waited 72 h; by IBKR's documentation it should work by now; by IBKR's e-mails it works in 65 h; at worst it \
+         works in 264 h"
+    );
+    assert!(said(20).ends_with("at worst it should work by now: something else is wrong"), "{}", said(20));
     assert_eq!(
         WaitForActivation::since(registered).explain(&Error::LiveSessionMismatch(Mismatch::Unexplained), NOW),
         None
@@ -307,6 +445,7 @@ fn documented_limits_are_kept_and_a_429_closes_the_door() {
     let clock_went_back = NOW.saturating_sub(Duration::from_secs(86_400));
     let five_seconds_later = clock_went_back.saturating_add(Duration::from_secs(5));
     assert_eq!(pacing.may_send("/portfolio/accounts", clock_went_back), Err(RetryAt(five_seconds_later)));
+    assert_eq!(pacing.may_send("/portfolio/accounts", five_seconds_later), Ok(()), "who obeys is let through");
 
     let mut pacing = Pacing::cautious();
     for _ in 0..10 {

@@ -167,6 +167,43 @@ fn clones_on_many_threads_share_one_series_of_timestamps() {
 }
 
 #[test]
+fn poll_timeout_never_lets_a_loop_hang_or_spin() {
+    let login = WorkedLogin::any();
+    let past = |session: &OAuthSession| session.poll_timeout().is_some_and(|at| at <= NOW);
+    let mut session = login.session();
+    assert!(past(&session), "there is work now");
+    let in_flight = login.poll(&mut session, NOW).unwrap();
+    assert_eq!(session.poll_timeout(), None, "the answer is what wakes the loop");
+    drop(in_flight);
+    assert!(past(&session));
+    assert!(past(&OAuthSession::new(login.consumer.clone())));
+}
+
+/// A clock that ran a year ahead for one request must not cost a year of refusals.
+#[test]
+fn a_timestamp_that_cannot_be_is_not_gone_on_from() {
+    let login = WorkedLogin::any();
+    let mut session = login.session();
+    drop(session.poll_request(&mut rng(1), after(365 * 24, 0)).unwrap());
+    let request = support::poll(&mut session).request;
+    assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650000"));
+}
+
+/// Only a server that has looked at the signature can say that a timestamp was not used.
+#[test]
+fn an_old_page_of_a_cache_does_not_turn_the_timestamps_back() {
+    for (status, body) in [(503, &b""[..]), (401, b"<html>"), (200, b"{}")] {
+        let mut session = WorkedLogin::any().session();
+        drop(session.poll_request(&mut rng(1), after(1, 0)).unwrap());
+        let exchange = support::poll(&mut session).exchange;
+        let old = Response::new(status, body).server_time(NOW);
+        assert!(session.handle_response(exchange, old, NOW).is_err());
+        let request = support::poll(&mut session).request;
+        assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714653600"), "{status}");
+    }
+}
+
+#[test]
 fn the_refresh_margin_is_the_users_choice() {
     let mut login = WorkedLogin::any();
     let builder = || Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());

@@ -113,6 +113,19 @@ fn timestamps_go_on_where_they_were() {
 }
 
 #[test]
+fn what_is_known_of_the_servers_clock_is_kept() {
+    let session = WorkedLogin::any().live_session(NOW);
+    let server_time = NOW.saturating_add(Duration::from_secs(600));
+    let live = session.live(NOW).unwrap();
+    live.handle_response(&Response::new(200, b"").server_time(server_time), NOW).unwrap();
+    let mut snapshot = written(&session);
+    let resumed_session = resumed(&snapshot, NOW).unwrap();
+    assert_eq!(resumed_session.clock_skew(), 600);
+    snapshot["clock_skew"] = json!(i32::MIN);
+    assert_eq!(resumed(&snapshot, NOW).unwrap().clock_skew(), 0, "no clock is off by that much");
+}
+
+#[test]
 fn a_snapshot_of_another_consumer_is_refused() {
     let login = WorkedLogin::any();
     let snapshot: Snapshot = serde_json::from_value(written(&login.live_session(NOW))).unwrap();

@@ -17,6 +17,9 @@ use rsa::PrivateKey;
 use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey};
 use serde_json::{Map, Value, json};
 
+/// Where a file without `base_url` leads.
+const PRODUCTION: &str = "https://api.ibkr.com/v1/api";
+
 /// The user that every set of credentials belongs to.
 pub const USER: &str = "demo";
 
@@ -154,7 +157,7 @@ impl Credentials {
             private_signature_pem: required("private_signature_pem")?,
             private_encryption_pem: required("private_encryption_pem")?,
             dhparam_pem: required("dhparam_pem")?,
-            base_url: required("base_url")?,
+            base_url: optional("base_url")?.unwrap_or_else(|| PRODUCTION.to_owned()),
         })
     }
 

@@ -62,14 +62,13 @@ fn meaning(phase: Phase) -> &'static str {
 /// The accounts behind a live session: one signed API request.
 pub fn accounts(live: &LiveSession, agent: &Agent) -> Result<Vec<String>, Box<dyn Error>> {
     let request = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(), now())?;
-    account_ids(&send(agent, request)?)
+    let answer = send(agent, request)?;
+    live.handle_response(&answer, now())?;
+    account_ids(&answer)
 }
 
 /// What is in the answer to `/portfolio/accounts`.
 pub fn account_ids(answer: &Response<'_>) -> Result<Vec<String>, Box<dyn Error>> {
-    if answer.status() != 200 {
-        return Err(format!("/portfolio/accounts was answered with {}", answer.status()).into());
-    }
     let accounts: Vec<serde_json::Value> = serde_json::from_slice(answer.body())?;
     Ok(accounts.iter().filter_map(|account| account["accountId"].as_str().map(str::to_string)).collect())
 }

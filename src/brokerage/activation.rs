@@ -58,11 +58,13 @@ pub struct Activation {
     pub stage: ActivationStage,
     /// How long the wait has been.
     pub waited: Duration,
+    /// When this was said.
+    pub seen_at: UnixTime,
     /// When to ask again.
     pub next_attempt: UnixTime,
-    /// The earliest moment by IBKR's documentation: after the next midnight in New York.
-    pub next_restart: UnixTime,
-    /// By its e-mails: after the next weekend's restart.
+    /// The earliest moment by IBKR's documentation: the first midnight in New York after the registration.
+    pub first_restart: UnixTime,
+    /// By its e-mails: the first weekend's restart after the registration.
     pub weekend_restart: UnixTime,
     /// The longest wait that users report, two weeks; after it, something else is wrong.
     pub at_worst: UnixTime,
@@ -87,15 +89,16 @@ impl WaitForActivation {
         Some(Activation {
             stage,
             waited: now.saturating_since(self.registered_at),
+            seen_at: now,
             next_attempt: now.saturating_add(PAUSE),
-            next_restart: next(RESTART_SECOND, DAY, now),
-            weekend_restart: next(WEEKEND_SECOND, DAY.saturating_mul(7), now),
+            first_restart: next(RESTART_SECOND, DAY, self.registered_at),
+            weekend_restart: next(WEEKEND_SECOND, DAY.saturating_mul(7), self.registered_at),
             at_worst: self.registered_at.saturating_add(LONGEST),
         })
     }
 }
 
-/// The next moment after `now` that is `offset` seconds into a period.
+/// The first moment after `now` that is `offset` seconds into a period.
 fn next(offset: u64, period: u64, now: UnixTime) -> UnixTime {
     let into_period = now.as_secs().checked_rem(period).unwrap_or_default();
     let ahead = if into_period < offset { offset } else { offset.saturating_add(period) };
@@ -110,21 +113,20 @@ impl fmt::Display for Activation {
             ActivationStage::BrokerageSession => "the consumer key works, the brokerage session does not yet",
         };
         let hours = |duration: Duration| duration.as_secs() / 3600;
-        let until = |moment: UnixTime| hours(moment.saturating_since(self.now()));
-        write!(
-            f,
-            "{what}; waited {} h; by IBKR's documentation it works in {} h at the earliest, by its e-mails in {} h, and \
-             at worst in {} h",
-            hours(self.waited),
-            until(self.next_restart),
-            until(self.weekend_restart),
-            until(self.at_worst),
-        )
-    }
-}
-
-impl Activation {
-    fn now(&self) -> UnixTime {
-        self.next_attempt.saturating_sub(PAUSE)
+        write!(f, "{what}; waited {} h", hours(self.waited))?;
+        for (authority, moment) in [
+            ("by IBKR's documentation", self.first_restart),
+            ("by IBKR's e-mails", self.weekend_restart),
+            ("at worst", self.at_worst),
+        ] {
+            match hours(moment.saturating_since(self.seen_at)) {
+                0 if moment <= self.seen_at => write!(f, "; {authority} it should work by now")?,
+                left => write!(f, "; {authority} it works in {left} h")?,
+            }
+        }
+        if self.at_worst <= self.seen_at {
+            f.write_str(": something else is wrong")?;
+        }
+        Ok(())
     }
 }

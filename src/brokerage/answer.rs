@@ -35,7 +35,12 @@ pub(super) fn tickle(response: &Response<'_>) -> Result<Tickle, Error> {
     let answer = response.object()?;
     let session_id = answer.get("session").and_then(Value::as_str);
     let status = answer.get("iserver").and_then(|iserver| iserver.get("authStatus")).and_then(Value::as_object);
-    Ok(Tickle { session_id: session_id.and_then(|id| Token::new(id).ok()), standing: status.map(Standing::of) })
+    Ok(Tickle { session_id: session_id.and_then(cookie_value), standing: status.map(Standing::of) })
+}
+
+/// A semicolon would end the cookie.
+fn cookie_value(id: &str) -> Option<Token> {
+    Token::new(id).ok().filter(|id| !id.as_str().contains(';'))
 }
 
 impl Standing {

@@ -28,6 +28,8 @@ struct Limit {
 /// Whether a request may be sent now. Asking costs nothing and nothing asks by itself: sending without asking is the
 /// caller's right.
 ///
+/// A limit for a family of endpoints (`/pa/`, `/fyi/`) is one limit for all of them together, the cautious reading.
+///
 /// Limits hold per username: share one `Pacing` among all sessions of a user. That only five history requests may be
 /// open at once is not modelled: it needs to know when answers come.
 ///
@@ -43,8 +45,8 @@ struct Limit {
 #[derive(Debug)]
 pub struct Pacing {
     limits: Vec<Limit>,
-    /// Until when a 429 forbids everything.
-    penalty: Option<UnixTime>,
+    /// When a 429 came, which forbids everything for a while.
+    penalized_at: Option<UnixTime>,
 }
 
 /// Ten minutes, by the newer documentation; older pages say fifteen.
@@ -88,7 +90,7 @@ impl Pacing {
             sent: VecDeque::new(),
         };
         let limits = PER_ENDPOINT.into_iter().chain([("", count, SECOND)]).map(limit).collect();
-        Self { limits, penalty: None }
+        Self { limits, penalized_at: None }
     }
 
     /// Whether a request to `path` (behind the base URL) may be sent at `now`; if so, it counts as sent.
@@ -96,9 +98,11 @@ impl Pacing {
     /// # Errors
     /// [`RetryAt`], and nothing is counted.
     pub fn may_send(&mut self, path: &str, now: UnixTime) -> Result<(), RetryAt> {
+        self.follow_clock(now);
         let concerned = |limit: &&mut Limit| path.starts_with(limit.path);
-        let free_at = self.limits.iter_mut().filter(concerned).filter_map(|limit| limit.free_at(now));
-        if let Some(at) = free_at.chain(self.penalty).filter(|at| *at > now).max() {
+        let free_at = self.limits.iter_mut().filter(concerned).filter_map(|limit| limit.free_at());
+        let penalty = self.penalized_at.map(|at| at.saturating_add(PENALTY));
+        if let Some(at) = free_at.chain(penalty).filter(|at| *at > now).max() {
             return Err(RetryAt(at));
         }
         self.limits.iter_mut().filter(concerned).for_each(|limit| limit.count_one(now));
@@ -107,16 +111,21 @@ impl Pacing {
 
     /// Takes the news of a 429 that arrived at `now`: nothing may be sent for ten minutes.
     pub fn handle_too_many_requests(&mut self, now: UnixTime) {
-        self.penalty = Some(now.saturating_add(PENALTY));
+        self.penalized_at = Some(now);
+    }
+
+    /// If the clock went back, what was sent after `now` was sent now: nobody waits for longer than a period.
+    fn follow_clock(&mut self, now: UnixTime) {
+        let sent = self.limits.iter_mut().flat_map(|limit| &mut limit.sent).chain(&mut self.penalized_at);
+        sent.for_each(|at| *at = now.min(*at));
     }
 }
 
 impl Limit {
-    /// When the oldest of the latest `count` requests leaves the period; if the clock went back since, at most a period
-    /// from now.
-    fn free_at(&self, now: UnixTime) -> Option<UnixTime> {
+    /// When the oldest of the latest `count` requests leaves the period.
+    fn free_at(&self) -> Option<UnixTime> {
         let oldest = self.sent.front().filter(|_| self.sent.len() >= self.count)?;
-        Some(now.min(*oldest).saturating_add(self.period))
+        Some(oldest.saturating_add(self.period))
     }
 
     fn count_one(&mut self, now: UnixTime) {

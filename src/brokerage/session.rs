@@ -11,7 +11,7 @@ use super::maintenance::Maintenance;
 use super::web_socket::WebSocketRequest;
 use crate::error::{Error, Misuse};
 use crate::token::Token;
-use crate::{ApiRequest, Diagnosis, LiveSession, Request, Response, UnixTime};
+use crate::{ApiRequest, Diagnosis, LiveSession, Request, Response, Retry, UnixTime};
 
 /// "Approximately every 60 seconds" (protocol section 8).
 const TICKLE_PERIOD: Duration = Duration::from_secs(60);
@@ -68,14 +68,16 @@ pub enum BrokerageEvent {
     /// Another session of the same user has it. By the policy, the next poll takes over, or nothing happens until
     /// [`BrokerageSession::open`].
     Competing,
+    /// The session that competed is gone: the next poll asks for one.
+    CompetitorGone,
     /// The live session token is not accepted any more: hand the live session to
     /// [`OAuthSession::invalidate`](crate::OAuthSession::invalidate), poll that session, and go on here with the new one.
     LiveSessionRefused,
-    /// A request failed. Another is offered at `next_attempt`; tickles go on as before.
+    /// A request failed. Tickles go on as before, unless there were too many requests.
     Failed {
         /// Why.
         error: Error,
-        /// When the next request is offered.
+        /// When the next request is offered, a tickle perhaps.
         next_attempt: UnixTime,
         /// What may be behind it.
         maintenance: Option<Maintenance>,
@@ -138,6 +140,8 @@ enum Step {
 /// flood anybody.
 pub struct BrokerageSession {
     policy: CompetePolicy,
+    /// Whether the user has asked to take over this once.
+    takes_over_once: bool,
     bridge: Bridge,
     /// When the next step towards the wanted state is due.
     step_at: UnixTime,
@@ -145,12 +149,19 @@ pub struct BrokerageSession {
     tickle_at: Option<UnixTime>,
     /// Failed steps in a row.
     failures: u32,
+    /// Times in a row that a brokerage session could not be built.
+    unavailable: u32,
+    /// Live session tokens in a row that were refused, and the step that was, last.
+    refusals: u32,
+    refused_step: Option<Step>,
     /// Questions in a row whether it is ready, answered with no.
     checks: u32,
     session_id: Option<Token>,
     /// The live session that signed last.
     live: Option<LiveSession>,
     awaited: Weak<()>,
+    /// The latest `now`: what is planned moves along if the clock goes back.
+    seen_at: UnixTime,
 }
 
 impl BrokerageSession {
@@ -158,14 +169,19 @@ impl BrokerageSession {
     pub fn new(policy: CompetePolicy) -> Self {
         Self {
             policy,
+            takes_over_once: false,
             bridge: Bridge::Missing,
             step_at: UnixTime::from_millis(0),
             tickle_at: None,
             failures: 0,
+            unavailable: 0,
+            refusals: 0,
+            refused_step: None,
             checks: 0,
             session_id: None,
             live: None,
             awaited: Weak::new(),
+            seen_at: UnixTime::from_millis(0),
         }
     }
 
@@ -180,8 +196,13 @@ impl BrokerageSession {
         Some(WebSocketRequest::new(live.consumer(), live.access_token(), session_id))
     }
 
-    /// When [`poll_request`](Self::poll_request) has work next: the next step or the next tickle. `None` after a logout.
+    /// When [`poll_request`](Self::poll_request) has work next: the next step or the next tickle; a moment that has passed
+    /// means now. `None` while a request is in flight, and after a logout. If the clock may be set back, wait no longer
+    /// than a minute at once: the next poll then plans anew.
     pub fn poll_timeout(&self) -> Option<UnixTime> {
+        if self.awaited.strong_count() > 0 {
+            return None;
+        }
         let step_at = self.step().map(|_| self.step_at);
         step_at.into_iter().chain(self.next_tickle()).min()
     }
@@ -190,21 +211,24 @@ impl BrokerageSession {
         self.tickle_at.filter(|_| !matches!(self.bridge, Bridge::LoggingOut | Bridge::LoggedOut))
     }
 
-    /// Asks for a brokerage session, again after a logout or although another one competes (which is then logged out).
+    /// Asks for a brokerage session: again after a logout, and, this once, although another one competes, which is then
+    /// logged out. A request in flight is no longer awaited.
     pub fn open(&mut self) {
-        if self.bridge == Bridge::Competing {
-            self.policy = CompetePolicy::TakeOver;
+        if self.bridge == Bridge::Ready {
+            return;
         }
-        if self.bridge != Bridge::Ready {
-            self.bridge = Bridge::Missing;
-            self.step_at = UnixTime::from_millis(0);
-        }
+        self.takes_over_once = self.bridge == Bridge::Competing;
+        self.bridge = Bridge::Missing;
+        self.step_at = UnixTime::from_millis(0);
+        self.awaited = Weak::new();
     }
 
-    /// Closes the brokerage session: the next poll offers the logout, and after it nothing more.
+    /// Closes the brokerage session: the next poll offers the logout, and after it nothing more. A request in flight is
+    /// no longer awaited.
     pub fn log_out(&mut self) {
         self.bridge = Bridge::LoggingOut;
         self.step_at = UnixTime::from_millis(0);
+        self.awaited = Weak::new();
     }
 
     /// The next request to send, signed with `live`, or `None` while nothing is due or one is in flight.
@@ -217,13 +241,18 @@ impl BrokerageSession {
         rng: &mut dyn CryptoRng,
         now: UnixTime,
     ) -> Result<Option<BrokerageOutbound>, Error> {
+        self.follow_clock(now);
         let Some(step) = self.due(live, now).filter(|_| self.awaited.strong_count() == 0) else {
             return Ok(None);
         };
         let request = live.sign(&self.api_request(step), rng, now)?;
         let ticket = Arc::new(());
         self.awaited = Arc::downgrade(&ticket);
-        self.live = Some(live.clone());
+        if self.live.replace(live.clone()).is_some_and(|known| !known.is(live)) {
+            // The session id belongs to the login: the next tickle brings the new one.
+            self.session_id = None;
+            self.tickle_at = self.tickle_at.map(|_| now);
+        }
         // From here on the request counts as made, whatever becomes of it.
         match step {
             Step::Tickle => self.tickle_at = Some(now.saturating_add(TICKLE_PERIOD)),
@@ -232,8 +261,17 @@ impl BrokerageSession {
         Ok(Some(BrokerageOutbound { request, exchange: BrokerageExchange { ticket, step } }))
     }
 
+    /// Moves what is planned along with a clock that went back.
+    fn follow_clock(&mut self, now: UnixTime) {
+        let back = self.seen_at.saturating_since(now);
+        self.seen_at = now;
+        self.step_at = self.step_at.saturating_sub(back);
+        self.tickle_at = self.tickle_at.map(|at| at.saturating_sub(back));
+    }
+
     fn due(&self, live: &LiveSession, now: UnixTime) -> Option<Step> {
-        let is_new_login = self.live.as_ref().is_some_and(|known| !known.is(live));
+        // A new login need not wait, unless new logins are refused one after the other.
+        let is_new_login = self.live.as_ref().is_some_and(|known| !known.is(live)) && self.refusals < 2;
         if is_new_login && self.bridge == Bridge::Ready {
             // Whether a brokerage session outlives its live session token is not documented: ask.
             return Some(Step::Status);
@@ -245,12 +283,17 @@ impl BrokerageSession {
 
     /// The step towards the wanted state.
     fn step(&self) -> Option<Step> {
-        match (self.bridge, self.policy) {
-            (Bridge::Missing, _) | (Bridge::Competing, CompetePolicy::TakeOver) => Some(Step::Init),
-            (Bridge::Opening, _) => Some(Step::Status),
-            (Bridge::LoggingOut, _) => Some(Step::Logout),
-            (Bridge::Ready | Bridge::LoggedOut, _) | (Bridge::Competing, CompetePolicy::Yield) => None,
+        match self.bridge {
+            Bridge::Missing => Some(Step::Init),
+            Bridge::Competing if self.takes_over() => Some(Step::Init),
+            Bridge::Opening => Some(Step::Status),
+            Bridge::LoggingOut => Some(Step::Logout),
+            Bridge::Ready | Bridge::LoggedOut | Bridge::Competing => None,
         }
+    }
+
+    fn takes_over(&self) -> bool {
+        self.policy == CompetePolicy::TakeOver || self.takes_over_once
     }
 
     /// Protocol section 8: "publish must be set to true"; the others have no body.
@@ -266,9 +309,9 @@ impl BrokerageSession {
         }
     }
 
-    /// Protocol section 6.2, "failed to generate sso dh token": try without competing, then with it.
+    /// Protocol section 6.2, where a session cannot be built: "compete=false then true". So the attempts alternate.
     fn competes(&self) -> bool {
-        self.policy == CompetePolicy::TakeOver && self.failures.is_multiple_of(2)
+        self.takes_over() && (self.bridge == Bridge::Competing || self.unavailable.is_multiple_of(2))
     }
 
     /// Takes the answer to the request that came with `exchange`.
@@ -287,15 +330,28 @@ impl BrokerageSession {
         if let Some(live) = &self.live {
             live.learn_clock(&response, now);
         }
-        let event = match exchange.step {
-            Step::Init | Step::Status => answer::standing(&response).map(|standing| self.stands(standing, now)),
-            Step::Tickle => answer::tickle(&response).map(|tickle| {
+        self.follow_clock(now);
+        match self.event(exchange.step, &response, now) {
+            Ok(event) => {
+                if self.refused_step == Some(exchange.step) {
+                    self.refusals = 0;
+                }
+                Ok(event)
+            }
+            Err(error) => Ok(self.failed(exchange.step, error, now)),
+        }
+    }
+
+    fn event(&mut self, step: Step, response: &Response<'_>, now: UnixTime) -> Result<BrokerageEvent, Error> {
+        match step {
+            Step::Init | Step::Status => Ok(self.stands(answer::standing(response)?, now)),
+            Step::Tickle => {
+                let tickle = answer::tickle(response)?;
                 self.session_id = tickle.session_id.or_else(|| self.session_id.take());
-                tickle.standing.map_or(BrokerageEvent::Alive, |standing| self.stands_by_tickle(standing, now))
-            }),
-            Step::Logout => answer::standing(&response).map(|_| self.logged_out()),
-        };
-        Ok(event.unwrap_or_else(|error| self.failed(exchange.step, error, now)))
+                Ok(tickle.standing.map_or(BrokerageEvent::Alive, |standing| self.stands_by_tickle(standing, now)))
+            }
+            Step::Logout => response.object().map(|_| self.logged_out()),
+        }
     }
 
     fn stands(&mut self, standing: Standing, now: UnixTime) -> BrokerageEvent {
@@ -315,12 +371,15 @@ impl BrokerageSession {
             (Bridge::Ready | Bridge::Opening, Standing::Ready) => self.ready(),
             (Bridge::Ready, Standing::NotReady) => self.lost(now),
             (Bridge::Ready, Standing::Competing) => self.competing(now),
+            (Bridge::Competing, Standing::NotReady | Standing::Ready) => self.competitor_gone(now),
             _ => BrokerageEvent::Alive,
         }
     }
 
     fn ready(&mut self) -> BrokerageEvent {
         self.failures = 0;
+        self.unavailable = 0;
+        self.takes_over_once = false;
         match mem::replace(&mut self.bridge, Bridge::Ready) {
             Bridge::Ready => BrokerageEvent::Alive,
             _ => BrokerageEvent::Ready,
@@ -342,6 +401,12 @@ impl BrokerageSession {
         BrokerageEvent::Competing
     }
 
+    fn competitor_gone(&mut self, now: UnixTime) -> BrokerageEvent {
+        self.bridge = Bridge::Missing;
+        self.step_at = now;
+        BrokerageEvent::CompetitorGone
+    }
+
     fn lost(&mut self, now: UnixTime) -> BrokerageEvent {
         self.bridge = Bridge::Missing;
         self.step_at = now;
@@ -351,6 +416,7 @@ impl BrokerageSession {
     fn logged_out(&mut self) -> BrokerageEvent {
         self.bridge = Bridge::LoggedOut;
         self.session_id = None;
+        self.tickle_at = None;
         BrokerageEvent::LoggedOut
     }
 
@@ -360,36 +426,65 @@ impl BrokerageSession {
             Error::Rejected(rejected) => rejected.diagnosis,
             _ => Diagnosis::Unknown,
         };
+        let is_login_refused =
+            matches!(diagnosis, Diagnosis::Unauthorized | Diagnosis::InvalidSignature | Diagnosis::Gone);
         match diagnosis {
-            Diagnosis::Unauthorized | Diagnosis::InvalidSignature | Diagnosis::Gone if step == Step::Logout => {
-                self.logged_out()
-            }
-            Diagnosis::Unauthorized | Diagnosis::InvalidSignature | Diagnosis::Gone => {
-                BrokerageEvent::LiveSessionRefused
-            }
-            Diagnosis::NoBridge if matches!(self.bridge, Bridge::Ready | Bridge::Opening) => self.lost(now),
+            _ if is_login_refused && step == Step::Logout => self.logged_out(),
+            _ if is_login_refused => self.refused(step, now),
+            Diagnosis::NoBridge if self.bridge == Bridge::Ready => self.lost(now),
             _ => {
-                self.put_off(step, diagnosis, now);
-                let next_attempt = self.poll_timeout().unwrap_or(now);
+                self.put_off(step, diagnosis, error.retry(now), now);
+                // Known: the answer has just been taken, so nothing is in flight.
+                let step_at = self.step().map(|_| self.step_at);
+                let next_attempt = step_at.into_iter().chain(self.next_tickle()).min().unwrap_or(now);
                 BrokerageEvent::Failed { error, next_attempt, maintenance: Maintenance::at(now) }
             }
         }
     }
 
-    /// A failed tickle changes nothing: the next one is due already.
-    fn put_off(&mut self, step: Step, diagnosis: Diagnosis, now: UnixTime) {
+    /// The first new login is tried at once. If that is refused too, logging in is not what helps, and the pauses grow.
+    fn refused(&mut self, step: Step, now: UnixTime) -> BrokerageEvent {
+        self.refused_step = Some(step);
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals > 1 {
+            self.step_at = now.saturating_add(doubled(self.refusals.saturating_sub(2)));
+            self.tickle_at = self.tickle_at.map(|_| self.step_at);
+        }
+        BrokerageEvent::LiveSessionRefused
+    }
+
+    /// A failed tickle changes nothing, because the next one is planned already; unless there were too many requests.
+    fn put_off(&mut self, step: Step, diagnosis: Diagnosis, advice: Retry, now: UnixTime) {
+        let wished = match advice {
+            Retry::Later(at) => at,
+            Retry::Again | Retry::Reauthorize | Retry::Never => now,
+        };
+        if diagnosis == Diagnosis::TooManyRequests {
+            self.tickle_at = self.tickle_at.map(|at| at.max(wished));
+        }
         if step == Step::Tickle {
             return;
         }
-        let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST_PAUSE);
-        let pause = if Maintenance::at(now).is_some() { doubled.min(MAINTENANCE_PAUSE) } else { doubled };
+        let pause = doubled(self.failures);
+        let pause = if Maintenance::at(now).is_some() { pause.min(MAINTENANCE_PAUSE) } else { pause };
         self.failures = self.failures.saturating_add(1);
         self.step_at = now.saturating_add(pause);
-        if diagnosis == Diagnosis::BrokerageSessionUnavailable {
+        match diagnosis {
             // "Tickle first", protocol section 6.2.
-            self.tickle_at = Some(now);
+            Diagnosis::BrokerageSessionUnavailable => {
+                self.unavailable = self.unavailable.saturating_add(1);
+                self.tickle_at = Some(now);
+            }
+            Diagnosis::NoBridge => self.bridge = Bridge::Missing,
+            // What the server wishes, or the penalty box, goes before our own pauses.
+            _ => self.step_at = self.step_at.max(wished),
         }
     }
+}
+
+/// The pause after so many failures before this one.
+fn doubled(failures: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE)
 }
 
 impl fmt::Debug for BrokerageSession {

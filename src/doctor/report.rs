@@ -66,6 +66,9 @@ impl Report {
             (Diagnosis::InvalidConsumer, Some(Severity::Error)) => {
                 Some("the offline checks find errors in the credentials: mend them first")
             }
+            (Diagnosis::InvalidConsumer, Some(Severity::Warning)) => {
+                Some("the offline checks find nothing that is certainly wrong: see to the warnings, then wait")
+            }
             (Diagnosis::InvalidConsumer, _) => Some(
                 "the offline checks pass: wait for the activation, and do not make new keys, which would begin it anew",
             ),
