@@ -20,7 +20,7 @@ use std::process::{Command, ExitCode};
 
 use fd_lock::RwLock;
 use ibkr_oauth::gateway::Gateway;
-use ibkr_oauth::{OAuthSession, Phase, Snapshot};
+use ibkr_oauth::{Diagnosis, OAuthSession, Phase, Snapshot};
 
 use support::arguments::Arguments;
 use support::credentials::{Credentials, Keys, Party, write_secret};
@@ -62,8 +62,27 @@ fn job(credentials: &Credentials, store: &Store) -> Result<(), Box<dyn Error>> {
     let live = session.live(now()).ok_or("the session is not live")?.clone();
     store.keep(&session)?;
     drop(locked);
-    println!("job {me}: accounts {}", accounts(&live, &agent)?.join(", "));
+    let listed = match accounts(&live, &agent) {
+        Err(error) if is_dead(error.as_ref()) => {
+            println!("job {me}: the stored session is not accepted any more, logging in");
+            let _locked = lock.write()?;
+            session.invalidate(&live);
+            drive(&mut session, &agent)?;
+            store.keep(&session)?;
+            accounts(session.live(now()).ok_or("the session is not live")?, &agent)
+        }
+        listed => listed,
+    };
+    println!("job {me}: accounts {}", listed?.join(", "));
     Ok(())
+}
+
+/// Whether the live session token is to blame.
+fn is_dead(error: &(dyn Error + 'static)) -> bool {
+    let Some(ibkr_oauth::Error::Rejected(rejected)) = error.downcast_ref() else {
+        return false;
+    };
+    matches!(rejected.diagnosis, Diagnosis::Unauthorized | Diagnosis::InvalidSignature | Diagnosis::Gone)
 }
 
 /// A session in a file.

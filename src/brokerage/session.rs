@@ -116,15 +116,15 @@ enum Step {
 /// ```no_run
 /// # use ibkr_oauth::{LiveSession, Request, Response, UnixTime};
 /// # use ibkr_oauth::brokerage::{BrokerageEvent, BrokerageOutbound, BrokerageSession, CompetePolicy};
-/// # fn send(_: &Request) -> Result<(u16, Vec<u8>), std::io::Error> { unimplemented!() }
+/// # fn send(_: &Request) -> Result<Response<'static>, std::io::Error> { unimplemented!() }
 /// # fn wait_until(_: Option<UnixTime>) {}
 /// # fn now() -> UnixTime { unimplemented!() }
 /// # fn run(live: LiveSession, mut rng: impl rand_core::CryptoRng) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut brokerage = BrokerageSession::new(CompetePolicy::Yield);
 /// loop {
 ///     while let Some(BrokerageOutbound { request, exchange }) = brokerage.poll_request(&live, &mut rng, now())? {
-///         let Ok((status, body)) = send(&request) else { break }; // a lost request is offered again, later
-///         match brokerage.handle_response(exchange, Response::new(status, &body), now())? {
+///         let Ok(response) = send(&request) else { break }; // a lost request is offered again, later
+///         match brokerage.handle_response(exchange, response, now())? {
 ///             BrokerageEvent::Ready => println!("trading"),
 ///             BrokerageEvent::LiveSessionRefused => return Ok(()), // log in again
 ///             event => println!("{event:?}"),
