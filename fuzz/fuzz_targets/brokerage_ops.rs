@@ -45,7 +45,7 @@ fuzz_target!(|input: Input| {
                 let Ok(polled) = session.poll_request(&live, &mut rng, now) else { continue };
                 if let Some(BrokerageOutbound { request, exchange }) = polled {
                     assert!(in_flight.is_none(), "two exchanges in flight");
-                    series.check(&request);
+                    series.check(&request, now);
                     assert_silent(&format!("{request:?} {exchange:?}"));
                     offered_without_answer += 1;
                     assert!(offered_without_answer <= 3, "a flood");

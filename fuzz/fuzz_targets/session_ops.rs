@@ -22,6 +22,8 @@ enum Operation {
     Poll,
     AnswerHonestly,
     Answer { status: u16, body: Vec<u8> },
+    /// A refusal by a server whose clock is off.
+    Refuse { status: u16, seconds_ahead: i16 },
     AnswerTheOther { body: Vec<u8> },
     Drop,
     Callback(String),
@@ -108,7 +110,7 @@ fn step(
             let polled = party.attempt(|session| session.poll_request(rng, *now)).flatten();
             if let Some(Outbound { request, exchange }) = polled {
                 assert!(party.in_flight.is_none(), "two exchanges in flight");
-                party.series.check(&request);
+                party.series.check(&request, *now);
                 assert_silent(&format!("{request:?} {exchange:?} {}", request.base_string()));
                 sent.push(format!("{:?}", request.headers().collect::<Vec<_>>()));
                 let honest = request.url().ends_with("live_session_token").then(|| prove(&request));
@@ -129,6 +131,13 @@ fn step(
         Operation::Answer { status, body } => {
             let Some((exchange, _)) = party.in_flight.take() else { return };
             party.answer(exchange, *status, body, *now);
+        }
+        Operation::Refuse { status, seconds_ahead } => {
+            let Some((exchange, _)) = party.in_flight.take() else { return };
+            let millis = now.as_millis().saturating_add_signed(i64::from(*seconds_ahead) * 1000);
+            let response = Response::new(*status, b"no").server_time(UnixTime::from_millis(millis));
+            assert!(party.session.handle_response(exchange, response, *now).is_err());
+            party.series.refused(*status);
         }
         Operation::AnswerTheOther { body } => {
             let Some((exchange, _)) = party.in_flight.take() else { return };
@@ -154,7 +163,6 @@ fn step(
         Operation::Resume => {
             let stored = party.snapshot();
             let snapshot: Snapshot = serde_json::from_str(&stored).unwrap();
-            party.series.resume(*now);
             party.session = OAuthSession::resume(consumer(), &snapshot, *now).unwrap();
             party.in_flight = None;
         }
@@ -187,7 +195,7 @@ fn step(
 fn sign(party: &mut Party, request: &ApiRequest<'_>, rng: &mut StdRng, now: UnixTime, sent: &mut Vec<String>) {
     let Some(live) = party.session.live(now).cloned() else { return };
     if let Ok(request) = live.sign(request, rng, now) {
-        party.series.check(&request);
+        party.series.check(&request, now);
         sent.push(format!("{} {:?}", request.url(), request.headers().collect::<Vec<_>>()));
     }
 }
