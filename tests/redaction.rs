@@ -7,6 +7,7 @@ use std::error::Error as _;
 use std::fmt::Debug;
 
 use ibkr_oauth::brokerage::{BrokerageSession, CompetePolicy};
+use ibkr_oauth::gateway::RawRequest;
 use ibkr_oauth::{AccessToken, ApiRequest, Consumer, Error, OAuthSession, Response, RsaPrivateKey, Secret};
 use support::pair::Pair;
 use support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, Script, WorkedLogin, answer, keys, rng};
@@ -194,6 +195,10 @@ fn the_gateway_shows_nothing() {
     let mut pair = Pair::new();
     let session = pair.live(pair.builder());
     let token = session.access_token().unwrap().token().to_string();
-    let shown = format!("{:?} {session:?}", pair.gateway);
+    let target = format!("/v1/api/ws?oauth_token={token}");
+    let headers: &[(&str, &[u8])] = &[("User-Agent", b"test")];
+    let upgrade = RawRequest { method: "GET", target: &target, headers, body: b"" };
+    let web_socket = pair.gateway.open_web_socket(&upgrade, pair.now).unwrap();
+    let shown = format!("{:?} {session:?} {web_socket:?}", pair.gateway);
     assert!(!shown.contains(&token), "{shown}");
 }

@@ -33,6 +33,11 @@ impl Request {
         let headers: Vec<_> = headers.collect();
         answer(&RawRequest { method: &self.method, target: &self.target, headers: &headers, body: &self.body })
     }
+
+    /// Does the client want to go on with a WebSocket?
+    pub fn is_web_socket_upgrade(&self) -> bool {
+        has_token(&self.headers, "connection", "upgrade") && has_token(&self.headers, "upgrade", "websocket")
+    }
 }
 
 /// Why no request came.
@@ -62,6 +67,11 @@ pub struct Connection<'s, S> {
 impl<'s, S: Read + Write> Connection<'s, S> {
     pub fn new(stream: S, stopping: &'s dyn Fn() -> bool) -> Self {
         Self { stream, read_ahead: Vec::new(), stopping }
+    }
+
+    /// For another protocol to go on with: the stream, and what was read ahead.
+    pub fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.read_ahead)
     }
 
     /// The next request, when all of it is here.

@@ -11,3 +11,4 @@ pub mod driver;
 pub mod http;
 pub mod server;
 pub mod tls;
+pub mod web_socket;

@@ -1,4 +1,4 @@
-//! IBKR on a socket: a gateway behind a blocking HTTP/1.1 server, a thread for each connection.
+//! IBKR on a socket: a gateway behind a blocking HTTP/1.1 server with WebSockets, a thread for each connection.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use ibkr_oauth::UnixTime;
-use ibkr_oauth::gateway::{Gateway, RawResponse};
+use ibkr_oauth::gateway::{Gateway, RawResponse, WebSocket};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -16,6 +16,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::consent_page;
 use super::http::{Connection, Request, Trouble};
 use super::tls::Certificate;
+use super::web_socket;
 
 /// More connections than this at once are turned away.
 const MAX_CONNECTIONS: usize = 256;
@@ -37,6 +38,13 @@ struct Shared {
     tls: Option<Arc<ServerConfig>>,
     connections: AtomicUsize,
     stopping: AtomicBool,
+}
+
+/// A WebSocket that the gateway allows: the answer to its upgrade, and what to say first.
+struct Opening {
+    response: tungstenite::handshake::server::Response,
+    web_socket: WebSocket,
+    greeting: Vec<String>,
 }
 
 impl Server {
@@ -149,7 +157,15 @@ impl Shared {
                     return connection.refuse(status, why);
                 }
             };
-            connection.send(&self.answer(&request), &request)?;
+            let answer = if request.is_web_socket_upgrade() {
+                match self.open_web_socket(&request) {
+                    Ok(open) => return self.serve_web_socket(connection, open, &stopping),
+                    Err(refusal) => refusal,
+                }
+            } else {
+                self.answer(&request)
+            };
+            connection.send(&answer, &request)?;
             if !request.keep_alive {
                 return Ok(());
             }
@@ -160,7 +176,25 @@ impl Shared {
         let mut rng = UnwrapErr(SysRng);
         let mut gateway = self.gateway();
         let consent = consent_page::answer(&mut gateway, &request.method, &request.target, &mut rng);
-        let now = UnixTime::from(SystemTime::now());
-        consent.unwrap_or_else(|| request.as_raw(|raw| gateway.handle(raw, &mut rng, now)))
+        consent.unwrap_or_else(|| request.as_raw(|raw| gateway.handle(raw, &mut rng, now())))
     }
+
+    fn open_web_socket(&self, request: &Request) -> Result<Opening, RawResponse> {
+        let (web_socket, greeting) = request.as_raw(|raw| self.gateway().open_web_socket(raw, now()))?;
+        Ok(Opening { response: web_socket::handshake(request)?, web_socket, greeting })
+    }
+
+    fn serve_web_socket(
+        &self,
+        connection: Connection<'_, impl Read + Write>,
+        Opening { response, mut web_socket, greeting }: Opening,
+        stopping: &dyn Fn() -> bool,
+    ) -> io::Result<()> {
+        let answer = |message: &str| self.gateway().handle_message(&mut web_socket, message, now());
+        web_socket::converse(connection, &response, greeting, stopping, answer).map_err(io::Error::other)
+    }
+}
+
+fn now() -> UnixTime {
+    UnixTime::from(SystemTime::now())
 }

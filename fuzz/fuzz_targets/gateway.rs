@@ -87,6 +87,7 @@ fuzz_target!(|input: Input| {
         };
         let response = gateway.handle(&raw, &mut rng, START);
         assert!((300..600).contains(&response.status), "nobody is registered, and somebody was let in");
+        assert!(gateway.open_web_socket(&raw, START).is_err(), "nobody has a login, and somebody was let in");
     }
 });
 

@@ -147,10 +147,11 @@ fn snapshot(request: &SignedRequest<'_>, now: UnixTime) -> Result<Value, Refusal
     if conids.len() > MAX_CONTRACTS {
         return Err(Refusal::Malformed("more than 100 conids"));
     }
-    Ok(conids.into_iter().map(|conid| quote(conid, &fields, now)).collect())
+    Ok(conids.into_iter().map(|conid| Value::from(quote(conid, &fields, now))).collect())
 }
 
-fn quote(conid: u32, fields: &str, now: UnixTime) -> Value {
+/// With those of the `fields`, separated by commas, that are known here.
+pub(super) fn quote(conid: u32, fields: &str, now: UnixTime) -> Map<String, Value> {
     let cents = (conid % 50_000).saturating_add(1_000);
     let mut quote = Map::new();
     quote.insert("conid".into(), json!(conid));
@@ -168,7 +169,7 @@ fn quote(conid: u32, fields: &str, now: UnixTime) -> Value {
         };
         quote.insert(field.into(), value.into());
     }
-    quote.into()
+    quote
 }
 
 fn price(cents: u32) -> String {

@@ -44,6 +44,7 @@ mod signed_request;
 #[cfg(test)]
 mod vectors;
 mod verification;
+mod web_socket;
 mod wire;
 
 use alloc::string::{String, ToString};
@@ -62,6 +63,7 @@ use refusal::Refusal;
 use registry::{Consumer, Registry};
 use replay::ReplayGuard;
 use signed_request::SignedRequest;
+pub use web_socket::WebSocket;
 pub use wire::{RawRequest, RawResponse};
 
 use crate::UnixTime;
