@@ -5,7 +5,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use ibkr_oauth::brokerage::{BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy};
+use ibkr_oauth::brokerage::{Bridge, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy};
 use ibkr_oauth::{AccessToken, LiveSession, OAuthSession, Response, UnixTime};
 use ibkr_oauth_fuzz::{START, Series, assert_silent, consumer, prove};
 use libfuzzer_sys::fuzz_target;
@@ -83,10 +83,13 @@ fuzz_target!(|input: Input| {
                 now = UnixTime::from_millis(now.as_millis() - 1000 * u64::from(*seconds).min(now.as_secs() - 1_000_000_000));
             }
             Operation::Open => {
+                // What is in flight is no longer awaited, unless there is nothing to open.
+                in_flight = in_flight.filter(|_| session.bridge() == Bridge::Ready);
                 session.open();
                 offered_without_answer = 0;
             }
             Operation::LogOut => {
+                in_flight = None;
                 session.log_out();
                 offered_without_answer = 0;
             }
