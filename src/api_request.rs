@@ -4,8 +4,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error::Misuse;
-use crate::percent_encoding::{decode, encode_into};
+use crate::percent_encoding::{append_to, decode};
 use crate::request::TypedBody;
+use crate::tables::ONCE;
 use crate::{Method, url};
 
 /// A request to the Web API: method, path, query and body.
@@ -100,19 +101,6 @@ impl<'a> ApiRequest<'a> {
         self.path
     }
 
-    /// Bytes of the path, and of all parameters with their separators.
-    pub(crate) fn length(&self) -> usize {
-        let query = match self.query {
-            Query::Pairs(query) => pairs_length(query),
-            Query::Raw(query) => query.len(),
-        };
-        let form = match self.body {
-            Body::Form(form) => pairs_length(form),
-            Body::None | Body::Json(_) => 0,
-        };
-        self.path.len().saturating_add(query).saturating_add(form)
-    }
-
     /// Checks the request and decodes its parameters.
     pub(crate) fn parameters(&self) -> Result<Parameters<'a>, Misuse> {
         if !url::is_path(self.path) {
@@ -126,21 +114,23 @@ impl<'a> ApiRequest<'a> {
             Body::Form(pairs) => pairs,
             Body::None | Body::Json(_) => &[],
         };
-        let parameters = Parameters { query, raw_query, form };
-        let mut names = parameters.query().chain(parameters.form()).map(|(name, _)| name);
-        if names.any(|name| name.starts_with("oauth_")) {
+        let is_reserved = |name: &str| name.starts_with("oauth_");
+        if query.iter().chain(form).any(|(name, _)| is_reserved(name))
+            || raw_query.iter().any(|(name, _)| is_reserved(name))
+        {
             return Err(Misuse::ReservedParameter);
         }
-        drop(names);
-        Ok(parameters)
+        Ok(Parameters { query, raw_query, form })
     }
 
     /// Path and query as sent.
     pub(crate) fn path_and_query(&self, parameters: &Parameters<'_>) -> String {
         let mut target = String::from(self.path);
-        if parameters.query().next().is_some() {
+        let raw_query = parameters.raw_query();
+        let query = if raw_query.is_empty() { parameters.query } else { &raw_query };
+        if !query.is_empty() {
             target.push('?');
-            encode_pairs(&mut target, parameters.query());
+            encode_pairs(&mut target, query);
         }
         target
     }
@@ -151,7 +141,7 @@ impl<'a> ApiRequest<'a> {
             Body::None => None,
             Body::Form(pairs) => {
                 let mut form = String::new();
-                encode_pairs(&mut form, pairs.iter().copied());
+                encode_pairs(&mut form, pairs);
                 Some(("application/x-www-form-urlencoded", form.into_bytes()))
             }
             Body::Json(json) => Some(("application/json", json.to_vec())),
@@ -159,26 +149,18 @@ impl<'a> ApiRequest<'a> {
     }
 }
 
-/// Bytes of the pairs, with two separators each.
-fn pairs_length(pairs: Pairs<'_>) -> usize {
-    pairs.iter().flat_map(|(name, value)| [name.len(), value.len(), 2]).fold(0, usize::saturating_add)
-}
-
-/// The parameters of a request that may be signed, decoded.
+/// The parameters of a request that may be signed.
 pub(crate) struct Parameters<'a> {
-    query: Pairs<'a>,
+    pub(crate) query: Pairs<'a>,
+    /// Empty, or `query` is.
     raw_query: Vec<(String, String)>,
-    form: Pairs<'a>,
+    pub(crate) form: Pairs<'a>,
 }
 
 impl Parameters<'_> {
-    pub(crate) fn query(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        let decoded = self.raw_query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        self.query.iter().copied().chain(decoded)
-    }
-
-    pub(crate) fn form(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        self.form.iter().copied()
+    /// The raw query, decoded.
+    pub(crate) fn raw_query(&self) -> Vec<(&str, &str)> {
+        self.raw_query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 }
 
@@ -190,13 +172,15 @@ fn decoded(query: &str) -> Result<Vec<(String, String)>, Misuse> {
 }
 
 /// Appends `name=value&...` with names and values encoded: a query or a form body.
-fn encode_pairs<'a>(out: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
-    let mut separator = "";
-    for (name, value) in pairs {
-        out.push_str(separator);
-        encode_into(out, name);
-        out.push('=');
-        encode_into(out, value);
-        separator = "&";
-    }
+fn encode_pairs(out: &mut String, pairs: Pairs<'_>) {
+    append_to(out, |out| {
+        let mut separator = "";
+        for (name, value) in pairs {
+            out.plain(separator);
+            out.encode(name, &ONCE);
+            out.plain("=");
+            out.encode(value, &ONCE);
+            separator = "&";
+        }
+    });
 }

@@ -1,9 +1,12 @@
 //! The signature base string (protocol section 3).
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
-use crate::percent_encoding::{compare_encoded, encode, encode_into};
+use crate::percent_encoding::{Encoder, append_to, compare_encoded, encoded_prefix};
+use crate::tables::{AMPERSAND, Code, EQUALS, NOTHING, ONCE, TWICE, Table};
+use crate::template::{Filling, Slot, Template};
 use crate::{Method, Secret};
 
 /// How names and values get into the base string.
@@ -23,10 +26,10 @@ pub enum ParameterEncoding {
 }
 
 impl ParameterEncoding {
-    fn write(self, out: &mut String, text: &str) {
+    fn table(self) -> &'static Table {
         match self {
-            Self::Single => encode_into(out, text),
-            Self::Rfc5849 => encode_into(out, &encode(text)),
+            Self::Single => &ONCE,
+            Self::Rfc5849 => &TWICE,
         }
     }
 }
@@ -53,14 +56,14 @@ impl BaseString {
     /// `url` goes without query and fragment. `parameters` are all that is signed: the `oauth_*` ones except
     /// `oauth_signature`, the query, a form body; not `realm` (protocol section 2.1), not a JSON body (section 3.5).
     pub fn new(method: Method, url: &str, parameters: &[(&str, &str)], encoding: ParameterEncoding) -> Self {
-        let mut sorted = parameters.to_vec();
+        let mut sorted: Vec<_> = parameters.iter().map(Parameter::new).collect();
         sort(&mut sorted);
         let mut text = String::new();
-        write(&mut text, method, &[url], sorted.into_iter(), encoding);
+        append_to(&mut text, |out| Writer::new(out, method, "", url, encoding).parameters(&sorted));
         Self::without_prepend(text)
     }
 
-    /// A text that [`write`] wrote.
+    /// A text that [`Writer`] wrote.
     pub(crate) fn without_prepend(text: String) -> Self {
         Self { prepend: Secret::new(String::new()), unprotected: text }
     }
@@ -77,36 +80,103 @@ impl BaseString {
     }
 }
 
-/// Sorts by encoded name, then encoded value (RFC 5849 section 3.4.1.3.2).
-pub(crate) fn sort(parameters: &mut [(&str, &str)]) {
-    parameters.sort_unstable_by(|left, right| {
-        compare_encoded(left.0, right.0).then_with(|| compare_encoded(left.1, right.1))
-    });
+/// A parameter that can be sorted.
+#[derive(Clone, Copy)]
+pub(crate) struct Parameter<'a> {
+    /// The beginning of the name. Most names differ here already, and numbers are compared faster than texts.
+    prefix: u128,
+    pair: &'a (&'a str, &'a str),
 }
 
-/// Appends the base string over a URL, given in parts, and parameters that are sorted already. Allocates only where
-/// `out` is too small.
-pub(crate) fn write<'a>(
-    out: &mut String,
-    method: Method,
-    url: &[&str],
-    sorted: impl Iterator<Item = (&'a str, &'a str)>,
+impl<'a> Parameter<'a> {
+    pub(crate) const NONE: Self = Self { prefix: 0, pair: &("", "") };
+
+    pub(crate) fn new(pair: &'a (&'a str, &'a str)) -> Self {
+        Self { prefix: encoded_prefix(pair.0), pair }
+    }
+}
+
+/// Sorts by encoded name, then encoded value (RFC 5849 section 3.4.1.3.2).
+pub(crate) fn sort(parameters: &mut [Parameter<'_>]) {
+    parameters.sort_unstable_by_key(|parameter| parameter.prefix);
+    if parameters.is_sorted_by(|left, right| left.prefix < right.prefix) {
+        return;
+    }
+    for alike in parameters.chunk_by_mut(|left, right| left.prefix == right.prefix) {
+        alike.sort_unstable_by(|Parameter { pair: left, .. }, Parameter { pair: right, .. }| {
+            compare_encoded(left.0, right.0).then_with(|| compare_encoded(left.1, right.1))
+        });
+    }
+}
+
+/// Where in a sorted list parameters belong whose names begin with `beginning`, if it has none of them.
+pub(crate) fn place_of(beginning: &str, sorted: &[Parameter<'_>]) -> usize {
+    let beginning = encoded_prefix(beginning);
+    sorted.partition_point(|parameter| parameter.prefix < beginning)
+}
+
+/// Writes a base string from left to right.
+pub(crate) struct Writer<'w, 's> {
+    out: &'w mut Encoder<'s>,
     encoding: ParameterEncoding,
-) {
-    out.push_str(method.as_str());
-    out.push('&');
-    for part in url {
-        encode_into(out, part);
+    separator: Code,
+}
+
+impl<'w, 's> Writer<'w, 's> {
+    /// Writes what stands before the parameters. The URL comes in two parts; the first is encoded already.
+    pub(crate) fn new(
+        out: &'w mut Encoder<'s>,
+        method: Method,
+        encoded_url: &str,
+        path: &str,
+        encoding: ParameterEncoding,
+    ) -> Self {
+        out.plain(method.as_str());
+        out.plain("&");
+        out.plain(encoded_url);
+        out.encode(path, &ONCE);
+        out.plain("&");
+        Self { out, encoding, separator: NOTHING }
     }
-    out.push('&');
-    let mut separator = "";
+
+    /// Writes parameters that are sorted already.
+    pub(crate) fn parameters(&mut self, sorted: &[Parameter<'_>]) {
+        let table = self.encoding.table();
+        for Parameter { pair: (name, value), .. } in sorted {
+            write_name(self.out, self.separator, name, table);
+            self.out.encode(value, table);
+            self.separator = AMPERSAND;
+        }
+    }
+
+    /// Writes parameters from a [`template`].
+    pub(crate) fn template(&mut self, template: &Template, fillings: &[Filling<'_>]) {
+        self.out.code(self.separator);
+        template.fill(self.out, fillings);
+        self.separator = AMPERSAND;
+    }
+}
+
+/// Parameters that are sorted already, and some of which have no value yet.
+pub(crate) fn template<'a>(sorted: impl IntoIterator<Item = Slot<'a>>, encoding: ParameterEncoding) -> Template {
+    let (mut template, mut separator) = (Template::new(), NOTHING);
     for (name, value) in sorted {
-        out.push_str(separator);
-        encoding.write(out, name);
-        out.push_str("%3D");
-        encoding.write(out, value);
-        separator = "%26";
+        template.text(|out| write_name(out, separator, name, encoding.table()));
+        match value {
+            Some(value) => template.text(|out| out.encode(value, encoding.table())),
+            None => template.gap(),
+        }
+        separator = AMPERSAND;
     }
+    template
+}
+
+/// The separators are encoded once, whatever becomes of the parameters.
+#[inline]
+fn write_name(out: &mut Encoder<'_>, separator: Code, name: &str, table: &Table) {
+    out.code(separator);
+    out.encode(name, table);
+    out.code(EQUALS);
 }
 
 impl fmt::Display for BaseString {

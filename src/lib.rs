@@ -52,6 +52,8 @@ mod session;
 #[cfg(feature = "serde")]
 mod snapshot;
 mod stamp;
+mod tables;
+mod template;
 mod time;
 mod token;
 mod url;

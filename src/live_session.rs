@@ -3,18 +3,19 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use base64::Engine;
 use core::fmt;
 use core::time::Duration;
 use rand_core::CryptoRng;
 
 use crate::api_request::Parameters;
-use crate::authorization::{self, Parameter, common_parameters};
+use crate::authorization::{self, common_parameters};
+use crate::base_string::{Parameter, Writer};
 use crate::error::Error;
 use crate::live_session_token::LiveSessionToken;
-use crate::percent_encoding::compare_encoded;
+use crate::percent_encoding::{Encoder, append_to, encode, write_to};
 use crate::stamp::{Stamp, Stamper};
-use crate::token::{BASE64, Token};
+use crate::template::{Filling, Template};
+use crate::token::Token;
 use crate::{ApiRequest, BaseString, Consumer, QueryPolicy, Request, Response, UnixTime, base_string};
 
 /// Parameters of a request that are sorted without an allocation.
@@ -37,8 +38,30 @@ struct Inner {
     consumer: Consumer,
     access_token: Token,
     token: LiveSessionToken,
+    texts: Texts,
     stamper: Arc<Stamper>,
     life: Life,
+}
+
+/// What all requests have in common, encoded once.
+struct Texts {
+    base_url: String,
+    /// The `oauth_*` parameters in the base string. Gaps: nonce, timestamp.
+    signed: Template,
+    /// The header. Gaps: nonce, signature, timestamp.
+    header: Template,
+}
+
+impl Texts {
+    fn new(consumer: &Consumer, access_token: &Token) -> Self {
+        let [key, nonce, method, timestamp] = common_parameters(consumer, "HMAC-SHA256", None, None);
+        let sorted = [key, nonce, method, timestamp, ("oauth_token", Some(access_token.as_str()))];
+        Self {
+            base_url: encode(consumer.base_url()),
+            signed: base_string::template(sorted, consumer.parameter_encoding()),
+            header: authorization::header(consumer.realm(), sorted),
+        }
+    }
 }
 
 impl LiveSession {
@@ -49,7 +72,8 @@ impl LiveSession {
         stamper: Arc<Stamper>,
         life: Life,
     ) -> Self {
-        Self(Arc::new(Inner { consumer, access_token, token, stamper, life }))
+        let texts = Texts::new(&consumer, &access_token);
+        Self(Arc::new(Inner { consumer, access_token, token, texts, stamper, life }))
     }
 
     /// Whether both are clones of one.
@@ -121,11 +145,11 @@ impl LiveSession {
     pub fn sign(&self, request: &ApiRequest<'_>, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Request, Error> {
         let parameters = request.parameters()?;
         let stamp = self.stamp(rng, now)?;
-        let oauth = self.oauth_parameters(&stamp);
         let mut base_string = String::new();
-        self.base_string_into(&mut base_string, request, &parameters, &oauth);
-        let mut authorization = String::new();
-        self.header_into(&mut authorization, &oauth, self.0.token.sign(&base_string));
+        append_to(&mut base_string, |out| self.write_base_string(out, request, &parameters, &stamp));
+        let signature = self.0.token.sign(|mac| mac(base_string.as_bytes()));
+        let mut authorization = String::with_capacity(self.header_length());
+        append_to(&mut authorization, |out| self.write_header(out, &stamp, signature));
         Ok(Request::new(
             &self.0.consumer,
             request.method(),
@@ -149,14 +173,13 @@ impl LiveSession {
         rng: &mut dyn CryptoRng,
         now: UnixTime,
     ) -> Result<String, Error> {
-        let mut out = String::with_capacity(self.buffer_length(request));
+        let mut out = String::with_capacity(self.header_length());
         self.authorization_into(&mut out, request, rng, now)?;
         Ok(out)
     }
 
-    /// Appends the `Authorization` value to `out`. The base string is written there first, so with up to 16 parameters
-    /// nothing is allocated once `out` has room for it: three bytes for each byte of URL and parameters, and 1 KiB. On
-    /// an error `out` is what it was.
+    /// Appends the `Authorization` value to `out`. With up to 16 parameters nothing is allocated if `out` has room for
+    /// it: some 400 bytes, whatever the request. On an error `out` is what it was.
     ///
     /// # Errors
     /// As [`sign`](Self::sign).
@@ -169,19 +192,15 @@ impl LiveSession {
     ) -> Result<(), Error> {
         let parameters = request.parameters()?;
         let stamp = self.stamp(rng, now)?;
-        let oauth = self.oauth_parameters(&stamp);
-        let start = out.len();
-        self.base_string_into(out, request, &parameters, &oauth);
-        let signature = self.0.token.sign(out.get(start..).unwrap_or_default());
-        out.truncate(start);
-        self.header_into(out, &oauth, signature);
+        let write_base_string = |out: &mut Encoder<'_>| self.write_base_string(out, request, &parameters, &stamp);
+        let signature = self.0.token.sign(|mac| write_to(mac, write_base_string));
+        append_to(out, |out| self.write_header(out, &stamp, signature));
         Ok(())
     }
 
-    /// Bytes that are enough for the base string and for the header.
-    fn buffer_length(&self, request: &ApiRequest<'_>) -> usize {
-        let written = request.length().saturating_add(self.0.consumer.base_url().len());
-        written.saturating_mul(3).saturating_add(1024)
+    /// Bytes that are enough for the header: the signature has 44 digits, three bytes each at most.
+    fn header_length(&self) -> usize {
+        self.0.texts.header.length().saturating_add(32 + 10 + 44 * 3)
     }
 
     /// Nonce and timestamp, if the token still lives.
@@ -194,55 +213,51 @@ impl LiveSession {
         Ok(stamp)
     }
 
-    fn oauth_parameters<'a>(&'a self, stamp: &'a Stamp) -> [Parameter<'a>; 5] {
-        let [key, nonce, method, timestamp] = common_parameters(&self.0.consumer, "HMAC-SHA256", stamp);
-        [key, nonce, method, timestamp, ("oauth_token", self.0.access_token.as_str())]
-    }
-
-    fn base_string_into(
+    fn write_base_string(
         &self,
-        out: &mut String,
+        out: &mut Encoder<'_>,
         request: &ApiRequest<'_>,
         parameters: &Parameters<'_>,
-        oauth: &[Parameter<'_>],
+        stamp: &Stamp,
     ) {
         let consumer = &self.0.consumer;
-        let query = match consumer.query_policy() {
-            QueryPolicy::Fold => Some(parameters.query()),
-            QueryPolicy::Exclude => None,
+        let raw_query = parameters.raw_query();
+        let lists = match consumer.query_policy() {
+            QueryPolicy::Fold => [parameters.query, &raw_query, parameters.form],
+            QueryPolicy::Exclude => [&[], &[], parameters.form],
         };
-        let signed = query.into_iter().flatten().chain(parameters.form());
-
-        let (mut inline, mut heap) = ([("", ""); INLINE_PARAMETERS], Vec::new());
-        let count = signed.clone().count();
-        let sorted = if count <= INLINE_PARAMETERS {
-            inline.iter_mut().zip(signed).for_each(|(slot, parameter)| *slot = parameter);
-            inline.get_mut(..count).unwrap_or_default()
-        } else {
-            heap.extend(signed);
-            heap.as_mut_slice()
-        };
+        let count = lists.iter().map(|list| list.len()).fold(0, usize::saturating_add);
+        let (mut inline, mut heap) = ([Parameter::NONE; INLINE_PARAMETERS], Vec::new());
+        let sorted = inline.get_mut(..count).unwrap_or_else(|| {
+            heap.resize(count, Parameter::NONE);
+            &mut heap
+        });
+        for (slot, pair) in sorted.iter_mut().zip(lists.into_iter().flatten()) {
+            *slot = Parameter::new(pair);
+        }
         base_string::sort(sorted);
 
         // No other parameter's name begins with `oauth_`, so in the sorted list these stand together.
-        let place = sorted.partition_point(|(name, _)| compare_encoded(name, "oauth_").is_lt());
+        let place = base_string::place_of("oauth_", sorted);
         let (before, after) = sorted.split_at(place);
-        let all = before.iter().chain(oauth).chain(after).copied();
-        base_string::write(
-            out,
-            request.method(),
-            &[consumer.base_url(), request.path()],
-            all,
-            consumer.parameter_encoding(),
+        let Texts { base_url, signed, .. } = &self.0.texts;
+        let mut base_string =
+            Writer::new(out, request.method(), base_url, request.path(), consumer.parameter_encoding());
+        base_string.parameters(before);
+        base_string.template(
+            signed,
+            &[Filling::Unreserved(stamp.nonce.as_bytes()), Filling::Unreserved(stamp.timestamp.as_bytes())],
         );
+        base_string.parameters(after);
     }
 
-    fn header_into(&self, out: &mut String, oauth: &[Parameter<'_>], signature: [u8; 32]) {
-        let mut base64 = [0; 44];
-        // Cannot fail: 32 bytes have 44 digits.
-        let length = BASE64.encode_slice(signature, &mut base64).unwrap_or_default();
-        let signature = base64.get(..length).and_then(|digits| str::from_utf8(digits).ok());
-        authorization::header_into(out, self.0.consumer.realm(), oauth, signature.unwrap_or_default());
+    fn write_header(&self, out: &mut Encoder<'_>, stamp: &Stamp, signature: [u8; 32]) {
+        let fillings = [
+            Filling::Unreserved(stamp.nonce.as_bytes()),
+            Filling::Base64(&signature),
+            Filling::Unreserved(stamp.timestamp.as_bytes()),
+        ];
+        self.0.texts.header.fill(out, &fillings);
     }
 }
 

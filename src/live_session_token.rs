@@ -57,9 +57,11 @@ impl LiveSessionToken {
         &self.proof
     }
 
-    /// HMAC-SHA256 of a base string.
-    pub(crate) fn sign(&self, base_string: &str) -> [u8; 32] {
-        self.signer.clone().chain_update(base_string).finalize().into_bytes().into()
+    /// HMAC-SHA256 of a base string, which `write` hands over in any number of parts.
+    pub(crate) fn sign(&self, write: impl FnOnce(&mut dyn FnMut(&[u8]))) -> [u8; 32] {
+        let mut mac = self.signer.clone();
+        write(&mut |part| mac.update(part));
+        mac.finalize().into_bytes().into()
     }
 }
 
@@ -97,7 +99,7 @@ mod tests {
         let proved = LiveSessionToken::proved(token.clone(), consumer_key, &proof).unwrap();
 
         let request = find("pdf-7.5-protected-get-query-folded");
-        let signature = proved.sign(request["outputs"]["base_string"].as_str().unwrap());
+        let signature = proved.sign(|mac| mac(request["outputs"]["base_string"].as_str().unwrap().as_bytes()));
         assert_eq!(BASE64.encode(signature), request["outputs"]["oauth_signature"].as_str().unwrap());
 
         for byte in 0..proof.len() {

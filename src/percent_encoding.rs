@@ -6,58 +6,106 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-/// Which bytes stand for themselves: `A-Z a-z 0-9 - . _ ~` (RFC 3986 section 2.3).
-static UNRESERVED: [bool; 256] = TABLES.0;
+use crate::tables::{BASE64, Code, EQUALS, FIRST_UNRESERVED, ONCE, RANKS, Table};
 
-/// `%00%01...%FF`, to take slices of.
-static ESCAPES: &str = match str::from_utf8(&TABLES.1) {
-    Ok(escapes) => escapes,
-    Err(_) => "",
-};
+/// Bytes of a block: enough for the base string of a usual request.
+const BLOCK: usize = 1024;
 
-const TABLES: ([bool; 256], [u8; 768]) = tables();
+/// Writes text from left to right, in blocks that go to `sink`: see [`write_to`].
+pub(crate) struct Encoder<'a> {
+    sink: &'a mut dyn FnMut(&[u8]),
+    block: [u8; BLOCK],
+    end: usize,
+}
 
-#[allow(
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    reason = "runs in the compiler, which catches a slip"
-)]
-const fn tables() -> ([bool; 256], [u8; 768]) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut unreserved = [false; 256];
-    let mut escapes = [b'%'; 768];
-    let (mut byte, mut index) = (0_u8, 0_usize);
-    while index < 256 {
-        unreserved[index] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        escapes[index * 3 + 1] = HEX[index / 16];
-        escapes[index * 3 + 2] = HEX[index % 16];
-        byte = byte.wrapping_add(1);
-        index += 1;
+impl Encoder<'_> {
+    /// Writes `text` as it is: it is ASCII.
+    #[inline]
+    pub(crate) fn plain(&mut self, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        if text.len() > BLOCK.saturating_sub(self.end) {
+            self.end = self.flush(self.end);
+        }
+        match self.block.get_mut(self.end..).and_then(|room| room.get_mut(..text.len())) {
+            Some(room) => {
+                room.copy_from_slice(text);
+                self.end = self.end.saturating_add(text.len());
+            }
+            None => (self.sink)(text),
+        }
     }
-    (unreserved, escapes)
+
+    /// Writes `text` encoded.
+    #[inline]
+    pub(crate) fn encode(&mut self, text: impl AsRef<[u8]>, table: &Table) {
+        let mut end = self.end;
+        for byte in text.as_ref() {
+            end = self.put(end, table.get(usize::from(*byte)).copied().unwrap_or_default());
+        }
+        self.end = end;
+    }
+
+    /// Writes the base64 of `bytes` encoded, in one pass.
+    pub(crate) fn base64(&mut self, bytes: &[u8]) {
+        let mut end = self.end;
+        for group in bytes.chunks(3) {
+            let byte = |index| group.get(index).copied().map_or(0, u32::from);
+            let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+            for (index, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+                let digit = usize::try_from(bits >> shift & 63).unwrap_or_default();
+                // One byte gives two digits, two give three, three give four.
+                let is_padding = index > group.len();
+                end = self.put(end, if is_padding { EQUALS } else { BASE64.get(digit).copied().unwrap_or_default() });
+            }
+        }
+        self.end = end;
+    }
+
+    /// Writes what a byte has become.
+    #[inline]
+    pub(crate) fn code(&mut self, code: Code) {
+        self.end = self.put(self.end, code);
+    }
+
+    /// Copies the whole code to `end` and returns the end of the part that counts: the next code goes over the rest. So
+    /// there is no branch on the length, which would be mispredicted too often.
+    #[inline]
+    fn put(&mut self, mut end: usize, code: Code) -> usize {
+        let code = code.to_le_bytes();
+        if end > BLOCK.saturating_sub(code.len()) {
+            end = self.flush(end);
+        }
+        if let Some(room) = self.block.get_mut(end..).and_then(<[u8]>::first_chunk_mut) {
+            *room = code;
+        }
+        let [.., length] = code;
+        end.saturating_add(usize::from(length))
+    }
+
+    /// Hands over what stands before `end`, and begins a new block.
+    #[cold]
+    fn flush(&mut self, end: usize) -> usize {
+        (self.sink)(self.block.get(..end).unwrap_or_default());
+        0
+    }
 }
 
-fn is_unreserved(byte: u8) -> bool {
-    UNRESERVED.get(usize::from(byte)).copied().unwrap_or_default()
+/// Hands what `write` writes to `sink`, in as many parts as it takes.
+pub(crate) fn write_to(sink: &mut dyn FnMut(&[u8]), write: impl FnOnce(&mut Encoder<'_>)) {
+    let mut encoder = Encoder { sink, block: [0; BLOCK], end: 0 };
+    write(&mut encoder);
+    encoder.flush(encoder.end);
 }
 
-fn escape(byte: u8) -> &'static str {
-    let start = usize::from(byte).saturating_mul(3);
-    ESCAPES.get(start..start.saturating_add(3)).unwrap_or_default()
+/// Appends what `write` writes to `out`.
+pub(crate) fn append_to(out: &mut String, write: impl FnOnce(&mut Encoder<'_>)) {
+    // Never fails: all that is written is ASCII.
+    write_to(&mut |part| out.push_str(str::from_utf8(part).unwrap_or_default()), write);
 }
 
 /// Appends `text`, percent-encoded.
 pub(crate) fn encode_into(out: &mut String, text: &str) {
-    let mut run_start = 0;
-    for (index, byte) in text.bytes().enumerate() {
-        if !is_unreserved(byte) {
-            // A run that is not empty is of ASCII characters, so it begins and ends at character boundaries.
-            out.push_str(text.get(run_start..index).unwrap_or_default());
-            out.push_str(escape(byte));
-            run_start = index.saturating_add(1);
-        }
-    }
-    out.push_str(text.get(run_start..).unwrap_or_default());
+    append_to(out, |encoder| encoder.encode(text, &ONCE));
 }
 
 /// `text`, percent-encoded.
@@ -67,17 +115,34 @@ pub(crate) fn encode(text: &str) -> String {
     out
 }
 
-/// Orders two texts as their encodings order, without encoding them.
-///
-/// RFC 5849 section 3.4.1.3.2 sorts encoded names. In an encoding, `%` comes before every unreserved character, and
-/// upper-case hex digits order as the bytes they stand for: so the first differing byte decides, reserved ones first.
+/// Orders two texts as their encodings order, without encoding them (RFC 5849 section 3.4.1.3.2 sorts encoded names).
 pub(crate) fn compare_encoded(left: &str, right: &str) -> Ordering {
-    let rank = |byte: u8| (is_unreserved(byte), byte);
-    let differing = left.bytes().zip(right.bytes()).find(|(left, right)| left != right);
-    match differing {
-        Some((left, right)) => rank(left).cmp(&rank(right)),
-        None => left.len().cmp(&right.len()),
-    }
+    left.bytes().map(rank).cmp(right.bytes().map(rank))
+}
+
+/// The beginning of `text` as a number: if it is less than that of another text, so is the encoding.
+#[inline]
+pub(crate) fn encoded_prefix(text: &str) -> u128 {
+    let (first, second) = text.as_bytes().split_at_checked(8).unwrap_or((text.as_bytes(), &[]));
+    u128::from(eight_ranks(first)) << 64 | u128::from(eight_ranks(second))
+}
+
+/// The ranks of the first eight bytes.
+#[inline]
+fn eight_ranks(bytes: &[u8]) -> u64 {
+    let places = [56, 48, 40, 32, 24, 16, 8, 0];
+    bytes.iter().zip(places).fold(0, |ranks, (byte, place)| ranks | u64::from(rank(*byte)) << place)
+}
+
+#[inline]
+fn rank(byte: u8) -> u8 {
+    RANKS.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// Whether percent-encoding leaves `byte` as it is.
+#[inline]
+pub(crate) fn is_unreserved(byte: u8) -> bool {
+    rank(byte) >= FIRST_UNRESERVED
 }
 
 /// Why a percent-encoded text could not be decoded: a `%` without two hex digits, or bytes that are not UTF-8.
@@ -98,11 +163,6 @@ pub(crate) fn decode(encoded: &str) -> Result<String, BadEncoding> {
     String::from_utf8(bytes).map_err(|_| BadEncoding)
 }
 
-/// Whether every `%` is followed by two hex digits.
-pub(crate) fn escapes_are_complete(text: &str) -> bool {
-    text.split('%').skip(1).all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
-}
-
 fn hex_value(digit: Option<u8>) -> Result<u8, BadEncoding> {
     let digit = char::from(digit.ok_or(BadEncoding)?);
     digit.to_digit(16).and_then(|value| u8::try_from(value).ok()).ok_or(BadEncoding)
@@ -112,6 +172,7 @@ fn hex_value(digit: Option<u8>) -> Result<u8, BadEncoding> {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+    use base64::Engine;
 
     #[test]
     fn order_of_encodings_is_found_without_encoding() {
@@ -120,6 +181,17 @@ mod tests {
             for right in texts {
                 assert_eq!(compare_encoded(left, right), encode(left).cmp(&encode(right)), "{left:?} {right:?}");
             }
+        }
+    }
+
+    #[test]
+    fn signatures_are_base64_percent_encoded() {
+        let bytes: Vec<u8> = (0..=255).rev().collect();
+        for length in 0..=bytes.len() {
+            let mut written = String::new();
+            append_to(&mut written, |out| out.base64(&bytes[..length]));
+            assert_eq!(decode(&written), Ok(crate::token::BASE64.encode(&bytes[..length])));
+            assert!(!written.contains(['+', '/', '=']), "{written}");
         }
     }
 

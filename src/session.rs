@@ -3,23 +3,21 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
-use base64::Engine;
 use core::fmt;
 use rand_core::CryptoRng;
 
-use crate::authorization::{Parameter, common_parameters, header_into};
+use crate::authorization::{Parameter, common_parameters, header};
 use crate::diffie_hellman::Exponent;
 use crate::error::{Error, Malformed, Misuse, Rejected};
 use crate::exchange::{Exchange, Outbound, Step};
 use crate::forensics::Evidence;
 use crate::live_session::Life;
 use crate::live_session_token::LiveSessionToken;
+use crate::percent_encoding::{append_to, encode_into};
 use crate::stamp::{Stamp, Stamper};
-use crate::token::{BASE64, Token};
-use crate::{
-    AccessToken, BaseString, Consumer, LiveSession, Method, Request, Response, UnixTime, base_string, callback,
-    response,
-};
+use crate::template::Filling;
+use crate::token::Token;
+use crate::{AccessToken, BaseString, Consumer, LiveSession, Method, Request, Response, UnixTime, callback, response};
 
 /// How far a login has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,7 +156,7 @@ impl OAuthSession {
         match &self.state {
             State::RequestToken { token, .. } => {
                 let mut url = format!("{}?oauth_token=", self.consumer.authorize_url());
-                crate::percent_encoding::encode_into(&mut url, token.as_str());
+                encode_into(&mut url, token.as_str());
                 Some(url)
             }
             _ => None,
@@ -264,8 +262,10 @@ impl OAuthSession {
     ) -> Result<(Step, Request), Error> {
         let consumer = &self.consumer;
         let endpoint = step.endpoint();
-        let mut parameters = [&common_parameters(consumer, "RSA-SHA256", stamp), own].concat();
-        base_string::sort(&mut parameters);
+        let common = common_parameters(consumer, "RSA-SHA256", stamp.nonce.as_str(), stamp.timestamp.as_str());
+        let mut parameters = [&common, own].concat();
+        // Their names are of letters and `_`, which stand for themselves in an encoding.
+        parameters.sort_unstable();
 
         let url = [consumer.base_url(), endpoint].concat();
         let base_string = BaseString::new(Method::Post, &url, &parameters, consumer.parameter_encoding());
@@ -273,7 +273,8 @@ impl OAuthSession {
         let signature = consumer.keys().sign_rsa_sha256(base_string.expose().expose().as_bytes(), rng)?;
 
         let mut authorization = String::new();
-        header_into(&mut authorization, consumer.realm(), &parameters, &BASE64.encode(signature));
+        let header = header(consumer.realm(), parameters.iter().map(|(name, value)| (*name, Some(*value))));
+        append_to(&mut authorization, |out| header.fill(out, &[Filling::Base64(&signature)]));
         let request = Request::new(consumer, Method::Post, endpoint, authorization, base_string, None);
         Ok((step, request))
     }

@@ -11,20 +11,23 @@ const FIRST_SECOND: u32 = 1_000_000_000;
 
 /// Nonce and timestamp of one attempt at one request.
 pub(crate) struct Stamp {
-    nonce: [u8; 32],
-    timestamp: [u8; 10],
+    /// 128 random bits as 32 hex digits, a length that is seen in practice (protocol section 7).
+    pub(crate) nonce: Digits<32>,
+    /// Seconds since 1970.
+    pub(crate) timestamp: Digits<10>,
     second: u32,
 }
 
-impl Stamp {
-    /// 128 random bits as 32 hex digits, a length that is seen in practice (protocol section 7).
-    pub(crate) fn nonce(&self) -> &str {
-        str::from_utf8(&self.nonce).unwrap_or_default()
+/// Digits, hex or decimal.
+pub(crate) struct Digits<const COUNT: usize>([u8; COUNT]);
+
+impl<const COUNT: usize> Digits<COUNT> {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
-    /// Seconds since 1970, ten digits.
-    pub(crate) fn timestamp(&self) -> &str {
-        str::from_utf8(&self.timestamp).unwrap_or_default()
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -55,6 +58,7 @@ impl Stamper {
 
     /// A stamp for `now`, or for the latest second used if the clock went back. Nothing is noted until
     /// [`Stamper::note`].
+    #[inline]
     pub(crate) fn stamp(&self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Stamp, Misuse> {
         let second = self.server_second(now)?;
         let second = if is_plausible(self.latest(), second) { second.max(self.latest()) } else { second };
@@ -63,7 +67,10 @@ impl Stamper {
 
     /// Notes that `stamp` is going out.
     pub(crate) fn note(&self, stamp: &Stamp) {
-        self.latest.fetch_max(stamp.second, Ordering::Relaxed);
+        // Within one second there is nothing new to note, and a load is far cheaper.
+        if self.latest() < stamp.second {
+            self.latest.fetch_max(stamp.second, Ordering::Relaxed);
+        }
     }
 
     /// Takes the server's clock from an answer, whatever else it says: a refusal may be due to the very clock that its
@@ -120,7 +127,7 @@ fn skew(date: UnixTime, now: UnixTime) -> Option<i32> {
     Some(if date < now { difference.saturating_neg() } else { difference })
 }
 
-fn nonce(rng: &mut dyn CryptoRng) -> Result<[u8; 32], Misuse> {
+fn nonce(rng: &mut dyn CryptoRng) -> Result<Digits<32>, Misuse> {
     let mut bytes = [0_u8; 16];
     rng.fill_bytes(&mut bytes);
     let mut digits = [0_u8; 32];
@@ -129,14 +136,14 @@ fn nonce(rng: &mut dyn CryptoRng) -> Result<[u8; 32], Misuse> {
     if bytes == [0; 16] || encoded.is_err() {
         return Err(Misuse::BrokenRandomSource);
     }
-    Ok(digits)
+    Ok(Digits(digits))
 }
 
-fn ten_digits(mut second: u32) -> [u8; 10] {
+fn ten_digits(mut second: u32) -> Digits<10> {
     let mut digits = [b'0'; 10];
     for digit in digits.iter_mut().rev() {
         *digit = b'0'.saturating_add(u8::try_from(second % 10).unwrap_or_default());
         second /= 10;
     }
-    digits
+    Digits(digits)
 }

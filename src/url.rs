@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::net::Ipv6Addr;
 
 use crate::error::UrlError;
+use crate::percent_encoding::is_unreserved;
 
 /// Longer URLs are refused.
 pub(crate) const MAX_LENGTH: usize = 2048;
@@ -39,18 +40,28 @@ pub(crate) fn check_absolute(url: &str) -> Result<(), UrlError> {
 
 /// Whether `path` can stand in a URL as it is: it begins with `/`, and everything that needs an escape has one.
 pub(crate) fn is_path(path: &str) -> bool {
-    path.starts_with('/') && !path.contains(['?', '#']) && check(path).is_ok()
+    let mut bytes = path.bytes();
+    path.starts_with('/')
+        && path.len() <= MAX_LENGTH
+        && (bytes.all(|byte| byte == b'/' || is_unreserved(byte)) || check(path).is_ok() && !path.contains(['?', '#']))
 }
 
 fn check(url: &str) -> Result<(), UrlError> {
     if url.len() > MAX_LENGTH {
         return Err(UrlError::TooLong);
     }
-    let allowed = |byte: u8| {
-        byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
-    };
-    let escapes_complete = crate::percent_encoding::escapes_are_complete(url);
-    if url.bytes().all(allowed) && escapes_complete { Ok(()) } else { Err(UrlError::Characters) }
+    let mut rest = url.bytes();
+    while let Some(byte) = rest.next() {
+        let fine = match byte {
+            b'%' => rest.by_ref().take(2).filter(u8::is_ascii_hexdigit).count() == 2,
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => false,
+            _ => byte.is_ascii_graphic(),
+        };
+        if !fine {
+            return Err(UrlError::Characters);
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn split_scheme(url: &str) -> Result<(&'static str, u16, &str), UrlError> {

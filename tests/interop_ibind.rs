@@ -7,8 +7,11 @@
 #[path = "../examples/support/mod.rs"]
 mod support;
 
+#[path = "support/python.rs"]
+mod python;
+
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use ibkr_oauth::gateway::Gateway;
@@ -21,7 +24,7 @@ const IBIND: &str = "ibind[oauth]==0.2.2";
 #[ignore = "installs ibind from PyPI"]
 fn ibind_logs_in_again_and_again() {
     let workplace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ibind");
-    let python = python_with_ibind(&workplace);
+    let python = python::with_packages(&workplace, &[IBIND]);
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base_url = format!("http://{}/v1/api", listener.local_addr().unwrap());
@@ -33,21 +36,5 @@ fn ibind_logs_in_again_and_again() {
     let _server = Server::start(gateway, listener).unwrap();
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop_ibind.py");
-    run(Command::new(python).env("IBIND_LOGS_DIR", &workplace).arg(script).arg(file));
-}
-
-/// A virtual environment with ibind in it, made at first use.
-fn python_with_ibind(workplace: &Path) -> PathBuf {
-    let venv = workplace.join("venv");
-    let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    if !python.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-    }
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).arg(IBIND));
-    python
-}
-
-fn run(command: &mut Command) {
-    let status = command.status().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-    assert!(status.success(), "{command:?} failed: {status}");
+    python::run(Command::new(python).env("IBIND_LOGS_DIR", &workplace).arg(script).arg(file));
 }
