@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::percent_encoding::{Encoder, append_to};
 
@@ -28,7 +28,7 @@ pub(crate) struct Template {
 
 impl Template {
     pub(crate) fn new() -> Self {
-        Self { before_gaps: Vec::new(), last: empty() }
+        Self { before_gaps: Vec::new(), last: Zeroizing::new(String::with_capacity(TEXT)) }
     }
 
     /// Goes on with text.
@@ -38,7 +38,8 @@ impl Template {
 
     /// Goes on with a gap.
     pub(crate) fn gap(&mut self) {
-        self.before_gaps.push(core::mem::replace(&mut self.last, empty()));
+        self.before_gaps.push(Zeroizing::new(String::from(self.last.as_str())));
+        self.last.zeroize();
     }
 
     /// Writes the texts, and `fillings` in the gaps.
@@ -57,8 +58,4 @@ impl Template {
     pub(crate) fn length(&self) -> usize {
         self.before_gaps.iter().map(|text| text.len()).fold(self.last.len(), usize::saturating_add)
     }
-}
-
-fn empty() -> Zeroizing<String> {
-    Zeroizing::new(String::with_capacity(TEXT))
 }

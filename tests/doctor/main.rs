@@ -226,13 +226,14 @@ fn json_holds_what_the_report_holds() {
 
 #[test]
 fn an_invalid_consumer_with_good_credentials_is_told_to_wait_and_one_with_bad_ones_is_not() {
-    let opinion = |credentials: &Credentials<'_>, diagnosis| examine(credentials, &mut rng(1)).opinion_on(diagnosis);
-    let good = Credentials { consumer_key: Some("MYCONSKEY"), ..Credentials::default() };
-    let bad = Credentials { consumer_key: Some("MY KEY"), ..Credentials::default() };
-    let wait = opinion(&good, Diagnosis::InvalidConsumer).unwrap();
-    assert!(wait.contains("wait") && wait.contains("do not make new keys"), "{wait}");
-    assert!(opinion(&bad, Diagnosis::InvalidConsumer).unwrap().contains("mend them first"));
-    assert_eq!(opinion(&good, Diagnosis::Unavailable), None);
+    let opinion = |set: &Set| set.examine().opinion_on(Diagnosis::InvalidConsumer).unwrap();
+    let wait = opinion(&Set::healthy());
+    assert!(wait.contains("the offline checks pass") && wait.contains("do not make new keys"), "{wait}");
+    let doubtful = opinion(&after(|set| put(&mut set.consumer_key, "myconskey")));
+    assert!(doubtful.contains("see to the warnings"), "{doubtful}");
+    let wrong = opinion(&after(|set| put(&mut set.consumer_key, "MY KEY")));
+    assert!(wrong.contains("mend them first"), "{wrong}");
+    assert_eq!(Set::healthy().examine().opinion_on(Diagnosis::Unavailable), None);
 }
 
 #[test]
