@@ -160,8 +160,8 @@ impl LiveSession {
         ))
     }
 
-    /// The `Authorization` value alone, for callers who build the rest of the request themselves. One allocation for
-    /// up to 16 parameters.
+    /// The `Authorization` value alone, for callers who build the rest of the request themselves. One allocation, and
+    /// those of [`authorization_into`](Self::authorization_into).
     ///
     /// They must then send the query percent-encoded as RFC 3986 has it, with `%20` for a space.
     ///
@@ -178,8 +178,9 @@ impl LiveSession {
         Ok(out)
     }
 
-    /// Appends the `Authorization` value to `out`. With up to 16 parameters nothing is allocated if `out` has room for
-    /// it: some 400 bytes, whatever the request. On an error `out` is what it was.
+    /// Appends the `Authorization` value to `out`. If `out` has room for it (some 400 bytes, whatever the request),
+    /// nothing is allocated for up to 16 parameters, and one block for more; a raw query is decoded, which takes blocks
+    /// of its own. On an error `out` is what it was.
     ///
     /// # Errors
     /// As [`sign`](Self::sign).
