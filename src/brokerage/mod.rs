@@ -9,13 +9,17 @@
 
 mod activation;
 mod answer;
+mod event;
+mod exchange;
 mod maintenance;
 mod pacing;
 mod session;
 mod web_socket;
 
 pub use activation::{Activation, ActivationStage, WaitForActivation};
+pub use event::{Bridge, BrokerageEvent, CompetePolicy};
+pub use exchange::{BrokerageExchange, BrokerageOutbound};
 pub use maintenance::Maintenance;
 pub use pacing::{Pacing, RetryAt};
-pub use session::{Bridge, BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy};
+pub use session::BrokerageSession;
 pub use web_socket::WebSocketRequest;

@@ -7,11 +7,13 @@ use core::time::Duration;
 use rand_core::CryptoRng;
 
 use super::answer::{self, Standing};
+use super::event::{Bridge, BrokerageEvent, CompetePolicy};
+use super::exchange::{BrokerageExchange, BrokerageOutbound, Step};
 use super::maintenance::Maintenance;
 use super::web_socket::WebSocketRequest;
 use crate::error::{Error, Misuse};
 use crate::token::Token;
-use crate::{ApiRequest, Diagnosis, LiveSession, Request, Response, Retry, UnixTime};
+use crate::{ApiRequest, Diagnosis, LiveSession, Response, Retry, UnixTime};
 
 /// "Approximately every 60 seconds" (protocol section 8).
 const TICKLE_PERIOD: Duration = Duration::from_secs(60);
@@ -24,92 +26,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause after a failure, and the pause while IBKR is known to restart.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 const MAINTENANCE_PAUSE: Duration = Duration::from_secs(60);
-
-/// What to do about another session of the same user (TWS, the mobile app, another program): IBKR allows one brokerage
-/// session for each username.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum CompetePolicy {
-    /// Leave it alone, report it, and wait until [`BrokerageSession::open`] is called.
-    #[default]
-    Yield,
-    /// Log it out. Whoever used it loses what they were doing.
-    TakeOver,
-}
-
-/// Where the brokerage session stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Bridge {
-    /// There is none: the next poll asks for one.
-    Missing,
-    /// Asked for, and not ready yet.
-    Opening,
-    /// Ready: `/iserver` works.
-    Ready,
-    /// Another session of the same user has it.
-    Competing,
-    /// To be closed by the next poll.
-    LoggingOut,
-    /// Closed on request. [`BrokerageSession::open`] opens it again.
-    LoggedOut,
-}
-
-/// What an answer meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BrokerageEvent {
-    /// Nothing has changed.
-    Alive,
-    /// Asked for; the next poll after a moment asks whether it is ready.
-    Opening,
-    /// Ready now: `/iserver` works.
-    Ready,
-    /// It was ready, and is gone: the next poll asks for a new one.
-    Lost,
-    /// Another session of the same user has it. By the policy, the next poll takes over, or nothing happens until
-    /// [`BrokerageSession::open`].
-    Competing,
-    /// The session that competed is gone: the next poll asks for one.
-    CompetitorGone,
-    /// The live session token is not accepted any more: hand the live session to
-    /// [`OAuthSession::invalidate`](crate::OAuthSession::invalidate), poll that session, and go on here with the new one.
-    LiveSessionRefused,
-    /// A request failed. Tickles go on as before, unless there were too many requests.
-    Failed {
-        /// Why.
-        error: Error,
-        /// When the next request is offered, a tickle perhaps.
-        next_attempt: UnixTime,
-        /// What may be behind it.
-        maintenance: Option<Maintenance>,
-    },
-    /// Closed on request.
-    LoggedOut,
-}
-
-/// A request to send, and the [`BrokerageExchange`] to hand back with the answer.
-#[derive(Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct BrokerageOutbound {
-    /// What to send.
-    pub request: Request,
-    /// What makes sense of the answer.
-    pub exchange: BrokerageExchange,
-}
-
-/// A request in flight, as a value that the caller owns: hand it back, or drop it when no answer will come.
-#[must_use = "hand it back to `BrokerageSession::handle_response` with the answer"]
-pub struct BrokerageExchange {
-    ticket: Arc<()>,
-    step: Step,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Init,
-    Status,
-    Tickle,
-    Logout,
-}
 
 /// Opens a brokerage session behind a live session, tickles it every minute, and opens it again when it is lost.
 ///
@@ -493,11 +409,5 @@ impl fmt::Debug for BrokerageSession {
             .field("policy", &self.policy)
             .field("bridge", &self.bridge)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for BrokerageExchange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BrokerageExchange({:?})", self.step)
     }
 }

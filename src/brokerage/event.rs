@@ -1,0 +1,66 @@
+//! Where a brokerage session stands, what happens to it, and what to do about others.
+
+use super::Maintenance;
+use crate::UnixTime;
+use crate::error::Error;
+
+/// What to do about another session of the same user (TWS, the mobile app, another program): IBKR allows one brokerage
+/// session for each username.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CompetePolicy {
+    /// Leave it alone, report it, and wait until [`BrokerageSession::open`] is called.
+    #[default]
+    Yield,
+    /// Log it out. Whoever used it loses what they were doing.
+    TakeOver,
+}
+
+/// Where the brokerage session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bridge {
+    /// There is none: the next poll asks for one.
+    Missing,
+    /// Asked for, and not ready yet.
+    Opening,
+    /// Ready: `/iserver` works.
+    Ready,
+    /// Another session of the same user has it.
+    Competing,
+    /// To be closed by the next poll.
+    LoggingOut,
+    /// Closed on request. [`BrokerageSession::open`] opens it again.
+    LoggedOut,
+}
+
+/// What an answer meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BrokerageEvent {
+    /// Nothing has changed.
+    Alive,
+    /// Asked for; the next poll after a moment asks whether it is ready.
+    Opening,
+    /// Ready now: `/iserver` works.
+    Ready,
+    /// It was ready, and is gone: the next poll asks for a new one.
+    Lost,
+    /// Another session of the same user has it. By the policy, the next poll takes over, or nothing happens until
+    /// [`BrokerageSession::open`].
+    Competing,
+    /// The session that competed is gone: the next poll asks for one.
+    CompetitorGone,
+    /// The live session token is not accepted any more: hand the live session to
+    /// [`OAuthSession::invalidate`](crate::OAuthSession::invalidate), poll that session, and go on here with the new one.
+    LiveSessionRefused,
+    /// A request failed. Tickles go on as before, unless there were too many requests.
+    Failed {
+        /// Why.
+        error: Error,
+        /// When the next request is offered, a tickle perhaps.
+        next_attempt: UnixTime,
+        /// What may be behind it.
+        maintenance: Option<Maintenance>,
+    },
+    /// Closed on request.
+    LoggedOut,
+}
