@@ -8,7 +8,7 @@ use crate::error::Error;
 /// session for each username.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CompetePolicy {
-    /// Leave it alone, report it, and wait until [`BrokerageSession::open`] is called.
+    /// Leave it alone, report it, and wait until [`BrokerageSession::open`](super::BrokerageSession::open) is called.
     #[default]
     Yield,
     /// Log it out. Whoever used it loses what they were doing.
@@ -28,7 +28,7 @@ pub enum Bridge {
     Competing,
     /// To be closed by the next poll.
     LoggingOut,
-    /// Closed on request. [`BrokerageSession::open`] opens it again.
+    /// Closed on request. [`BrokerageSession::open`](super::BrokerageSession::open) opens it again.
     LoggedOut,
 }
 
@@ -45,7 +45,7 @@ pub enum BrokerageEvent {
     /// It was ready, and is gone: the next poll asks for a new one.
     Lost,
     /// Another session of the same user has it. By the policy, the next poll takes over, or nothing happens until
-    /// [`BrokerageSession::open`].
+    /// [`BrokerageSession::open`](super::BrokerageSession::open).
     Competing,
     /// The session that competed is gone: the next poll asks for one.
     CompetitorGone,
