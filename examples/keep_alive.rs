@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use ibkr_oauth::brokerage::{Bridge, BrokerageEvent, BrokerageOutbound, BrokerageSession, CompetePolicy};
-use ibkr_oauth::gateway::{Gateway, Incident, RawRequest};
+use ibkr_oauth::gateway::{Gateway, Incident};
 use ibkr_oauth::{Backoff, OAuthSession, Outbound, Request, Response, Retry, UnixTime};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -299,16 +299,6 @@ impl World for VirtualWorld {
     }
 
     fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>> {
-        let headers: Vec<_> = request.headers().map(|(name, value)| (name, value.as_bytes())).collect();
-        let raw = RawRequest {
-            method: request.method().as_str(),
-            target: request.path(),
-            headers: &headers,
-            body: request.body(),
-        };
-        let answer = self.gateway.handle(&raw, &mut self.rng, self.now);
-        let response = Response::new(answer.status, answer.body);
-        let headers = answer.headers.iter();
-        Ok(headers.fold(response, |response, (name, value)| response.header(name, value.as_bytes())))
+        Ok(self.gateway.answer_to(&request, &mut self.rng, self.now).into())
     }
 }

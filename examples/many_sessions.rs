@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use ibkr_oauth::brokerage::{Bridge, BrokerageOutbound, BrokerageSession, CompetePolicy};
-use ibkr_oauth::gateway::{Gateway, RawRequest, RawResponse, User};
+use ibkr_oauth::gateway::{Gateway, User};
 use ibkr_oauth::{AccessToken, Consumer, OAuthSession, Outbound, Request, Response, UnixTime};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -93,7 +93,7 @@ impl Member {
         let mut requests = 0;
         while let Some(Outbound { request, exchange }) = self.oauth.poll_request(&mut world.rng, world.now)? {
             let answer = world.send(&request);
-            self.oauth.handle_response(exchange, Response::new(answer.status, &answer.body), world.now)?;
+            self.oauth.handle_response(exchange, answer, world.now)?;
             requests += 1;
         }
         let Some(live) = self.oauth.live(world.now).cloned() else {
@@ -103,7 +103,7 @@ impl Member {
             self.brokerage.poll_request(&live, &mut world.rng, world.now)?
         {
             let answer = world.send(&request);
-            self.brokerage.handle_response(exchange, Response::new(answer.status, &answer.body), world.now)?;
+            self.brokerage.handle_response(exchange, answer, world.now)?;
             requests += 1;
         }
         Ok(requests)
@@ -168,15 +168,8 @@ impl World {
         Ok(OAuthSession::with_access_token(self.consumer.clone(), access_token))
     }
 
-    fn send(&mut self, request: &Request) -> RawResponse {
-        let headers: Vec<_> = request.headers().map(|(name, value)| (name, value.as_bytes())).collect();
-        let raw = RawRequest {
-            method: request.method().as_str(),
-            target: request.path(),
-            headers: &headers,
-            body: request.body(),
-        };
-        self.gateway.handle(&raw, &mut self.rng, self.now)
+    fn send(&mut self, request: &Request) -> Response<'static> {
+        self.gateway.answer_to(request, &mut self.rng, self.now).into()
     }
 
     /// Bytes that dropping one live session with its brokerage session gives back, and its own size.

@@ -34,6 +34,7 @@ mod date;
 mod dh;
 mod encoding;
 mod hmac;
+mod in_process;
 mod incident;
 mod login;
 mod refusal;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ibkr_oauth::gateway::{Gateway, IssuedToken, RawRequest, RawResponse, RegisteredConsumer, User};
+use ibkr_oauth::gateway::{Gateway, IssuedToken, RawResponse, RegisteredConsumer, User};
 use ibkr_oauth::{
     AccessToken, ApiRequest, Consumer, ConsumerBuilder, Error, OAuthSession, Outbound, Phase, Request, Response,
     UnixTime,
@@ -61,15 +61,8 @@ impl Pair {
     }
 
     pub fn send(&mut self, request: &Request) -> RawResponse {
-        let headers: Vec<_> = request.headers().map(|(name, value)| (name, value.as_bytes())).collect();
-        let raw = RawRequest {
-            method: request.method().as_str(),
-            target: request.path(),
-            headers: &headers,
-            body: request.body(),
-        };
         let server_now = self.now.as_millis().checked_add_signed(self.server_ahead * 1000).unwrap();
-        self.gateway.handle(&raw, &mut self.rng, UnixTime::from_millis(server_now))
+        self.gateway.answer_to(request, &mut self.rng, UnixTime::from_millis(server_now))
     }
 
     pub fn drive(&mut self, session: &mut OAuthSession) -> Result<Phase, Error> {
@@ -90,9 +83,6 @@ impl Pair {
     }
 }
 
-pub fn response(answer: &RawResponse) -> Response<'_> {
-    let headers = answer.headers.iter();
-    headers.fold(Response::new(answer.status, &answer.body), |response, (name, value)| {
-        response.header(name, value.as_bytes())
-    })
+pub fn response(answer: &RawResponse) -> Response<'static> {
+    answer.clone().into()
 }
