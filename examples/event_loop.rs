@@ -52,13 +52,7 @@ trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
 fn main() -> ExitCode {
-    match log_in() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::exit_code(log_in())
 }
 
 fn log_in() -> Result<(), Box<dyn Error>> {

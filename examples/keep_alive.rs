@@ -37,14 +37,9 @@ trait World {
 }
 
 fn main() -> ExitCode {
-    let outcome = Arguments::parse(&["--credentials", "--base-url"]).map_err(Into::into).and_then(run);
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    let outcome: Result<(), Box<dyn Error>> =
+        Arguments::parse(&["--credentials", "--base-url"]).map_err(Into::into).and_then(run);
+    support::exit_code(outcome)
 }
 
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {

@@ -31,17 +31,12 @@ use support::credentials::{Credentials, Keys, Party};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() -> ExitCode {
-    let outcome = Arguments::parse(&["--sessions", "--minutes"]).map_err(Into::into).and_then(|arguments| {
-        let number = |flag: &str, default: usize| arguments.get(flag).map_or(Ok(default), str::parse);
-        run(number("--sessions", 1000)?, number("--minutes", 10)?)
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    let outcome: Result<(), Box<dyn Error>> =
+        Arguments::parse(&["--sessions", "--minutes"]).map_err(Into::into).and_then(|arguments| {
+            let number = |flag: &str, default: usize| arguments.get(flag).map_or(Ok(default), str::parse);
+            run(number("--sessions", 1000)?, number("--minutes", 10)?)
+        });
+    support::exit_code(outcome)
 }
 
 /// Logs `count` users in, keeps them alive for so many minutes, and says what that took.

@@ -20,7 +20,7 @@ use std::process::{Command, ExitCode};
 
 use fd_lock::RwLock;
 use ibkr_oauth::gateway::Gateway;
-use ibkr_oauth::{Diagnosis, OAuthSession, Phase, Snapshot};
+use ibkr_oauth::{OAuthSession, Phase, Snapshot};
 
 use support::arguments::Arguments;
 use support::credentials::{Credentials, Keys, Party, write_secret};
@@ -28,14 +28,9 @@ use support::driver::{accounts, agent, drive, now};
 use support::server::Server;
 
 fn main() -> ExitCode {
-    let outcome = Arguments::parse(&["--credentials", "--base-url", "--store"]).map_err(Into::into).and_then(run);
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    let outcome: Result<(), Box<dyn Error>> =
+        Arguments::parse(&["--credentials", "--base-url", "--store"]).map_err(Into::into).and_then(run);
+    support::exit_code(outcome)
 }
 
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
@@ -79,10 +74,10 @@ fn job(credentials: &Credentials, store: &Store) -> Result<(), Box<dyn Error>> {
 
 /// Whether the live session token is to blame.
 fn is_dead(error: &(dyn Error + 'static)) -> bool {
-    let Some(ibkr_oauth::Error::Rejected(rejected)) = error.downcast_ref() else {
-        return false;
-    };
-    matches!(rejected.diagnosis, Diagnosis::Unauthorized | Diagnosis::InvalidSignature | Diagnosis::Gone)
+    match error.downcast_ref() {
+        Some(ibkr_oauth::Error::Rejected(rejected)) => rejected.diagnosis.refuses_live_session(),
+        _ => false,
+    }
 }
 
 /// A session in a file.

@@ -47,13 +47,7 @@ trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::exit_code(run())
 }
 
 fn run() -> Result<(), Box<dyn Error>> {

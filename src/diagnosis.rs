@@ -109,6 +109,12 @@ impl Diagnosis {
         }
     }
 
+    /// Whether the live session token is what the server refuses: hand the live session to
+    /// [`OAuthSession::invalidate`](crate::OAuthSession::invalidate), and poll that session for a new one.
+    pub const fn refuses_live_session(self) -> bool {
+        matches!(self, Self::Unauthorized | Self::InvalidSignature | Self::Gone)
+    }
+
     /// Why the server says no, in a sentence.
     pub const fn cause(self) -> &'static str {
         match self {

@@ -113,8 +113,8 @@ impl LiveSession {
     /// Takes the answer to a request that this session signed, before you read it: a refusal becomes an error that
     /// explains itself, and the server's clock is learned.
     ///
-    /// After a refusal with [`Diagnosis::Unauthorized`](crate::Diagnosis::Unauthorized) hand this session to
-    /// [`OAuthSession::invalidate`](crate::OAuthSession::invalidate).
+    /// If its [`Diagnosis`](crate::Diagnosis) [refuses the live session](crate::Diagnosis::refuses_live_session), hand
+    /// this session to [`OAuthSession::invalidate`](crate::OAuthSession::invalidate).
     ///
     /// # Errors
     /// [`Error::Rejected`] for every status but 2xx.

@@ -12,3 +12,17 @@ pub mod http;
 pub mod server;
 pub mod tls;
 pub mod web_socket;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// How a program ends: an error goes to stderr, in its own words.
+pub fn exit_code<E: Display>(outcome: Result<(), E>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -342,11 +342,9 @@ impl BrokerageSession {
             Error::Rejected(rejected) => rejected.diagnosis,
             _ => Diagnosis::Unknown,
         };
-        let is_login_refused =
-            matches!(diagnosis, Diagnosis::Unauthorized | Diagnosis::InvalidSignature | Diagnosis::Gone);
         match diagnosis {
-            _ if is_login_refused && step == Step::Logout => self.logged_out(),
-            _ if is_login_refused => self.refused(step, now),
+            _ if diagnosis.refuses_live_session() && step == Step::Logout => self.logged_out(),
+            _ if diagnosis.refuses_live_session() => self.refused(step, now),
             Diagnosis::NoBridge if self.bridge == Bridge::Ready => self.lost(now),
             _ => {
                 self.put_off(step, diagnosis, error.retry(now), now);
