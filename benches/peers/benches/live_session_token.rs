@@ -4,7 +4,7 @@
 mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ibkr_oauth::gateway::{Gateway, IssuedToken, RawRequest, RegisteredConsumer, User};
+use ibkr_oauth::gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
 use ibkr_oauth::{AccessToken, Consumer, ConsumerKeys, OAuthSession, Phase, Response};
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::hash::MessageDigest;
@@ -46,14 +46,7 @@ impl Replay {
             answer: Vec::new(),
         };
         let request = replay.session().poll_request(&mut rng(3), NOW).unwrap().unwrap().request;
-        let headers: Vec<_> = request.headers().map(|(name, value)| (name, value.as_bytes())).collect();
-        let raw = RawRequest {
-            method: request.method().as_str(),
-            target: request.path(),
-            headers: &headers,
-            body: request.body(),
-        };
-        replay.answer = gateway.handle(&raw, &mut rng(4), NOW).body;
+        replay.answer = gateway.answer_to(&request, &mut rng(4), NOW).body;
         replay
     }
 
