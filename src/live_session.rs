@@ -148,7 +148,7 @@ impl LiveSession {
         let mut base_string = String::new();
         append_to(&mut base_string, |out| self.write_base_string(out, request, &parameters, &stamp));
         let signature = self.0.token.sign(|mac| mac(base_string.as_bytes()));
-        let mut authorization = String::with_capacity(self.header_length());
+        let mut authorization = String::new();
         append_to(&mut authorization, |out| self.write_header(out, &stamp, signature));
         Ok(Request::new(
             &self.0.consumer,
@@ -160,8 +160,8 @@ impl LiveSession {
         ))
     }
 
-    /// The `Authorization` value alone, for callers who build the rest of the request themselves. One allocation, and
-    /// those of [`authorization_into`](Self::authorization_into).
+    /// The `Authorization` value alone, for callers who build the rest of the request themselves. One allocation (more if
+    /// the value is longer than a kilobyte), and those of [`authorization_into`](Self::authorization_into).
     ///
     /// They must then send the query percent-encoded as RFC 3986 has it, with `%20` for a space.
     ///
@@ -173,7 +173,7 @@ impl LiveSession {
         rng: &mut dyn CryptoRng,
         now: UnixTime,
     ) -> Result<String, Error> {
-        let mut out = String::with_capacity(self.header_length());
+        let mut out = String::new();
         self.authorization_into(&mut out, request, rng, now)?;
         Ok(out)
     }
@@ -197,11 +197,6 @@ impl LiveSession {
         let signature = self.0.token.sign(|mac| write_to(mac, write_base_string));
         append_to(out, |out| self.write_header(out, &stamp, signature));
         Ok(())
-    }
-
-    /// Bytes that are enough for the header: the signature has 44 digits, three bytes each at most.
-    fn header_length(&self) -> usize {
-        self.0.texts.header.length().saturating_add(32 + 10 + 44 * 3)
     }
 
     /// Nonce and timestamp, if the token still lives.

@@ -53,9 +53,4 @@ impl Template {
         }
         out.plain(self.last.as_str());
     }
-
-    /// Bytes of all texts.
-    pub(crate) fn length(&self) -> usize {
-        self.before_gaps.iter().map(|text| text.len()).fold(self.last.len(), usize::saturating_add)
-    }
 }
