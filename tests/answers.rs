@@ -70,6 +70,24 @@ fn every_form_in_which_clients_have_met_a_live_session_token_is_understood() {
     }
 }
 
+/// Twelve hours are the line between an expiry and a time of computation, because sources disagree on which it is.
+#[test]
+fn the_servers_word_on_the_expiry_is_taken_as_number_and_as_text() {
+    let login = WorkedLogin::any();
+    let hour = 3_600_000;
+    for (reported, hours) in [(20, 20), (24, 24), (30, 24), (0, 24), (12, 24), (13, 13)] {
+        let moment = NOW.as_millis() + reported * hour;
+        for reported in [moment.to_string(), format!("\"{moment}\"")] {
+            let body = login.body(None).replace("null", &reported);
+            let mut session = login.session();
+            let exchange = login.poll(&mut session, NOW).unwrap().exchange;
+            answer(&mut session, exchange, &body).unwrap();
+            let expires_at = session.live(NOW).unwrap().expires_at();
+            assert_eq!(expires_at.as_millis() - NOW.as_millis(), hours * hour, "{reported}");
+        }
+    }
+}
+
 #[test]
 fn a_server_that_cannot_prove_the_token_is_not_trusted() {
     let login = WorkedLogin::any();
@@ -207,6 +225,7 @@ fn a_refusal_says_what_the_server_said_and_nothing_that_could_be_a_secret() {
         assert_eq!(rejected(401, body.as_bytes()).reason, reason);
     }
     assert_eq!(rejected(500, &vec![b'x'; 5000]).reason.chars().count(), 200);
+    assert_eq!(rejected(500, "\u{1f4b8}".repeat(300).as_bytes()).reason.chars().count(), 200);
     assert_eq!(rejected(500, &vec![b' '; 70_000]).reason, "an answer of 70000 bytes, not looked at");
     assert_eq!(rejected(429, b"").retry_after, Some(std::time::Duration::from_secs(30)));
 }

@@ -49,6 +49,24 @@ fn the_wrong_file_is_named() {
 }
 
 #[test]
+fn what_is_as_long_as_can_be_is_read_and_not_one_byte_more() {
+    let padded = |length: usize| format!("{SIGNATURE_PEM}{}", " ".repeat(length - SIGNATURE_PEM.len()));
+    assert!(RsaPrivateKey::from_pem(&padded(65_536)).is_ok());
+    assert_eq!(key_error(&padded(65_537)), KeyError::TooLong);
+    assert_eq!(RsaPrivateKey::from_der(&[0x30; 8192]).unwrap_err(), KeyError::Der);
+    assert_eq!(RsaPrivateKey::from_der(&[0x30; 8193]).unwrap_err(), KeyError::TooLong);
+
+    let token = |token: usize, secret: usize| AccessToken::new(&"a".repeat(token), &"A".repeat(secret)).map(drop);
+    assert_eq!(token(256, 2048), Ok(()));
+    assert_eq!((token(257, 4), token(1, 2052)), (Err(TokenError::TooLong), Err(TokenError::TooLong)));
+
+    let url = |length: usize| format!("https://h/{}", "a".repeat(length - 10));
+    let build = |length: usize| builder().base_url(&url(length)).build().map(drop);
+    assert_eq!(build(2048), Ok(()));
+    assert_eq!(build(2049), Err(ConfigError::BaseUrl(UrlError::TooLong)));
+}
+
+#[test]
 fn a_damaged_file_is_named() {
     let without_end = SIGNATURE_PEM.replace("-----END PRIVATE KEY-----", "");
     assert_eq!(key_error(&without_end), KeyError::PemDamaged);
@@ -58,7 +76,6 @@ fn a_damaged_file_is_named() {
     let short_of_a_line = [&lines[..10], &lines[11..]].concat().join("\n");
     assert_eq!(key_error(&short_of_a_line), KeyError::Der);
     assert_eq!(RsaPrivateKey::from_der(b"").unwrap_err(), KeyError::Der);
-    assert_eq!(RsaPrivateKey::from_der(&[0x30; 8193]).unwrap_err(), KeyError::TooLong);
     assert_eq!(dh_error(&DHPARAM_PEM.replace("MIIB", "MIIC")), KeyError::Der);
 }
 

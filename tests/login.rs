@@ -61,6 +61,7 @@ fn a_third_party_walks_all_four_phases() {
     assert_eq!(session.phase(NOW), Phase::Unauthorized);
 
     let Outbound { request, exchange } = poll(&mut session);
+    assert_eq!(exchange.endpoint(), "/oauth/request_token");
     assert_eq!(request.url(), "https://api.ibkr.com/v1/api/oauth/request_token");
     assert_eq!((request.authority(), request.path()), ("api.ibkr.com", "/v1/api/oauth/request_token"));
     assert_eq!(parameter(&request, "oauth_callback"), Some("oob"));
@@ -69,6 +70,7 @@ fn a_third_party_walks_all_four_phases() {
     assert_eq!(phase, Ok(Phase::RequestToken));
 
     assert!(session.poll_request(&mut rng(2), NOW).unwrap().is_none(), "the user has not decided yet");
+    assert_eq!(session.poll_timeout(), None, "and no time says when that will be");
     let consent = "https://interactivebrokers.com/authorize?oauth_token=b9082d68cfef06b030de";
     assert_eq!(session.consent_url().as_deref(), Some(consent));
     session.handle_callback(CALLBACK).unwrap();
@@ -133,9 +135,19 @@ fn the_callback_is_taken_in_every_form_a_user_may_have_it() {
     assert_eq!(parameter(&poll(&mut session).request, "oauth_verifier"), Some(VERIFIER));
 }
 
+/// The callback with a parameter of somebody else's that makes it so long, in bytes.
+fn as_long_as(length: usize) -> String {
+    format!("{CALLBACK}&x={}", "a".repeat(length - CALLBACK.len() - 3))
+}
+
+#[test]
+fn a_callback_may_be_long() {
+    with_request_token().handle_callback(&as_long_as(8192)).unwrap();
+}
+
 #[test]
 fn a_callback_that_is_not_ours_is_refused_by_name_and_the_wait_goes_on() {
-    let long = format!("{CALLBACK}&x={}", "a".repeat(8192));
+    let long = as_long_as(8193);
     for (callback, problem) in [
         ("", CallbackError::Missing { name: "oauth_token" }),
         ("https://localhost:20000/", CallbackError::Missing { name: "oauth_token" }),

@@ -66,6 +66,9 @@ fn left_behind(planted: Vec<(&'static str, Vec<u8>)>, work: impl FnOnce()) -> Ve
     })
 }
 
+/// "an encrypted secret of this test", as IBKR would hand it out.
+const ENCRYPTED_SECRET: &str = "YW4gZW5jcnlwdGVkIHNlY3JldCBvZiB0aGlzIHRlc3Q=";
+
 fn limbs(big_endian: &[u8]) -> Vec<u8> {
     let mut little_endian = big_endian.to_vec();
     little_endian.reverse();
@@ -98,6 +101,7 @@ fn a_login_and_its_end_leave_no_secret_behind() {
     let prepend_text: String = prepend.iter().map(|byte| format!("{byte:02x}")).collect();
     let planted = vec![
         ("the live session token", token),
+        ("the live session token as text", login.token.clone().into_bytes()),
         ("the exponent", exponent.clone()),
         ("the exponent's limbs", limbs(&exponent)),
         ("the Diffie-Hellman secret", shared_secret[1..].to_vec()),
@@ -105,11 +109,12 @@ fn a_login_and_its_end_leave_no_secret_behind() {
         ("the prepend", prepend),
         ("the prepend as text", prepend_text.into_bytes()),
         ("the encrypted access token secret", b"an encrypted secret of this test".to_vec()),
+        ("the encrypted access token secret as text", ENCRYPTED_SECRET.into()),
     ];
 
     let body = login.body(None).into_bytes();
     let mut random = Script(login.random.clone());
-    let access_token = AccessToken::new("a1b2c3", "YW4gZW5jcnlwdGVkIHNlY3JldCBvZiB0aGlzIHRlc3Q=").unwrap();
+    let access_token = AccessToken::new("a1b2c3", ENCRYPTED_SECRET).unwrap();
     let mut session = OAuthSession::with_access_token(login.consumer.clone(), access_token);
     let found = left_behind(planted, move || {
         let outbound = session.poll_request(&mut random, NOW).unwrap().unwrap();

@@ -1,0 +1,145 @@
+//! What refusals are explained with, and what `Debug` shows, in one file to read: `tests/words.txt`. Words change only on
+//! purpose.
+
+mod support;
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use ibkr_oauth::brokerage::{BrokerageOutbound, BrokerageSession, CompetePolicy, Maintenance, WaitForActivation};
+use ibkr_oauth::doctor::Credentials;
+use ibkr_oauth::gateway::Gateway;
+use ibkr_oauth::http1::Decoder;
+use ibkr_oauth::{Diagnosis, Error, Mismatch, OAuthSession, Outbound, Response, RsaPrivateKey};
+use support::{NOW, SIGNATURE_PEM, WorkedLogin, answer, poll, rng};
+
+const WORDS: &str = "tests/words.txt";
+
+const DIAGNOSES: [Diagnosis; 17] = [
+    Diagnosis::InvalidConsumer,
+    Diagnosis::UnknownAccessToken,
+    Diagnosis::LiveSessionTokenFailed,
+    Diagnosis::InvalidSignature,
+    Diagnosis::Unauthorized,
+    Diagnosis::InvalidToken,
+    Diagnosis::NoBridge,
+    Diagnosis::MalformedRequest,
+    Diagnosis::RefusedAtTheEdge,
+    Diagnosis::Gone,
+    Diagnosis::LengthRequired,
+    Diagnosis::TooManyRequests,
+    Diagnosis::BrokerageSessionUnavailable,
+    Diagnosis::TickleFailed,
+    Diagnosis::Unavailable,
+    Diagnosis::Redirected,
+    Diagnosis::Unknown,
+];
+
+const MISMATCHES: [Mismatch; 10] = [
+    Mismatch::SignByteLeftOut,
+    Mismatch::SecretPadded,
+    Mismatch::SecretAsText,
+    Mismatch::PrependAsText,
+    Mismatch::SecretStillEncrypted,
+    Mismatch::ResponseInPlaceOfSecret,
+    Mismatch::ChallengeInPlaceOfSecret,
+    Mismatch::ConsumerKeyInUpperCase,
+    Mismatch::ConsumerKeyInLowerCase,
+    Mismatch::Unexplained,
+];
+
+/// `UPDATE=1 cargo test --all-features --test words` writes the file anew.
+#[test]
+fn the_words_are_the_ones_that_were_agreed_on() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(WORDS);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, words()).unwrap();
+    }
+    assert_eq!(words(), std::fs::read_to_string(path).unwrap(), "see UPDATE above");
+}
+
+#[test]
+fn a_diagnosis_says_why_and_what_to_do() {
+    for diagnosis in DIAGNOSES {
+        assert_eq!(diagnosis.to_string(), format!("{}; {}", diagnosis.cause(), diagnosis.remedy()));
+    }
+}
+
+fn words() -> String {
+    let mut words = String::new();
+    for diagnosis in DIAGNOSES {
+        writeln!(words, "{diagnosis:?}\n  why: {}\n  do:  {}", diagnosis.cause(), diagnosis.remedy()).unwrap();
+    }
+    for mismatch in MISMATCHES {
+        writeln!(words, "{mismatch:?}\n  {mismatch}").unwrap();
+    }
+    for maintenance in [Maintenance::NightlyReset, Maintenance::Weekend] {
+        writeln!(words, "{maintenance:?}\n  {maintenance}").unwrap();
+    }
+    for (status, reason) in [(401, "invalid consumer"), (400, "no bridge")] {
+        let error = refusal(status, reason);
+        for hours in [0, 17, 72, 400] {
+            let now = NOW.saturating_add(Duration::from_secs(hours * 60 * 60));
+            let activation = WaitForActivation::since(NOW).explain(&error, now).unwrap();
+            writeln!(words, "{:?}, hour {hours}\n  {activation}", activation.stage).unwrap();
+        }
+    }
+    for value in shown() {
+        writeln!(words, "{value}").unwrap();
+    }
+    words
+}
+
+/// What `Debug` tells of everything that has secrets to keep: enough to find a mistake with.
+fn shown() -> Vec<String> {
+    let login = WorkedLogin::any();
+    let mut session = login.session();
+    let Outbound { request, exchange } = login.poll(&mut session, NOW).unwrap();
+    let mut shown = vec![
+        format!("{:?}", RsaPrivateKey::from_pem(SIGNATURE_PEM).unwrap()),
+        format!("{:?}", support::dh()),
+        format!("{:?}", support::access_token()),
+        format!("{:?}", support::builder()),
+        format!("{:?}", login.consumer),
+        format!("{request:?}"),
+        format!("{:?}", request.base_string()),
+        format!("{exchange:?}"),
+        format!("{:?}", Response::new(200, b"a secret").header("Date", b"today")),
+        format!("{session:?}"),
+    ];
+    answer(&mut session, exchange, &login.body(None)).unwrap();
+    let live = session.live(NOW).unwrap().clone();
+    shown.extend([
+        format!("{session:?}"),
+        format!("{:?}", session.snapshot()),
+        format!("{live:?}"),
+        format!("{NOW:?}"),
+    ]);
+
+    let mut brokerage = BrokerageSession::new(CompetePolicy::Yield);
+    let mut answer = |body: &str| {
+        let BrokerageOutbound { exchange, .. } = brokerage.poll_request(&live, &mut rng(1), NOW).unwrap().unwrap();
+        let shown = format!("{exchange:?}");
+        brokerage.handle_response(exchange, Response::new(200, body.as_bytes()), NOW).unwrap();
+        shown
+    };
+    shown.push(answer(r#"{"authenticated":true,"established":true,"competing":false,"connected":true}"#));
+    shown.push(answer(r#"{"session":"cafe01"}"#));
+    shown.extend([format!("{brokerage:?}"), format!("{:?}", brokerage.web_socket().unwrap())]);
+
+    let mut decoder = Decoder::default();
+    for bytes in ["HTTP/1.1 200 OK\r\n", "Content-Length: 1\r\n\r\n", "x", "and more"] {
+        shown.push(format!("{decoder:?}"));
+        let _ = decoder.handle_bytes(bytes.as_bytes());
+    }
+    shown.push(format!("{decoder:?}"));
+    let gateway = Gateway::new("http://127.0.0.1:4000/v1/api").unwrap();
+    shown.extend([format!("{gateway:?}"), format!("{:?}", Credentials::default())]);
+    shown
+}
+
+fn refusal(status: u16, reason: &str) -> Error {
+    let mut session = OAuthSession::new(WorkedLogin::any().consumer);
+    let exchange = poll(&mut session).exchange;
+    session.handle_response(exchange, Response::new(status, reason.as_bytes()), NOW).unwrap_err()
+}
