@@ -57,7 +57,7 @@ fn common_cases() -> Vec<Case> {
         Empty @ BaseUrl: |s| put(&mut s.base_url, ""), not |s| put(&mut s.base_url, "A");
         TooLong @ ConsumerKey: |s| put(&mut s.consumer_key, "A".repeat(257)), not |s| put(&mut s.consumer_key, "A".repeat(256));
         TooLong @ AccessTokenSecret: |s| put(&mut s.secret, "A".repeat(2049)), not |s| put(&mut s.secret, "A".repeat(2048));
-        TooLong @ DhParams: |s| edit(&mut s.dh, |t| t.to_string() + &" ".repeat(65_536)), not |s| edit(&mut s.dh, |t| t.to_string() + &" ".repeat(60_000));
+        TooLong @ DhParams: |s| edit(&mut s.dh, |t| t.to_string() + &" ".repeat(65_536)), not |s| edit(&mut s.dh, |t| t.to_string() + &" ".repeat(65_536 - t.len()));
         Quoted @ ConsumerKey: |s| put(&mut s.consumer_key, "'MYCONSKEY'"), not |s| put(&mut s.consumer_key, "MYCONSKEY'");
         Quoted @ AccessTokenSecret: |s| edit(&mut s.secret, |t| format!("\"{t}\"")), not |s| edit(&mut s.secret, |t| format!("\"{t}"));
         SurroundingSpace @ ConsumerKey: |s| put(&mut s.consumer_key, "MYCONSKEY\n"), not |s| put(&mut s.token, format!("{TOKEN}\n"));
@@ -78,6 +78,7 @@ fn common_cases() -> Vec<Case> {
         AccessTokenForm @ AccessToken: |s| put(&mut s.token, TOKEN.to_uppercase()), not |s| put(&mut s.token, format!(" {TOKEN}\n"));
         AccessTokenForm @ AccessToken: |s| put(&mut s.token, &TOKEN[1..]), not |s| put(&mut s.token, "00000000000000000000");
         TokenAndSecretSwapped @ AccessToken: |s| std::mem::swap(&mut s.token, &mut s.secret), not |s| put(&mut s.token, secret());
+        TokenAndSecretSwapped @ AccessToken: |s| { put(&mut s.token, "A".repeat(201)); put(&mut s.secret, TOKEN) }, not |s| { put(&mut s.token, "A".repeat(200)); put(&mut s.secret, TOKEN) };
 
         NotText @ SignatureKey: |s| put(&mut s.signature, String::from_utf8_lossy(&der(SIGNATURE_PEM))), not |s| edit(&mut s.signature, |t| format!("\u{feff}{t}"));
         NotText @ EncryptionKey: |s| edit(&mut s.encryption, |t| t.chars().flat_map(|c| [c, '\0']).collect()), not |s| edit(&mut s.encryption, |t| format!("K\u{e9}y\n{t}"));
@@ -95,6 +96,8 @@ fn common_cases() -> Vec<Case> {
         CutOff @ SignatureKey: |s| edit(&mut s.signature, |t| without_line(t, 9)), not |s| edit(&mut s.signature, |t| without_line(t, 27));
         CutOff @ EncryptionKey: |s| edit(&mut s.encryption, |t| t[..1000].to_string()), not |s| edit(&mut s.encryption, |t| t.trim_end().to_string());
         CutOff @ DhParams: |s| edit(&mut s.dh, |t| without_line(t, 2)), not |s| edit(&mut s.dh, |t| t.replace('\n', "\n\n"));
+        CutOff @ SignatureKey: |s| put(&mut s.signature, pem("PRIVATE KEY", &[0x30, 3, 5, 0])), not |s| put(&mut s.signature, pem("PRIVATE KEY", &[0x30, 2, 5, 0]));
+        CutOff @ SignatureKey: |s| put(&mut s.signature, pem("PRIVATE KEY", &[0x30, 0x81, 3, 5, 0])), not |s| put(&mut s.signature, pem("PRIVATE KEY", &[0x30, 0x81, 2, 5, 0]));
         Layout @ SignatureKey: |s| edit(&mut s.signature, |t| t.replace('\n', " ")), not |s| edit(&mut s.signature, |t| format!("a\nb\n{t}c\n"));
         Layout @ EncryptionKey: |s| edit(&mut s.encryption, |t| format!("  {}", t.replace('\n', "\n  "))), not |s| edit(&mut s.encryption, |t| t.replace('\n', "\r\n"));
         CrLf @ SignatureKey: |s| edit(&mut s.signature, |t| t.replace('\n', "\r\n")), not |s| edit(&mut s.signature, |t| t.replace('\n', "\n\n"));
@@ -102,9 +105,11 @@ fn common_cases() -> Vec<Case> {
 
         PublicKey @ SignatureKey: |s| put(&mut s.signature, PUBLIC_PEM), not |s| edit(&mut s.signature, |t| format!("{PUBLIC_PEM}{t}"));
         PublicKey @ DhParams: |s| put(&mut s.dh, PUBLIC_PEM), not |s| edit(&mut s.dh, |t| format!("{PUBLIC_PEM}{t}"));
+        PublicKey @ SignatureKey: |s| put(&mut s.signature, BASE64.encode(der(PUBLIC_PEM))), not |s| put(&mut s.signature, BASE64.encode(der(SIGNATURE_PEM)));
         Certificate @ SignatureKey: |s| put(&mut s.signature, pem("CERTIFICATE", &[0; 99])), not |s| edit(&mut s.signature, |t| t.to_string() + &pem("CERTIFICATE", &[0; 99]));
         CertificateRequest @ EncryptionKey: |s| put(&mut s.encryption, pem("CERTIFICATE REQUEST", &[0; 99])), not |s| put(&mut s.encryption, pem("CERTIFICATE", &[0; 99]));
         DhParameters @ EncryptionKey: |s| put(&mut s.encryption, DHPARAM_PEM), not |s| edit(&mut s.encryption, |t| format!("{DHPARAM_PEM}{t}"));
+        DhParameters @ SignatureKey: |s| put(&mut s.signature, pem("X9.42 DH PARAMETERS", &[0; 99])), not |s| put(&mut s.dh, pem("X9.42 DH PARAMETERS", &[0; 99]));
         PrivateKey @ DhParams: |s| put(&mut s.dh, SIGNATURE_PEM), not |s| edit(&mut s.dh, |t| format!("{SIGNATURE_PEM}{t}"));
         OpenSshKey @ SignatureKey: |s| put(&mut s.signature, pem("OPENSSH PRIVATE KEY", &[0; 99])), not |s| put(&mut s.signature, pem("PRIVATE KEY", &[0; 99]));
         NotRsa @ SignatureKey: |s| put(&mut s.signature, elliptic_curve_pem()), not |s| put(&mut s.signature, pkcs8(&others().bits_3072));
@@ -119,6 +124,7 @@ fn common_cases() -> Vec<Case> {
         KeyDamaged @ SignatureKey: |s| { let mut key = der(SIGNATURE_PEM); key[600] ^= 1; put(&mut s.signature, pem("PRIVATE KEY", &key)) }, not |s| put(&mut s.signature, pem("RSA PRIVATE KEY", others().bits_2048.to_pkcs1_der().unwrap().as_bytes()));
         KeyTooSmall @ SignatureKey: |s| put(&mut s.signature, pkcs8(&others().bits_1024)), not |s| put(&mut s.signature, pkcs8(&others().bits_2048));
         KeyTooLarge @ SignatureKey: |s| put(&mut s.signature, pem("PRIVATE KEY", &tlv(0x30, &[0; 9000]))), not |s| put(&mut s.signature, pem("PRIVATE KEY", &tlv(0x30, &[0; 8000])));
+        KeyTooLarge @ SignatureKey: |s| put(&mut s.signature, huge_key()), not |s| put(&mut s.signature, pkcs8(&others().bits_1024));
         KeySize @ SignatureKey: |s| put(&mut s.signature, pkcs8(&others().bits_3072)), not |s| put(&mut s.signature, pkcs8(&others().bits_2048));
         SameKey @ EncryptionKey: |s| put(&mut s.signature, ENCRYPTION_PEM), not |s| put(&mut s.signature, pkcs8(&others().bits_2048));
 
@@ -143,15 +149,17 @@ fn common_cases() -> Vec<Case> {
         SecretDoesNotOpen @ AccessTokenSecret: |s| put(&mut s.secret, "/".repeat(341) + "w=="), not |s| put(&mut s.secret, "/".repeat(341));
 
         DhNotHex @ DhParams: |s| put(&mut s.dh, prime_hex().replacen('b', "x", 1)), not |s| put(&mut s.dh, prime_hex().to_uppercase());
+        DhNotHex @ DhParams: |s| put(&mut s.dh, "aaaaaaax".repeat(64)), not |s| put(&mut s.dh, "aaax".repeat(64));
         DhDecorated @ DhParams: |s| put(&mut s.dh, format!("0x{}", prime_hex())), not |s| put(&mut s.dh, format!(" {}\n", prime_hex()));
         DhDecorated @ DhParams: |s| put(&mut s.dh, format!("00:{}", prime_hex())), not |s| put(&mut s.dh, format!("00{}", prime_hex()));
         DhDamaged @ DhParams: |s| put(&mut s.dh, pem("DH PARAMETERS", &tlv(0x30, &[0x05, 0, 0x05, 0]))), not |s| put(&mut s.dh, pem("DH PARAMETERS", &tlv(0x30, &[&der(DHPARAM_PEM)[4..], &[2, 2, 0, 225]].concat())));
+        DhDamaged @ DhParams: |s| put(&mut s.dh, pem("DH PARAMETERS", &tlv(0x30, &[&der(DHPARAM_PEM)[4..265], &[5, 0]].concat()))), not |s| put(&mut s.dh, DHPARAM_PEM);
         DhNegative @ DhParams: |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[9..265], 2)), not |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[8..265], 2));
         DhEven @ DhParams: |s| put(&mut s.dh, format!("{}e", &prime_hex()[..511])), not |s| put(&mut s.dh, format!("{}d", &prime_hex()[..511]));
         DhComposite @ DhParams: |s| put(&mut s.dh, format!("{}d", &prime_hex()[..511])), not |s| put(&mut s.dh, unsafe_prime_hex());
         DhNotSafe @ DhParams: |s| put(&mut s.dh, unsafe_prime_hex()), not |s| put(&mut s.dh, prime_hex());
         DhTooSmall @ DhParams: |s| put(&mut s.dh, &prime_hex()[1..]), not |s| put(&mut s.dh, &prime_hex()[..]);
-        DhTooLarge @ DhParams: |s| put(&mut s.dh, "f".repeat(2049)), not |s| put(&mut s.dh, "f".repeat(520));
+        DhTooLarge @ DhParams: |s| put(&mut s.dh, "f".repeat(2049)), not |s| put(&mut s.dh, "f".repeat(2048));
         DhGenerator @ DhParams: |s| { put(&mut s.dh, prime_hex()); s.generator = Some(5) }, not |s| { put(&mut s.dh, prime_hex()); s.generator = Some(2) };
         DhGenerator @ DhParams: |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[8..265], 3)), not |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[8..265], 2));
 
@@ -164,7 +172,7 @@ fn common_cases() -> Vec<Case> {
 
         ClockOff @ Clock: |s| s.server = Some(ServerTime::At(UnixTime::from_millis(NOW.as_millis() - 31_000))), not |s| s.server = Some(ServerTime::At(UnixTime::from_millis(NOW.as_millis() - 30_000)));
         ClockOff @ Clock: |s| s.server = Some(ServerTime::DateHeader("Thu, 02 May 2024 11:44:30 GMT")), not |s| s.server = Some(ServerTime::DateHeader("Thu, 02 May 2024 11:40:00 GMT"));
-        ClockFarOff @ Clock: |s| s.server = Some(ServerTime::DateHeader("Thu, 02 May 2024 11:45:01 GMT")), not |s| s.server = Some(ServerTime::DateHeader("Thu, 02 May 2024 11:45:00 GMT"));
+        ClockFarOff @ Clock: |s| s.server = Some(ServerTime::DateHeader("Thu, 02 May 2024 11:45:01 GMT")), not |s| s.server = Some(ServerTime::At(UnixTime::from_millis(NOW.as_millis() + 300_000)));
         DateUnreadable @ Clock: |s| s.server = Some(ServerTime::DateHeader("2024-05-02 11:40:00")), not |s| s.server = Some(ServerTime::DateHeader(" Thursday, 02-May-24 11:40:00 GMT"));
     }
 }

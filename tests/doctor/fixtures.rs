@@ -47,6 +47,15 @@ pub fn others() -> &'static OtherKeys {
     KEYS.get_or_init(|| OtherKeys { bits_1024: make(1024), bits_2048: make(2048), bits_3072: make(3072) })
 }
 
+/// Of 8256 bits. That its factors are no primes is not looked at: its length comes first.
+pub fn huge_key() -> String {
+    let factor = |low: u8| {
+        let bytes: Vec<u8> = (0..516).map(|at: u16| if at == 515 { low } else { 0xff - (at % 7) as u8 }).collect();
+        BoxedUint::from_be_slice_vartime(&bytes)
+    };
+    pkcs8(&PrivateKey::from_p_q(factor(3), factor(7), BoxedUint::from(65_537_u32)).unwrap())
+}
+
 pub fn pkcs8(key: &PrivateKey) -> String {
     key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
 }

@@ -237,6 +237,28 @@ fn an_invalid_consumer_with_good_credentials_is_told_to_wait_and_one_with_bad_on
 }
 
 #[test]
+fn a_report_reads_like_a_letter() {
+    let report = after(|set| put(&mut set.base_url, "https://api.ibkr.com/v1/api/")).examine();
+    assert!(report.has(Kind::UrlTrailingSlash) && !report.has(Kind::UrlPath));
+    let findings = report.findings().iter().map(|finding| format!("{finding}\n"));
+    let subjects = ["the public signature key", "the public encryption key", "the DH parameters"];
+    let fingerprints = report.fingerprints().iter().zip(subjects).map(|(fingerprint, subject)| {
+        assert_eq!(fingerprint.subject(), subject);
+        format!("SHA-256 of {subject}: {}\n", fingerprint.sha256)
+    });
+    assert_eq!(report.to_string(), findings.chain(fingerprints).collect::<String>());
+    assert_eq!(report.to_string().lines().filter(|line| line.starts_with("SHA-256")).count(), 3);
+}
+
+#[test]
+fn what_is_left_of_a_cut_off_key_is_counted() {
+    let text = SIGNATURE_PEM.lines().take(1).collect::<String>() + "\nAAAA\nAAAAA\n";
+    let report = Set { signature: Some(text), ..Set::healthy() }.examine();
+    let cut_off = report.findings().iter().find(|finding| finding.kind == Kind::CutOff).unwrap();
+    assert!(cut_off.evidence.starts_with("9 characters of base64"), "{cut_off}");
+}
+
+#[test]
 fn findings_come_worst_first() {
     let report = after(|set| {
         put(&mut set.consumer_key, "myconskey");
