@@ -34,4 +34,14 @@ mod tests {
         let expected = "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54";
         assert_eq!(format!("{:x}", HexDisplay(&long)), expected);
     }
+
+    #[test]
+    fn agrees_with_the_client_s_library_for_keys_around_a_block() {
+        use ::hmac::{Hmac, KeyInit, Mac};
+        for length in BLOCK - 1..=BLOCK + 1 {
+            let key = [0x5a; BLOCK + 1];
+            let library = Hmac::<Sha256>::new_from_slice(&key[..length]).unwrap().chain_update(b"message");
+            assert_eq!(hmac::<Sha256>(&key[..length], b"message"), library.finalize().into_bytes());
+        }
+    }
 }

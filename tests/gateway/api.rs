@@ -19,6 +19,7 @@ fn open_brokerage_session(world: &mut World, live: &Live, body: &'static str) ->
 }
 
 const COMPETE: &str = r#"{"publish":true,"compete":true}"#;
+const IN_WORDS: &str = r#"{"publish":"true","compete":"true"}"#;
 const GIVE_WAY: &str = r#"{"publish":true,"compete":false}"#;
 const NO_BRIDGE: &str = r#"{"error":"Bad Request: no bridge","statusCode":400}"#;
 
@@ -41,6 +42,12 @@ fn a_brokerage_session_wants_to_be_published() {
     let (mut world, live) = live();
     let refusal = open_brokerage_session(&mut world, &live, r#"{"compete":true}"#);
     assert_eq!((refusal.status, text(&refusal)), (500, r#"{"error":"failed to generate sso dh token"}"#));
+}
+
+#[test]
+fn json_may_say_true_in_words() {
+    let (mut world, live) = live();
+    assert_eq!(json(&open_brokerage_session(&mut world, &live, IN_WORDS))["authenticated"], true);
 }
 
 /// IBKR's guide sends a form, its demo a query.
@@ -92,17 +99,20 @@ fn prices_are_plausible_and_stay() {
     let (mut world, live) = live();
     open_brokerage_session(&mut world, &live, COMPETE);
     let mut ask = |conids: &'static str| {
-        let endpoint = format!("/iserver/marketdata/snapshot?conids={conids}&fields=31,84,86");
+        let endpoint = format!("/iserver/marketdata/snapshot?conids={conids}&fields=31,84,85,86,88");
         let mut call = world.api_call("GET", &endpoint, &live);
-        call.folded = vec![("conids", conids), ("fields", "31,84,86")];
+        call.folded = vec![("conids", conids), ("fields", "31,84,85,86,88")];
         world.send(&call.signed_with(&live.token))
     };
     let quotes = json(&ask("265598,8314"));
     assert_eq!(quotes, json(&ask("265598,8314")));
+    assert_eq!((&quotes[1]["85"], &quotes[1]["88"]), (&"100".into(), &"100".into()));
     let price = |field: &str| quotes[1][field].as_str().unwrap().parse::<f64>().unwrap();
     assert_eq!(quotes[1]["conid"], 8314);
     assert!(price("84") < price("31") && price("31") < price("86"), "{quotes}");
     assert_eq!(ask("AAPL").status, 400);
+    assert_eq!(ask(vec!["1"; 100].join(",").leak()).status, 200);
+    assert_eq!(ask(vec!["1"; 101].join(",").leak()).status, 400);
 }
 
 #[test]

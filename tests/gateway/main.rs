@@ -5,7 +5,9 @@ mod support;
 
 mod api;
 mod client;
+mod incidents;
 mod login;
 mod refusals;
+mod registration;
 mod rude_clients;
 mod three_legs;

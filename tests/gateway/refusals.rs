@@ -97,7 +97,7 @@ fn an_access_token_without_a_secret_is_named() {
 fn a_challenge_that_gives_the_secret_away_is_refused() {
     let (mut world, login) = World::first_party();
     let body = r#"{"error":"id: N, error: LST failed, error: ","statusCode":401}"#;
-    for challenge in ["0", "1", "", "xyz", &"f".repeat(512), &"f".repeat(10_000)] {
+    for challenge in ["0", "1", "", "xyz", "+5", "5_5", &"f".repeat(512), &"f".repeat(10_000)] {
         let call = live_session_call(&mut world, &login).with("diffie_hellman_challenge", challenge);
         assert_refused(&world.send(&call.signed_by(&login)), 401, body, "diffie_hellman_challenge");
     }
@@ -113,6 +113,8 @@ fn an_api_request_without_a_good_signature_is_unauthorized() {
     let live = world.live(&login);
     let call = world.api_call("GET", "/portfolio/accounts", &live).signed_with(b"not the token");
     assert_refused(&world.send(&call), 401, "Invalid signature", "signature");
+    let call = world.api_call("GET", "/portfolio/accounts", &live).signed_by(&login);
+    assert_refused(&world.send(&call), 401, "Unauthorized", "not HMAC-SHA256");
     let call = world.api_call("GET", "/portfolio/accounts", &live).with("oauth_token", "0").signed_with(&live.token);
     assert_refused(&world.send(&call), 401, "Unauthorized", "access token");
     let call = world.api_call("GET", "/portfolio/accounts", &live).signed_with(&live.token);
@@ -206,6 +208,22 @@ fn a_broken_header_is_a_bad_request() {
 }
 
 #[test]
+fn a_header_of_sixteen_kilobytes_is_the_longest() {
+    let (mut world, login) = World::first_party();
+    let mut padded = |length: usize| {
+        let call = live_session_call(&mut world, &login).with("x", "");
+        let rest = (call.layout)(&call.clone().signed_by(&login)).len();
+        let call = call.with("x", &"x".repeat(length - rest)).signed_by(&login);
+        // The signature's own escapes are not always as many.
+        let more = length.abs_diff((call.layout)(&call).len());
+        (more, world.send(&call))
+    };
+    let mut whole = |length| (0..).map(|_| padded(length)).find(|(more, _)| *more == 0).unwrap().1;
+    assert_eq!(whole(16 * 1024).status, 200);
+    assert_refused(&whole(16 * 1024 + 1), 400, "Bad Request", "too long");
+}
+
+#[test]
 fn the_edge_wants_to_know_who_asks_and_how_much() {
     let (mut world, login) = World::first_party();
     let call = live_session_call(&mut world, &login).signed_by(&login);
@@ -215,6 +233,7 @@ fn the_edge_wants_to_know_who_asks_and_how_much() {
     assert_eq!(world.send(&call.clone().without_header("Content-Length")).status, 411);
     let long: &'static str = "x".repeat(64 * 1024 + 1).leak();
     assert_eq!(world.send(&Call { body: long, ..call.clone() }).status, 413);
+    assert_eq!(world.send(&Call { body: &long[1..], ..call.clone().without("oauth_nonce") }).status, 400);
     let headers: &[(&str, &[u8])] = &[("User-Agent", b"test")];
     let outside = RawRequest { method: "GET", target: "/v2/api/tickle", headers, body: b"" };
     assert_eq!(world.send_raw(&outside).status, 404);
