@@ -1,4 +1,5 @@
 //! The doctor: every finding, what looks like it and is not, the words, and the silence about secrets.
+#![cfg(feature = "doctor")]
 
 mod cases;
 mod fixtures;
