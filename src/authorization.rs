@@ -54,6 +54,7 @@ mod tests {
     use crate::template::Filling;
     use crate::token::BASE64;
     use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
     use base64::Engine;
     use serde_json::Value;
 
@@ -65,7 +66,7 @@ mod tests {
         let vector = vectors.iter().find(|vector| vector["id"] == "pdf-request-token").unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_string();
         let parameters = vector["inputs"]["oauth_params"].as_object().unwrap();
-        let parameters = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let parameters: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let mut written = String::new();
         let signature = BASE64.decode(text(&vector["outputs"]["oauth_signature"])).unwrap();
         append_to(&mut written, |text| header("test_realm", parameters).fill(text, &[Filling::Base64(&signature)]));

@@ -1,4 +1,5 @@
 //! What holds for the public types, whoever changes them: checked when this file is compiled.
+#![cfg(all(feature = "gateway", feature = "http1", feature = "serde"))]
 
 use ibkr_oauth::{brokerage, gateway, http1, *};
 

@@ -1,16 +1,14 @@
-//! The brokerage session: opened, kept, lost and found again, against scripted answers and against the gateway.
+//! The brokerage session: opened, kept, lost and found again, against scripted answers.
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use ibkr_oauth::brokerage::{
     ActivationStage, Bridge, BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy,
     Maintenance, Pacing, RetryAt, WaitForActivation,
 };
-use ibkr_oauth::gateway::Incident;
-use ibkr_oauth::{Diagnosis, Error, LiveSession, Mismatch, Misuse, OAuthSession, Request, Response, UnixTime};
-use support::pair::{Pair, response};
+use ibkr_oauth::{Diagnosis, Error, LiveSession, Mismatch, Misuse, Request, Response, UnixTime};
 use support::{NOW, WorkedLogin, header, rng};
 
 const READY: &str = r#"{"authenticated":true,"established":true,"competing":false,"connected":true}"#;
@@ -396,7 +394,10 @@ fn the_web_socket_follows_the_session_id_and_shows_no_token() {
 
 #[test]
 fn maintenance_is_named_where_it_is_likely_and_shortens_the_pauses() {
-    let at = |text: &str| UnixTime::from(httpdate::parse_http_date(text).unwrap());
+    let at = |text: &str| {
+        let since_1970 = httpdate::parse_http_date(text).unwrap().duration_since(UNIX_EPOCH).unwrap();
+        UnixTime::from_millis(0).saturating_add(since_1970)
+    };
     for (moment, expected) in [
         ("Tue, 07 May 2024 04:10:00 GMT", Some(Maintenance::NightlyReset)),
         ("Tue, 07 May 2024 23:59:00 GMT", Some(Maintenance::NightlyReset)),
@@ -486,84 +487,4 @@ fn documented_limits_are_kept_and_a_429_closes_the_door() {
     pacing.handle_too_many_requests(NOW);
     assert_eq!(pacing.may_send("/anything", later(599)), Err(RetryAt(later(600))));
     assert_eq!(pacing.may_send("/anything", later(600)), Ok(()));
-}
-
-/// Both machines in one loop against the gateway, until `until`; the events in words.
-fn live_through(
-    pair: &mut Pair,
-    oauth: &mut OAuthSession,
-    brokerage: &mut BrokerageSession,
-    until: UnixTime,
-) -> Vec<String> {
-    let mut events = Vec::new();
-    while pair.now < until {
-        let mut failed_login = None;
-        if let Err(error) = pair.drive(oauth) {
-            failed_login = Some(pair.now.saturating_add(Duration::from_secs(30)));
-            events.push(format!("login: {}", rejected(&error)));
-        }
-        let live = oauth.live(pair.now).cloned();
-        if let Some(live) = &live {
-            while let Some(outbound) = brokerage.poll_request(live, &mut pair.rng, pair.now).unwrap() {
-                let answer = pair.send(&outbound.request);
-                let event = brokerage.handle_response(outbound.exchange, response(&answer), pair.now).unwrap();
-                match &event {
-                    BrokerageEvent::Alive => {}
-                    BrokerageEvent::Failed { error, .. } => events.push(format!("failed: {}", rejected(error))),
-                    other => events.push(format!("{other:?}")),
-                }
-                if event == BrokerageEvent::LiveSessionRefused {
-                    oauth.invalidate(live);
-                    break;
-                }
-            }
-        }
-        let next = [oauth.poll_timeout(), brokerage.poll_timeout().filter(|_| live.is_some()), failed_login];
-        let next = next.into_iter().flatten().min().unwrap_or(until);
-        pair.now = next.max(pair.now.saturating_add(Duration::from_millis(1))).min(until);
-    }
-    events
-}
-
-fn rejected(error: &Error) -> u16 {
-    match error {
-        Error::Rejected(rejected) => rejected.status,
-        other => panic!("{other}"),
-    }
-}
-
-#[test]
-fn three_days_with_everything_that_goes_wrong_are_lived_through() {
-    let mut pair = Pair::new();
-    let mut oauth = pair.live(pair.builder());
-    let mut brokerage = BrokerageSession::new(CompetePolicy::TakeOver);
-    let after = |hours: u64| NOW.saturating_add(Duration::from_secs(hours * 3600));
-    let half_an_hour = Duration::from_secs(1800);
-    pair.gateway.schedule(after(5), Incident::NightlyReset);
-    pair.gateway.schedule(after(8), Incident::CompetingLogin { user: "alice".to_string() });
-    pair.gateway.schedule(after(12), Incident::Outage { lasts: half_an_hour });
-    pair.gateway.schedule(after(20), Incident::Gone);
-    pair.gateway.schedule(after(30), Incident::LiveSessionsEnd);
-    pair.gateway.schedule(after(40), Incident::NoBrokerageSessions { lasts: half_an_hour });
-    pair.gateway.schedule(after(40), Incident::NightlyReset);
-    pair.gateway.schedule(after(60), Incident::ClockSkew { seconds: 7200 });
-
-    let mut day = |hours| live_through(&mut pair, &mut oauth, &mut brokerage, after(hours));
-    assert_eq!(day(4), ["Ready"]);
-    assert_eq!(day(6), ["Lost", "Ready"]);
-    assert_eq!(day(10), ["Competing", "Ready"]);
-    let outage = day(14);
-    let (refusals, recovery) = outage.split_at(outage.len() - 2);
-    assert!(refusals.iter().all(|event| event == "failed: 503") && refusals.len() == 30, "{outage:?}");
-    assert_eq!(recovery, ["Lost", "Ready"], "half an hour without a tickle is too long");
-    assert_eq!(day(22), ["LiveSessionRefused"]);
-    assert_eq!(day(32), ["LiveSessionRefused"]);
-    let unavailable = day(42);
-    assert_eq!(unavailable.first().map(String::as_str), Some("Lost"));
-    assert_eq!(unavailable.last().map(String::as_str), Some("Ready"));
-    assert!(unavailable[1..unavailable.len() - 1].iter().all(|event| event == "failed: 500"), "{unavailable:?}");
-    let skewed = day(72);
-    assert!(skewed.len() <= 3, "{skewed:?}");
-    assert_eq!(oauth.clock_skew(), 7200);
-    assert_eq!(brokerage.bridge(), Bridge::Ready);
 }

@@ -1,4 +1,5 @@
 //! The types of the `http` crate: nothing is lost on the way into an HTTP client and out of it.
+#![cfg(feature = "http")]
 
 mod support;
 

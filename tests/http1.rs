@@ -1,19 +1,12 @@
 //! HTTP/1.1 without an HTTP client: what is sent is what was signed, and no answer is taken for another's.
+#![cfg(feature = "http1")]
 
-#[path = "../examples/support/mod.rs"]
-mod programs;
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use ibkr_oauth::gateway::Gateway;
 use ibkr_oauth::http1::{Decoder, Http1Error, encode};
-use ibkr_oauth::{ApiRequest, OAuthSession, Outbound, Phase, Request, Response};
-use programs::credentials::{Credentials, Keys, Party};
-use programs::driver::{now, rng};
-use programs::server::Server;
+use ibkr_oauth::{ApiRequest, OAuthSession, Response};
 use proptest::prelude::*;
 use support::{NOW, WorkedLogin, builder, poll};
 
@@ -337,53 +330,5 @@ proptest! {
         let heads = ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"];
         let message = [heads[behind_a_head].as_bytes(), &bytes].concat();
         prop_assert_eq!(decode(&message), decode_chunks(message.chunks(1)));
-    }
-}
-
-/// The example of the module's documentation, on one connection for as many requests as the server takes.
-struct Connection(TcpStream);
-
-impl Connection {
-    fn send(&mut self, request: &Request) -> Response<'static> {
-        self.0.write_all(&encode(request)).unwrap();
-        let mut decoder = Decoder::new();
-        let mut buffer = [0; 7];
-        loop {
-            let count = self.0.read(&mut buffer).unwrap();
-            if let Some(response) = decoder.handle_bytes(&buffer[..count]).unwrap() {
-                assert!(decoder.keep_alive());
-                return response;
-            }
-        }
-    }
-}
-
-#[test]
-fn a_login_and_a_signed_request_share_a_socket() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut gateway = Gateway::new(&format!("http://{address}/v1/api")).unwrap();
-    let keys = Keys::generate(&mut |_| ()).unwrap();
-    let credentials = Credentials::enroll(&mut gateway, &keys, "SOCKETCON", &Party::First).unwrap();
-    let _server = Server::start(gateway, listener).unwrap();
-
-    let access_token = credentials.access_token().unwrap().unwrap();
-    let mut session = OAuthSession::with_access_token(credentials.consumer().unwrap().build().unwrap(), access_token);
-    let mut connection = Connection(TcpStream::connect(address).unwrap());
-    while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now()).unwrap() {
-        let response = connection.send(&request);
-        session.handle_response(exchange, response, now()).unwrap();
-    }
-    assert_eq!(session.phase(now()), Phase::LiveSession);
-    let live = session.live(now()).unwrap();
-    for (call, status) in [
-        (ApiRequest::get("/portfolio/accounts"), 200),
-        (ApiRequest::post("/iserver/auth/ssodh/init").json(br#"{"publish":true,"compete":true}"#), 200),
-        (ApiRequest::get("/iserver/marketdata/snapshot").query(&[("conids", "8314"), ("fields", "31")]), 200),
-        (ApiRequest::get("/nowhere"), 404),
-        (ApiRequest::post("/tickle"), 200),
-    ] {
-        let response = connection.send(&live.sign(&call, &mut rng(), now()).unwrap());
-        assert_eq!(response.status(), status, "{call:?}");
     }
 }

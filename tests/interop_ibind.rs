@@ -3,6 +3,7 @@
 //! ```text
 //! cargo test --all-features --test interop_ibind -- --ignored --nocapture
 //! ```
+#![cfg(all(feature = "gateway", feature = "http"))]
 
 #[path = "../examples/support/mod.rs"]
 mod support;

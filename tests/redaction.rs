@@ -1,5 +1,6 @@
 //! Nothing that is shown holds a secret: planted ones are looked for in every `Debug`, `Display`, error chain and
 //! serialised form.
+#![cfg(all(feature = "gateway", feature = "serde"))]
 
 mod support;
 

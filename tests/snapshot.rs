@@ -1,4 +1,5 @@
 //! Sessions that outlive their process: nothing is lost, nothing foreign or damaged gets in.
+#![cfg(feature = "serde")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Logins over TLS: by an HTTP client and by the event loop of the example, and never past a certificate that nobody
 //! vouches for.
+#![cfg(all(feature = "gateway", feature = "http", feature = "http1"))]
 
 #[allow(dead_code, reason = "its `main` is the example's")]
 #[path = "../examples/event_loop.rs"]

@@ -1,4 +1,5 @@
 //! The WebSocket on the gateway's port: opened by token and session id, asked for without, closed with the server.
+#![cfg(all(feature = "gateway", feature = "http"))]
 
 #[allow(dead_code, reason = "its `main` is the example's")]
 #[path = "../examples/websocket.rs"]

@@ -124,6 +124,7 @@ fn a_login_and_its_end_leave_no_secret_behind() {
         session.handle_response(outbound.exchange, Response::new(200, &body), NOW).unwrap();
         let live = session.live(NOW).unwrap().clone();
         live.sign(&ApiRequest::get("/x"), &mut support::rng(1), NOW).unwrap();
+        #[cfg(feature = "serde")]
         drop(session.snapshot());
         drop(session);
         drop(live);

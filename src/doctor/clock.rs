@@ -11,6 +11,11 @@ const PIECE: Piece = Piece::Clock;
 const OFF: Duration = Duration::from_secs(30);
 /// IBKR documents no limit; this is the one that other implementers speak of (protocol section 7).
 const FAR_OFF: Duration = Duration::from_secs(5 * 60);
+const UNREADABLE: &str = if cfg!(feature = "std") {
+    "not a date as RFC 9110 section 5.6.7 has it"
+} else {
+    "this program was built without the feature `std`"
+};
 
 pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
     let Some(Clocks { own, server }) = credentials.clocks else {
@@ -22,7 +27,7 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
     };
     match server {
         Some(server) => compare(own, server, report),
-        None => report.add(Kind::DateUnreadable, PIECE, "not a date as RFC 9110 section 5.6.7 has it"),
+        None => report.add(Kind::DateUnreadable, PIECE, UNREADABLE),
     }
 }
 

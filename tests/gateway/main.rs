@@ -1,4 +1,5 @@
 //! The gateway stands in for IBKR: it lets in whom IBKR lets in, and refuses in IBKR's words.
+#![cfg(all(feature = "gateway", feature = "http"))]
 
 #[path = "../../examples/support/mod.rs"]
 mod support;
@@ -6,6 +7,8 @@ mod support;
 mod api;
 mod client;
 mod incidents;
+#[cfg(feature = "http1")]
+mod http1;
 mod login;
 mod refusals;
 mod registration;

@@ -1,6 +1,7 @@
 //! What several test files need: keys, randomness, a clock, vectors.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[cfg(feature = "gateway")]
 pub mod pair;
 
 use std::sync::OnceLock;

@@ -1,0 +1,60 @@
+//! One connection, without an HTTP client: a login and the requests after it.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use ibkr_oauth::gateway::Gateway;
+use ibkr_oauth::http1::{Decoder, encode};
+use ibkr_oauth::{ApiRequest, OAuthSession, Outbound, Phase, Request, Response};
+
+use crate::support::credentials::{Credentials, Keys, Party};
+use crate::support::driver::{now, rng};
+use crate::support::server::Server;
+
+/// The example of the module's documentation, on one connection for as many requests as the server takes.
+struct Connection(TcpStream);
+
+impl Connection {
+    fn send(&mut self, request: &Request) -> Response<'static> {
+        self.0.write_all(&encode(request)).unwrap();
+        let mut decoder = Decoder::new();
+        let mut buffer = [0; 7];
+        loop {
+            let count = self.0.read(&mut buffer).unwrap();
+            if let Some(response) = decoder.handle_bytes(&buffer[..count]).unwrap() {
+                assert!(decoder.keep_alive());
+                return response;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_login_and_a_signed_request_share_a_socket() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut gateway = Gateway::new(&format!("http://{address}/v1/api")).unwrap();
+    let keys = Keys::generate(&mut |_| ()).unwrap();
+    let credentials = Credentials::enroll(&mut gateway, &keys, "SOCKETCON", &Party::First).unwrap();
+    let _server = Server::start(gateway, listener).unwrap();
+
+    let access_token = credentials.access_token().unwrap().unwrap();
+    let mut session = OAuthSession::with_access_token(credentials.consumer().unwrap().build().unwrap(), access_token);
+    let mut connection = Connection(TcpStream::connect(address).unwrap());
+    while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now()).unwrap() {
+        let response = connection.send(&request);
+        session.handle_response(exchange, response, now()).unwrap();
+    }
+    assert_eq!(session.phase(now()), Phase::LiveSession);
+    let live = session.live(now()).unwrap();
+    for (call, status) in [
+        (ApiRequest::get("/portfolio/accounts"), 200),
+        (ApiRequest::post("/iserver/auth/ssodh/init").json(br#"{"publish":true,"compete":true}"#), 200),
+        (ApiRequest::get("/iserver/marketdata/snapshot").query(&[("conids", "8314"), ("fields", "31")]), 200),
+        (ApiRequest::get("/nowhere"), 404),
+        (ApiRequest::post("/tickle"), 200),
+    ] {
+        let response = connection.send(&live.sign(&call, &mut rng(), now()).unwrap());
+        assert_eq!(response.status(), status, "{call:?}");
+    }
+}
