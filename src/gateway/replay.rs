@@ -154,6 +154,24 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_is_bounded_within_the_window_too() {
+        let mut guard = ReplayGuard::new(WINDOW);
+        for count in 0..MAX_NONCES {
+            admit(&mut guard, 1_700_000_000, &format!("{count}")).unwrap();
+        }
+        assert_eq!(admit(&mut guard, 1_700_000_000, "n"), Err("more requests than can be remembered"));
+        admit(&mut guard, 1_700_000_301, "n").unwrap();
+        assert_eq!(guard.nonces.len(), 1, "what is too old is forgotten");
+    }
+
+    #[test]
+    fn the_longest_nonce_is_taken() {
+        let header = format!(r#"OAuth oauth_timestamp="1700000000", oauth_nonce="{}""#, "n".repeat(MAX_NONCE_LENGTH));
+        let authorization = Authorization::parse(header.as_bytes()).unwrap();
+        assert!(Stamp::read(&authorization).is_ok());
+    }
+
+    #[test]
     fn odd_stamps_are_refused() {
         for (timestamp, nonce) in [
             ("170000000", "n"),

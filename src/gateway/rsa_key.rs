@@ -94,6 +94,9 @@ mod tests {
     use crate::gateway::vectors;
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
+    use der::asn1::{BitStringRef, UintRef};
+    use der::pem::LineEnding;
+    use der::{Encode, EncodePem};
     use std::borrow::ToOwned;
 
     const PUBLISHED: [&str; 4] =
@@ -134,5 +137,39 @@ mod tests {
         for bad in ["", "not a key", &pem.replace("MIIB", "MIIC"), &pem[..200]] {
             assert!(RsaKey::from_pem(bad).is_none());
         }
+    }
+
+    /// `modulus` is 2^(bits - 1) + low.
+    fn reads(bits: usize, low: u8, exponent: u8) -> bool {
+        let mut modulus = vec![0; bits.div_ceil(8)];
+        modulus[0] = 0x80;
+        *modulus.last_mut().unwrap() |= low;
+        let exponent = [exponent];
+        let key = pkcs1::RsaPublicKeyRef {
+            modulus: UintRef::new(&modulus).unwrap(),
+            public_exponent: UintRef::new(&exponent).unwrap(),
+        };
+        let key = key.to_der().unwrap();
+        let info = pkcs8::SubjectPublicKeyInfoRef {
+            algorithm: pkcs1::ALGORITHM_ID,
+            subject_public_key: BitStringRef::from_bytes(&key).unwrap(),
+        };
+        RsaKey::from_pem(&info.to_pem(LineEnding::LF).unwrap()).is_some()
+    }
+
+    #[test]
+    fn refuses_numbers_that_make_no_key() {
+        assert!(reads(1024, 1, 3) && reads(8192, 1, 3));
+        assert!(!reads(1016, 1, 3) && !reads(8200, 1, 3), "too short, too long");
+        assert!(!reads(1024, 0, 3), "even");
+        assert!(!reads(1024, 1, 1), "raising to it changes nothing");
+    }
+
+    #[test]
+    fn no_two_secrets_are_encrypted_alike() {
+        let (key, ..) = published(PUBLISHED[0]);
+        let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(1);
+        let mut encrypt = || key.encrypt(b"secret", &mut rng).unwrap();
+        assert_ne!(encrypt(), encrypt());
     }
 }

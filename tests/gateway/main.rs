@@ -6,9 +6,9 @@ mod support;
 
 mod api;
 mod client;
-mod incidents;
 #[cfg(feature = "http1")]
 mod http1;
+mod incidents;
 mod login;
 mod refusals;
 mod registration;
