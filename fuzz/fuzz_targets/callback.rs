@@ -1,6 +1,6 @@
 //! Any text as callback and as verifier. Invariants: no panic; a callback is accepted only if the request token in it is
 //! the one asked for; a verifier goes to the server as it was given; after a refusal the right callback still works; no
-//! more memory than 32 KiB and 16 bytes for each byte of the input.
+//! more memory than 8 KiB and 16 bytes for each byte of the input.
 #![no_main]
 
 use ibkr_oauth::{OAuthSession, Response};
@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 fuzz_target!(|text: &str| {
-    let _bound = MemoryBound::bytes(32 * 1024 + 16 * text.len());
+    let _bound = MemoryBound::bytes(8 * 1024 + 16 * text.len());
     let mut rng = StdRng::seed_from_u64(1);
     let mut session = OAuthSession::new(consumer());
     let exchange = session.poll_request(&mut rng, START).unwrap().unwrap().exchange;
