@@ -129,7 +129,7 @@ impl AccessToken {
 }
 
 fn decode_secret(base64: &str) -> Result<Secret<Vec<u8>>, TokenError> {
-    let compact: Vec<u8> = base64.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let compact: String = base64.chars().filter(|c| !c.is_whitespace()).collect();
     match BASE64.decode(&compact) {
         _ if compact.is_empty() => Err(TokenError::Empty),
         _ if compact.len() > MAX_SECRET_LENGTH => Err(TokenError::TooLong),

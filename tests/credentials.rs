@@ -116,6 +116,7 @@ fn a_secret_that_is_not_whole_is_named_before_anything_is_sent() {
     let whole = "A".repeat(342) + "==";
     assert_eq!(secret(&whole), Ok(()));
     assert_eq!(secret(&format!("  {}\r\n{} ", &whole[..64], &whole[64..])), Ok(()));
+    assert_eq!(secret(&format!("\u{a0}{}\u{b}{}\u{3000}", &whole[..64], &whole[64..])), Ok(()), "any white space");
     assert_eq!(secret(whole.trim_end_matches('=')), Ok(()), "padding says nothing");
     assert_eq!(secret(&whole[..341]), Err(TokenError::NotBase64 { characters: 341 }));
     assert_eq!(secret(""), Err(TokenError::Empty));

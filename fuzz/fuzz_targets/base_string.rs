@@ -1,26 +1,25 @@
-//! Any URL and parameters, against an encoder that is too simple to be wrong. Invariants: the same text in both
-//! encodings; the order of the parameters does not matter; the alphabet is unreserved characters, `%XX` and `&`.
+//! Any URL and parameters, against an encoder that is too simple to be wrong. The input is `METHOD URL`, then a parameter
+//! `NAME=VALUE` on each line. Invariants: the same text in both encodings; the order of the parameters does not matter;
+//! the alphabet is unreserved characters, `%XX` and `&`; memory in proportion to the input.
 #![no_main]
 
-use arbitrary::Arbitrary;
 use ibkr_oauth::{BaseString, Method, ParameterEncoding};
+use ibkr_oauth_fuzz::MemoryBound;
 use libfuzzer_sys::fuzz_target;
 
-#[derive(Arbitrary, Debug)]
-struct Input {
-    post: bool,
-    url: String,
-    parameters: Vec<(String, String)>,
-}
-
-fuzz_target!(|input: Input| {
-    let method = if input.post { Method::Post } else { Method::Get };
-    let mut pairs: Vec<(&str, &str)> = input.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+fuzz_target!(|input: &str| {
+    // A parameter of one byte has some 300 bytes of bookkeeping in the simple encoder.
+    let _bound = MemoryBound::bytes(16 * 1024 + 512 * input.len());
+    let (first, lines) = input.split_once('\n').unwrap_or((input, ""));
+    let (method, url) = first.split_once(' ').unwrap_or(("GET", first));
+    let method = [Method::Post, Method::Put, Method::Delete].into_iter().find(|known| known.as_str() == method);
+    let method = method.unwrap_or(Method::Get);
+    let mut pairs: Vec<_> = lines.lines().map(|line| line.split_once('=').unwrap_or((line, ""))).collect();
     for encoding in [ParameterEncoding::Single, ParameterEncoding::Rfc5849] {
-        let text = BaseString::new(method, &input.url, &pairs, encoding);
-        assert_eq!(text.expose().expose(), &naive(method, &input.url, &pairs, encoding));
+        let text = BaseString::new(method, url, &pairs, encoding);
+        assert_eq!(text.expose().expose(), &naive(method, url, &pairs, encoding));
         pairs.reverse();
-        assert_eq!(BaseString::new(method, &input.url, &pairs, encoding), text);
+        assert_eq!(BaseString::new(method, url, &pairs, encoding), text);
         assert!(text.expose().expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%&".contains(&byte)));
     }
 });

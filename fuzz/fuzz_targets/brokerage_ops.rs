@@ -1,112 +1,116 @@
-//! Any sequence of operations on a brokerage session. Invariants: no panic; one exchange in flight; what a server says is
-//! an event, never an error; a stale exchange changes nothing; no request without a pause: at most one step and one
-//! tickle are offered at one moment without an answer in between; nonces never repeat and timestamps never decrease; no
-//! planted secret in any output.
+//! Any sequence of operations on a brokerage session, and on the pacing beside it. Invariants: no panic; one exchange in
+//! flight; what a server says is an event, never an error; a stale exchange changes nothing; what is due is offered, and
+//! nothing without a pause: at most one step and one tickle at one moment without an answer in between; pacing makes nobody
+//! wait for longer than its longest period; nonces never repeat and timestamps never decrease; each request is one message,
+//! and so is the WebSocket's; no planted secret in any output; no more memory than 64 KiB and 64 bytes for each byte of the
+//! input.
 #![no_main]
 
-use arbitrary::Arbitrary;
-use ibkr_oauth::brokerage::{Bridge, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy};
+use std::time::Duration;
+
+use ibkr_oauth::brokerage::{
+    Bridge, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy, Pacing, RetryAt, WebSocketRequest,
+};
 use ibkr_oauth::{AccessToken, LiveSession, OAuthSession, Response, UnixTime};
-use ibkr_oauth_fuzz::{START, Series, assert_silent, consumer, prove};
+use ibkr_oauth_fuzz::{
+    MemoryBound, START, Series, assert_one_message, assert_silent, consumer, holds_a_secret, number, operations, prove,
+};
 use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-#[derive(Arbitrary, Debug)]
-struct Input {
-    take_over: bool,
-    operations: Vec<Operation>,
-}
+/// The period of `/pa/` and of the scanner's parameters.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
-#[derive(Arbitrary, Debug)]
-enum Operation {
-    Poll,
-    Answer { status: u16, body: Vec<u8> },
-    AnswerStatus { authenticated: Option<bool>, established: Option<bool>, competing: Option<bool>, tickle: bool },
-    AnswerForeign,
-    Drop,
-    Advance { seconds: u16 },
-    GoBack { seconds: u16 },
-    Open,
-    LogOut,
-    NewLogin,
-}
-
-fuzz_target!(|input: Input| {
+fuzz_target!(|script: &str| {
+    if holds_a_secret(script) {
+        return;
+    }
+    let _bound = MemoryBound::bytes(64 * 1024 + 64 * script.len());
     let mut rng = StdRng::seed_from_u64(1);
-    let policy = if input.take_over { CompetePolicy::TakeOver } else { CompetePolicy::Yield };
     let (mut now, mut live) = (START, login(&mut rng));
-    let (mut session, mut foreign) = (BrokerageSession::new(policy), BrokerageSession::new(policy));
+    let mut session = BrokerageSession::new(CompetePolicy::Yield);
+    let mut foreign = BrokerageSession::new(CompetePolicy::Yield);
+    let mut pacing = Pacing::cautious();
     let (mut in_flight, mut series): (Option<BrokerageExchange>, _) = (None, Series::default());
     let mut offered_without_answer = 0;
-    for operation in input.operations.iter().take(96) {
+    for (operation, argument) in operations(script).take(96) {
         match operation {
-            Operation::Poll => {
+            "take_over" => {
+                (session, in_flight) = (BrokerageSession::new(CompetePolicy::TakeOver), None);
+                offered_without_answer = 0;
+            }
+            "poll" => {
+                let due = session.poll_timeout().is_some_and(|at| at <= now);
                 let Ok(polled) = session.poll_request(&live, &mut rng, now) else { continue };
+                assert!(polled.is_some() || !due, "what is due is not offered");
                 if let Some(BrokerageOutbound { request, exchange }) = polled {
                     assert!(in_flight.is_none(), "two exchanges in flight");
                     series.check(&request, now);
+                    assert_one_message(&request);
                     assert_silent(&format!("{request:?} {exchange:?}"));
                     offered_without_answer += 1;
                     assert!(offered_without_answer <= 3, "a flood");
                     in_flight = Some(exchange);
                 }
             }
-            Operation::Answer { status, body } => {
-                answer(&mut session, in_flight.take(), *status, body, now);
+            "answer" => {
+                let Some(exchange) = in_flight.take() else { continue };
+                let (status, body) = number(argument);
+                let response = Response::new(status, body.as_bytes());
+                let event = session.handle_response(exchange, response, now).expect("it is awaited");
+                assert_silent(&format!("{event:?}"));
                 offered_without_answer = 0;
             }
-            Operation::AnswerStatus { authenticated, established, competing, tickle } => {
-                let status = serde_json::json!({
-                    "authenticated": authenticated, "established": established, "competing": competing,
-                });
-                let body = match tickle {
-                    true => serde_json::json!({ "session": "cafe", "iserver": { "authStatus": status } }),
-                    false => status,
-                };
-                answer(&mut session, in_flight.take(), 200, body.to_string().as_bytes(), now);
-                offered_without_answer = 0;
-            }
-            Operation::AnswerForeign => {
+            "foreign" => {
                 let Ok(Some(outbound)) = foreign.poll_request(&live, &mut rng, now) else { continue };
                 series = Series::default();
                 let before = (session.bridge(), session.poll_timeout());
                 assert!(session.handle_response(outbound.exchange, Response::new(200, b"{}"), now).is_err());
                 assert_eq!((session.bridge(), session.poll_timeout()), before);
             }
-            Operation::Drop => in_flight = None,
-            Operation::Advance { seconds } => {
-                now = UnixTime::from_millis(now.as_millis() + 1000 * u64::from(*seconds));
+            "drop" => in_flight = None,
+            "advance" => {
+                now = UnixTime::from_secs(now.as_secs() + u64::from(number::<u16>(argument).0));
                 offered_without_answer = 0;
             }
-            Operation::GoBack { seconds } => {
-                now = UnixTime::from_millis(now.as_millis() - 1000 * u64::from(*seconds).min(now.as_secs() - 1_000_000_000));
+            "back" => {
+                let seconds = u64::from(number::<u16>(argument).0).min(now.as_secs() - 1_000_000_000);
+                now = UnixTime::from_secs(now.as_secs() - seconds);
             }
-            Operation::Open => {
+            "open" => {
                 // What is in flight is no longer awaited, unless there is nothing to open.
                 in_flight = in_flight.filter(|_| session.bridge() == Bridge::Ready);
                 session.open();
                 offered_without_answer = 0;
             }
-            Operation::LogOut => {
+            "log_out" => {
                 in_flight = None;
                 session.log_out();
                 offered_without_answer = 0;
             }
-            Operation::NewLogin => {
+            "login" => {
                 live = login(&mut rng);
                 series = Series::default();
                 offered_without_answer = 0;
             }
+            "send" => {
+                if let Err(RetryAt(at)) = pacing.may_send(argument, now) {
+                    assert!(at > now && at.saturating_since(now) <= LONGEST_PAUSE, "a pause without reason or end");
+                }
+            }
+            "too_many" => pacing.handle_too_many_requests(now),
+            _ => {}
         }
-        assert_silent(&format!("{session:?} {:?}", session.web_socket()));
+        let web_socket = session.web_socket();
+        web_socket.iter().for_each(assert_upgrade);
+        assert_silent(&format!("{session:?} {web_socket:?}"));
     }
 });
 
-fn answer(session: &mut BrokerageSession, exchange: Option<BrokerageExchange>, status: u16, body: &[u8], now: UnixTime) {
-    let Some(exchange) = exchange else { return };
-    let event = session.handle_response(exchange, Response::new(status, body), now).expect("it is awaited");
-    assert_silent(&format!("{event:?}"));
+fn assert_upgrade(web_socket: &WebSocketRequest) {
+    assert!(web_socket.url().starts_with("wss://") && web_socket.url().bytes().all(|byte| byte.is_ascii_graphic()));
+    assert!(web_socket.headers().all(|(_, value)| value.bytes().all(|byte| (b' '..=b'~').contains(&byte))));
 }
 
 fn login(rng: &mut StdRng) -> LiveSession {

@@ -1,14 +1,17 @@
 //! Any bytes as an answer, whole, a byte at a time, and in pieces. Invariants: no panic; the same outcome however they
-//! are cut; no body over the limit; an error stays; a connection is kept only behind a whole response.
+//! are cut; no body over the limit; an error stays; a connection is kept only behind a whole response; no more memory than
+//! 16 KiB and 16 bytes for each byte of the input.
 #![no_main]
 
 use ibkr_oauth::Response;
 use ibkr_oauth::http1::{Decoder, Http1Error};
+use ibkr_oauth_fuzz::MemoryBound;
 use libfuzzer_sys::fuzz_target;
 
 const MAX_BODY: usize = 100;
 
 fuzz_target!(|bytes: &[u8]| {
+    let _bound = MemoryBound::bytes(16 * 1024 + 16 * bytes.len());
     let whole = decode(bytes.chunks(bytes.len().max(1)));
     assert_eq!(decode(bytes.chunks(1)), whole);
     assert_eq!(decode(bytes.chunks(1 + bytes.len() / 3)), whole);

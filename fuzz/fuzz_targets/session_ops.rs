@@ -1,42 +1,26 @@
 //! Any sequence of operations on two interleaved sessions. Invariants: no panic; an error leaves the snapshot, byte for
-//! byte, as it was; a session is live only after an answer whose MAC an honest server made; nonces never repeat and
-//! timestamps never decrease; a second run of the same input gives the same bytes; no planted secret in any output.
+//! byte, as it was; a session is live only after an answer whose MAC an honest server made; what `poll_timeout` says is
+//! due is offered; nonces never repeat and timestamps never decrease; what is signed is one message, and signed the same
+//! by `authorization`; a second run of the same input gives the same bytes; no planted secret in any output, errors
+//! included; no more memory than 64 KiB and 64 bytes for each byte of the input.
 #![no_main]
 
-use arbitrary::Arbitrary;
-use ibkr_oauth::{AccessToken, ApiRequest, Exchange, LiveSession, OAuthSession, Outbound, Phase, Response, Snapshot, UnixTime};
-use ibkr_oauth_fuzz::{START, Series, assert_silent, consumer, prove};
+use ibkr_oauth::{
+    AccessToken, ApiRequest, Error, Exchange, LiveSession, OAuthSession, Outbound, Phase, Response, Snapshot, UnixTime,
+};
+use ibkr_oauth_fuzz::{
+    MemoryBound, START, Series, assert_one_message, assert_silent, assert_silent_error, authorization, consumer,
+    holds_a_secret, number, operations, prove,
+};
 use libfuzzer_sys::fuzz_target;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
-#[derive(Arbitrary, Debug)]
-struct Input {
-    seed: u64,
-    first_party: [bool; 2],
-    operations: Vec<(bool, Operation)>,
-}
-
-#[derive(Arbitrary, Debug)]
-enum Operation {
-    Poll,
-    AnswerHonestly,
-    Answer { status: u16, body: Vec<u8> },
-    /// A refusal by a server whose clock is off.
-    Refuse { status: u16, seconds_ahead: i16 },
-    AnswerTheOther { body: Vec<u8> },
-    Drop,
-    Callback(String),
-    GoodCallback,
-    Verifier(String),
-    Advance { millis: u32 },
-    GoBack { millis: u32 },
-    Resume,
-    Sign { path: String, query: Vec<(String, String)> },
-    SignRaw { query: String },
-    Invalidate,
-    InvalidateOld,
-    Reauthorize,
+/// What the parties share, and the bytes that they have sent.
+struct World {
+    rng: StdRng,
+    now: UnixTime,
+    sent: Vec<String>,
 }
 
 struct Party {
@@ -49,11 +33,7 @@ struct Party {
 }
 
 impl Party {
-    fn new(first_party: bool) -> Self {
-        let session = match first_party {
-            true => OAuthSession::with_access_token(consumer(), AccessToken::new("a1b2", "UExBTlRFRA==").unwrap()),
-            false => OAuthSession::new(consumer()),
-        };
+    fn new(session: OAuthSession) -> Self {
         Self { session, in_flight: None, series: Series::default(), proved: false, old: None }
     }
 
@@ -62,13 +42,14 @@ impl Party {
     }
 
     /// `operation` may fail, and then nothing has changed.
-    fn attempt<T>(&mut self, operation: impl FnOnce(&mut OAuthSession) -> Result<T, ibkr_oauth::Error>) -> Option<T> {
+    fn attempt<T>(&mut self, operation: impl FnOnce(&mut OAuthSession) -> Result<T, Error>) -> Option<T> {
         let before = self.snapshot();
         match operation(&mut self.session) {
             Ok(value) => Some(value),
             Err(error) => {
                 assert_eq!(self.snapshot(), before, "{error} changed the session");
-                assert_silent(&format!("{error} {error:?} {:?}", error.retry(START)));
+                assert_silent_error(&error);
+                assert_silent(&format!("{:?}", error.retry(START)));
                 None
             }
         }
@@ -79,123 +60,168 @@ impl Party {
     }
 }
 
-fuzz_target!(|input: Input| {
-    assert_eq!(run(&input), run(&input), "the same input gave other bytes");
+fuzz_target!(|script: &str| {
+    if holds_a_secret(script) {
+        return;
+    }
+    let _bound = MemoryBound::bytes(64 * 1024 + 64 * script.len());
+    assert_eq!(run(script), run(script), "the same input gave other bytes");
 });
 
-fn run(input: &Input) -> Vec<String> {
-    let mut rng = StdRng::seed_from_u64(input.seed);
-    let mut parties = input.first_party.map(Party::new);
-    let (mut now, mut sent) = (START, Vec::new());
-    for (which, operation) in input.operations.iter().take(64) {
-        let [first, second] = &mut parties;
-        let (party, other) = if *which { (first, second) } else { (second, first) };
-        step(party, other, operation, &mut rng, &mut now, &mut sent);
-        assert!(party.session.live(now).is_none() || party.proved, "live without a proof");
-        assert_silent(&format!("{:?} {:?}", party.session, party.session.live(now)));
+fn run(script: &str) -> Vec<String> {
+    let mut world = World { rng: StdRng::seed_from_u64(1), now: START, sent: Vec::new() };
+    let [mut party, mut other] = [(); 2].map(|()| Party::new(OAuthSession::new(consumer())));
+    for (operation, argument) in operations(script).take(64) {
+        match operation {
+            "other" => std::mem::swap(&mut party, &mut other),
+            "foreign" => {
+                let Some((exchange, _)) = party.in_flight.take() else { continue };
+                let taken = other.answer(exchange, 200, argument.as_bytes(), world.now);
+                assert!(taken.is_none(), "a foreign exchange was taken");
+            }
+            "invalidate_foreign" => {
+                let Some(foreign) = &other.old else { continue };
+                let before = party.snapshot();
+                party.session.invalidate(foreign);
+                assert_eq!(party.snapshot(), before, "another session's token was invalidated");
+            }
+            _ => step(&mut party, operation, argument, &mut world),
+        }
+        assert!(party.session.live(world.now).is_none() || party.proved, "live without a proof");
+        let live = party.session.live(world.now);
+        assert_silent(&format!("{:?} {live:?} {:?}", party.session, party.session.consent_url()));
     }
-    sent
+    world.sent
 }
 
-fn step(
-    party: &mut Party,
-    other: &mut Party,
-    operation: &Operation,
-    rng: &mut StdRng,
-    now: &mut UnixTime,
-    sent: &mut Vec<String>,
-) {
+fn step(party: &mut Party, operation: &str, argument: &str, world: &mut World) {
+    let now = world.now;
     match operation {
-        Operation::Poll => {
-            let polled = party.attempt(|session| session.poll_request(rng, *now)).flatten();
-            if let Some(Outbound { request, exchange }) = polled {
-                assert!(party.in_flight.is_none(), "two exchanges in flight");
-                party.series.check(&request, *now);
-                assert_silent(&format!("{request:?} {exchange:?} {}", request.base_string()));
-                sent.push(format!("{:?}", request.headers().collect::<Vec<_>>()));
-                let honest = request.url().ends_with("live_session_token").then(|| prove(&request));
-                party.in_flight = Some((exchange, honest));
-            }
-        }
-        Operation::AnswerHonestly => {
+        "poll" => poll(party, world),
+        "honest" => {
             let Some((exchange, honest)) = party.in_flight.take() else { return };
             let is_proof = honest.is_some();
             let token = r#"{"oauth_token":"b908","oauth_token_secret":"UExBTlRFRA=="}"#;
             let body = honest.unwrap_or_else(|| token.to_string());
-            if party.answer(exchange, 200, body.as_bytes(), *now) == Some(Phase::LiveSession) {
+            if party.answer(exchange, 200, body.as_bytes(), now) == Some(Phase::LiveSession) {
                 assert!(is_proof);
                 party.proved = true;
-                party.old = party.session.live(*now).cloned();
+                party.old = party.session.live(now).cloned();
             }
         }
-        Operation::Answer { status, body } => {
+        "answer" => {
             let Some((exchange, _)) = party.in_flight.take() else { return };
-            party.answer(exchange, *status, body, *now);
+            let (status, body) = number(argument);
+            party.answer(exchange, status, body.as_bytes(), now);
         }
-        Operation::Refuse { status, seconds_ahead } => {
+        // By a server whose clock is off by so many seconds.
+        "refuse" => {
             let Some((exchange, _)) = party.in_flight.take() else { return };
-            let millis = now.as_millis().saturating_add_signed(i64::from(*seconds_ahead) * 1000);
-            let response = Response::new(*status, b"no").server_time(UnixTime::from_millis(millis));
-            assert!(party.session.handle_response(exchange, response, *now).is_err());
-            party.series.refused(*status);
+            let (status, response) = refusal(argument, now);
+            assert!(party.session.handle_response(exchange, response, now).is_err());
+            party.series.refused(status);
         }
-        Operation::AnswerTheOther { body } => {
-            let Some((exchange, _)) = party.in_flight.take() else { return };
-            assert!(other.answer(exchange, 200, body, *now).is_none(), "a foreign exchange was taken");
+        "drop" => party.in_flight = None,
+        "portal" => {
+            *party = Party::new(OAuthSession::with_access_token(
+                consumer(),
+                AccessToken::new("a1b2", "UExBTlRFRA==").unwrap(),
+            ))
         }
-        Operation::Drop => party.in_flight = None,
-        Operation::Callback(url) => drop(party.attempt(|session| session.handle_callback(url))),
-        Operation::GoodCallback => {
+        "callback" => decide(party, |session| session.handle_callback(argument)),
+        "verifier" => decide(party, |session| session.handle_verifier(argument)),
+        "consent" => {
             let Some(url) = party.session.consent_url() else { return };
             let callback = format!("{url}&oauth_verifier=0ffb");
-            assert!(party.attempt(|session| session.handle_callback(&callback)).is_some());
+            decide(party, |session| session.handle_callback(&callback));
+            assert!(party.in_flight.is_none(), "the right callback was refused");
+        }
+        "advance" => world.now = UnixTime::from_millis(now.as_millis() + u64::from(number::<u32>(argument).0)),
+        "back" => {
+            let millis = now.as_millis().saturating_sub(u64::from(number::<u32>(argument).0));
+            world.now = UnixTime::from_millis(millis.max(START.as_millis()));
+        }
+        "resume" => {
+            let snapshot: Snapshot = serde_json::from_str(&party.snapshot()).unwrap();
+            party.session = OAuthSession::resume(consumer(), &snapshot, now).unwrap();
             party.in_flight = None;
         }
-        Operation::Verifier(verifier) => {
-            if party.attempt(|session| session.handle_verifier(verifier)).is_some() {
-                party.in_flight = None;
+        "get" => {
+            let (path, query) = argument.split_once('?').unwrap_or((argument, ""));
+            sign(party, &ApiRequest::get(path).raw_query(query), world);
+        }
+        "form" => {
+            let pairs: Vec<_> = argument.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
+            sign(party, &ApiRequest::post("/form").query(&pairs).form(&pairs), world);
+        }
+        "json" => sign(party, &ApiRequest::put("/json").json(argument.as_bytes()), world),
+        // The answer to a signed request.
+        "api" => {
+            let Some(live) = party.session.live(now).cloned() else { return };
+            let (status, response) = refusal(argument, now);
+            if let Err(error) = live.handle_response(&response, now) {
+                assert_silent_error(&error);
+                party.series.refused(status);
             }
         }
-        Operation::Advance { millis } => *now = UnixTime::from_millis(now.as_millis() + u64::from(*millis)),
-        Operation::GoBack { millis } => {
-            *now = UnixTime::from_millis(now.as_millis().saturating_sub(u64::from(*millis)).max(START.as_millis()));
-        }
-        Operation::Resume => {
-            let stored = party.snapshot();
-            let snapshot: Snapshot = serde_json::from_str(&stored).unwrap();
-            party.session = OAuthSession::resume(consumer(), &snapshot, *now).unwrap();
-            party.in_flight = None;
-        }
-        Operation::Sign { path, query } => {
-            let pairs: Vec<(&str, &str)> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            sign(party, &ApiRequest::get(path).query(&pairs), rng, *now, sent);
-        }
-        Operation::SignRaw { query } => sign(party, &ApiRequest::post("/x").raw_query(query), rng, *now, sent),
-        Operation::Invalidate => {
-            if let Some(live) = party.session.live(*now).cloned() {
+        "invalidate" => {
+            if let Some(live) = party.session.live(now).cloned() {
                 party.session.invalidate(&live);
-                assert!(party.session.live(*now).is_none());
+                party.proved = false;
             }
         }
-        Operation::InvalidateOld => {
-            let before = party.session.live(*now).is_some();
-            if let Some(foreign) = &other.old {
-                party.session.invalidate(foreign);
-                assert_eq!(party.session.live(*now).is_some(), before, "another session's token was invalidated");
-            }
-        }
-        Operation::Reauthorize => {
+        "reauthorize" => {
             party.session.reauthorize();
             party.in_flight = None;
             party.proved = false;
         }
+        _ => {}
     }
 }
 
-fn sign(party: &mut Party, request: &ApiRequest<'_>, rng: &mut StdRng, now: UnixTime, sent: &mut Vec<String>) {
-    let Some(live) = party.session.live(now).cloned() else { return };
-    if let Ok(request) = live.sign(request, rng, now) {
-        party.series.check(&request, now);
-        sent.push(format!("{} {:?}", request.url(), request.headers().collect::<Vec<_>>()));
+fn poll(party: &mut Party, world: &mut World) {
+    let due = party.session.poll_timeout().is_some_and(|at| at <= world.now);
+    let Some(polled) = party.attempt(|session| session.poll_request(&mut world.rng, world.now)) else { return };
+    assert!(polled.is_some() || !due, "what is due is not offered");
+    if let Some(Outbound { request, exchange }) = polled {
+        assert!(party.in_flight.is_none(), "two exchanges in flight");
+        party.series.check(&request, world.now);
+        assert_one_message(&request);
+        assert_silent(&format!("{request:?} {exchange:?} {}", request.base_string()));
+        world.sent.push(authorization(&request).to_string());
+        let honest = request.url().ends_with("live_session_token").then(|| prove(&request));
+        party.in_flight = Some((exchange, honest));
+    }
+}
+
+/// The user's decision ends the wait for an answer.
+fn decide(party: &mut Party, decision: impl FnOnce(&mut OAuthSession) -> Result<(), Error>) {
+    if party.attempt(decision).is_some() {
+        party.in_flight = None;
+    }
+}
+
+fn refusal(argument: &str, now: UnixTime) -> (u16, Response<'_>) {
+    let (status, rest) = number::<u16>(argument);
+    let status = if (200..300).contains(&status) { 401 } else { status };
+    let (seconds_ahead, body) = number::<i16>(rest);
+    let millis = now.as_millis().saturating_add_signed(i64::from(seconds_ahead) * 1000);
+    (status, Response::new(status, body.as_bytes()).server_time(UnixTime::from_millis(millis)))
+}
+
+fn sign(party: &mut Party, request: &ApiRequest<'_>, world: &mut World) {
+    let Some(live) = party.session.live(world.now).cloned() else { return };
+    let seed = world.rng.random();
+    let rng = || StdRng::seed_from_u64(seed);
+    match live.sign(request, &mut rng(), world.now) {
+        Ok(signed) => {
+            party.series.check(&signed, world.now);
+            assert_one_message(&signed);
+            let alone = live.authorization(request, &mut rng(), world.now).unwrap();
+            assert_eq!(authorization(&signed), alone);
+            assert_silent(&format!("{signed:?} {}", signed.base_string()));
+            world.sent.push(format!("{} {alone}", signed.url()));
+        }
+        Err(error) => assert_silent_error(&error),
     }
 }

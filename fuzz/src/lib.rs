@@ -1,15 +1,64 @@
-//! What the fuzz targets share: cheap keys, a small group, and a server that can prove a live session token.
+//! What the fuzz targets share: a bound on memory, scripts of operations, cheap keys, a small group, and a server that can
+//! prove a live session token.
 
+use std::alloc::System;
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::error::Error;
+use std::panic;
+use std::str::FromStr;
+use std::sync::{Once, OnceLock};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use cap::Cap;
 use hmac::{Hmac, KeyInit, Mac};
 use ibkr_oauth::rand_core::CryptoRng;
-use ibkr_oauth::{Consumer, ConsumerKeys, DhParams, KeyError, Request, Secret, UnixTime};
+use ibkr_oauth::{Consumer, ConsumerKeys, DhParams, KeyError, Request, Secret, UnixTime, http1};
 use num_bigint::BigUint;
 use sha1::Sha1;
+
+/// libFuzzer's own limit on what is allocated works only under a sanitizer.
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// While it lives, no more than so many bytes can be allocated beside those that were before: the process ends otherwise.
+pub struct MemoryBound;
+
+impl MemoryBound {
+    pub fn bytes(bytes: usize) -> Self {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(unbound_panics);
+        ALLOCATOR.set_limit(ALLOCATOR.allocated().saturating_add(bytes)).unwrap();
+        Self
+    }
+}
+
+/// A backtrace takes megabytes.
+fn unbound_panics() {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        ALLOCATOR.set_limit(usize::MAX).unwrap();
+        hook(info);
+    }));
+}
+
+impl Drop for MemoryBound {
+    fn drop(&mut self) {
+        ALLOCATOR.set_limit(usize::MAX).unwrap();
+    }
+}
+
+/// The operations of a script: each line is a word, and what it is about. Scripts rather than derived structures, so that
+/// seeds can be written, and crashes read.
+pub fn operations(script: &str) -> impl Iterator<Item = (&str, &str)> {
+    script.split('\n').map(|line| line.split_once(' ').unwrap_or((line, "")))
+}
+
+/// The number at the beginning, zero if there is none, and what follows it.
+pub fn number<N: FromStr + Default>(text: &str) -> (N, &str) {
+    let (number, rest) = text.split_once(' ').unwrap_or((text, ""));
+    (number.parse().unwrap_or_default(), rest)
+}
 
 /// A prime of 512 bits, which only a build for fuzzing accepts: two exchanges in a hundred microseconds.
 pub const PRIME: &str = "f10d73d985ec48a46bb46cbcb241244671358cbcfa75c972ea3a6b6b6e5603724bf3a05cf2baeb91c0491819d47a5c85b969221605a125103595225c70742457";
@@ -36,6 +85,14 @@ impl ConsumerKeys for FakeKeys {
 pub fn dh() -> DhParams {
     static DH: OnceLock<DhParams> = OnceLock::new();
     DH.get_or_init(|| DhParams::from_hex(PRIME, 2).unwrap()).clone()
+}
+
+/// The same, as `openssl dhparam` would write it.
+pub fn dh_pem() -> String {
+    let digits = format!("3046024100{PRIME}020102");
+    let base64 = BASE64_STANDARD.encode(BigUint::parse_bytes(digits.as_bytes(), 16).unwrap().to_bytes_be());
+    let (first, second) = base64.split_at(64);
+    format!("-----BEGIN DH PARAMETERS-----\n{first}\n{second}\n-----END DH PARAMETERS-----\n")
 }
 
 pub fn consumer() -> Consumer {
@@ -102,17 +159,42 @@ impl Series {
     }
 }
 
+/// The request can be sent: whatever it was made of, one head with one line for each header, then the body.
+pub fn assert_one_message(request: &Request) {
+    assert!(request.url().bytes().all(|byte| byte.is_ascii_graphic()) && request.path().starts_with('/'));
+    let message = http1::encode(request);
+    let end = message.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    let (head, body) = message.split_at(end);
+    assert_eq!(body, request.body());
+    // The request line, two headers of the connection, and the end.
+    let lines = request.headers().count() + 4;
+    assert_eq!(head.iter().filter(|byte| byte.is_ascii_control()).count(), 2 * lines, "{}", request.url());
+    assert!(head.is_ascii());
+}
+
+/// No planted secret in an error, nor in those behind it.
+pub fn assert_silent_error(error: &dyn Error) {
+    assert_silent(&format!("{error} {error:?}"));
+    error.source().into_iter().for_each(assert_silent_error);
+}
+
 /// No planted secret in what is shown.
 pub fn assert_silent(shown: &str) {
-    let planted = [
-        "PLANTED".to_string(),
-        "UExBTlRFRA".to_string(),
-        hex(PREPEND),
-        BASE64_STANDARD.encode(PREPEND),
-        BASE64_STANDARD.encode(hex(PREPEND)),
-        format!("{PREPEND:?}"),
-    ];
-    for secret in planted {
-        assert!(!shown.contains(&secret), "a secret is shown: {shown}");
-    }
+    assert!(!holds_a_secret(shown), "a secret is shown: {shown}");
+}
+
+/// In any of the forms that it takes. An input that holds one may see it again: libFuzzer copies what is compared.
+pub fn holds_a_secret(text: &str) -> bool {
+    static FORMS: OnceLock<[String; 6]> = OnceLock::new();
+    let forms = FORMS.get_or_init(|| {
+        [
+            "PLANTED".to_string(),
+            "UExBTlRFRA".to_string(),
+            hex(PREPEND),
+            BASE64_STANDARD.encode(PREPEND),
+            BASE64_STANDARD.encode(hex(PREPEND)),
+            format!("{PREPEND:?}"),
+        ]
+    });
+    forms.iter().any(|form| text.contains(form))
 }

@@ -105,7 +105,7 @@ impl Restored {
 }
 
 fn without_space(text: &str) -> Zeroizing<String> {
-    Zeroizing::new(text.chars().filter(|c| !c.is_ascii_whitespace()).collect())
+    Zeroizing::new(text.chars().filter(|c| !c.is_whitespace()).collect())
 }
 
 fn percent_decoded(text: &str) -> Option<Zeroizing<String>> {

@@ -38,9 +38,10 @@ fn healthy_credentials_get_nothing_but_the_proof_that_the_secret_opens() {
 
 #[test]
 fn what_does_no_harm_anywhere_is_not_even_mentioned() {
-    let harmless: [fn(&mut Set); 8] = [
+    let harmless: [fn(&mut Set); 9] = [
         |set| put(&mut set.token, format!(" {TOKEN}\r\n")),
         |set| edit(&mut set.secret, |text| format!(" {}\n{}\n", &text[..64], &text[64..])),
+        |set| edit(&mut set.secret, |text| format!("\u{a0}{}\u{b}{}\u{3000}", &text[..64], &text[64..])),
         |set| edit(&mut set.signature, |text| format!("\u{feff}Bag Attributes: <No Attributes>\n{text}trailing words")),
         |set| edit(&mut set.encryption, |text| text.trim_end().to_string()),
         |set| put(&mut set.dh, pem("DH PARAMETERS", &tlv(0x30, &[&der(DHPARAM_PEM)[4..], &[2, 2, 0, 225]].concat()))),
