@@ -67,6 +67,11 @@ impl Stamper {
 
     /// Notes that `stamp` is going out.
     pub(crate) fn note(&self, stamp: &Stamp) {
+        let latest = self.latest();
+        if !is_plausible(latest, stamp.second) {
+            // A new series begins, unless another thread was faster.
+            let _ = self.latest.compare_exchange(latest, stamp.second, Ordering::Relaxed, Ordering::Relaxed);
+        }
         // Within one second there is nothing new to note, and a load is far cheaper.
         if self.latest() < stamp.second {
             self.latest.fetch_max(stamp.second, Ordering::Relaxed);

@@ -63,3 +63,23 @@ fn secrets_are_not_printed_by_accident() {
     must_not_be!(RsaKeys: std::fmt::Display);
     must_not_be!(Request: std::fmt::Display);
 }
+
+/// Only a snapshot is, and that comes in a [`Secret`].
+#[test]
+fn secrets_are_not_serialised_by_accident() {
+    must_not_be!(Secret<String>: serde::Serialize);
+    must_not_be!(Secret<Snapshot>: serde::Serialize);
+    must_not_be!(OAuthSession: serde::Serialize);
+    must_not_be!(LiveSession: serde::Serialize);
+    must_not_be!(AccessToken: serde::Serialize);
+    must_not_be!(RsaPrivateKey: serde::Serialize);
+    must_not_be!(RsaKeys: serde::Serialize);
+    must_not_be!(DhParams: serde::Serialize);
+    must_not_be!(Consumer: serde::Serialize);
+    must_not_be!(Request: serde::Serialize);
+    must_not_be!(BaseString: serde::Serialize);
+    must_not_be!(Response<'static>: serde::Serialize);
+    must_not_be!(Error: serde::Serialize);
+    must_not_be!(brokerage::WebSocketRequest: serde::Serialize);
+    must_not_be!(gateway::IssuedToken: serde::Serialize);
+}

@@ -1,19 +1,18 @@
-//! Whole logins, and days of what comes after them, against the gateway, which shares no signing and no arithmetic with
-//! the client: no socket, a virtual clock.
+//! Whole logins against the gateway, which shares no signing and no arithmetic with the client: no socket, a virtual
+//! clock.
 #![cfg(feature = "gateway")]
 
 mod support;
 
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::{Bridge, BrokerageEvent, BrokerageSession, CompetePolicy};
-use ibkr_oauth::gateway::{Consent, Incident, RegisteredConsumer};
+use ibkr_oauth::gateway::{Consent, RegisteredConsumer};
 use ibkr_oauth::{
     AccessToken, ApiRequest, Consumer, Error, OAuthSession, Outbound, ParameterEncoding, Phase, QueryPolicy, RsaKeys,
-    RsaPrivateKey, UnixTime,
+    RsaPrivateKey,
 };
 use support::pair::{BASE_URL, CONSUMER, Pair, response};
-use support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM};
+use support::{DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM};
 
 const ACCOUNTS: ApiRequest<'_> = ApiRequest::get("/portfolio/accounts");
 
@@ -237,86 +236,4 @@ fn ten_requests_refused_together_lead_to_one_new_token() {
         assert_eq!(pair.call(&session, &ACCOUNTS).status, 200);
     }
     assert_eq!(exchanges, 1);
-}
-
-/// Both machines in one loop against the gateway, until `until`; the events in words.
-fn live_through(
-    pair: &mut Pair,
-    oauth: &mut OAuthSession,
-    brokerage: &mut BrokerageSession,
-    until: UnixTime,
-) -> Vec<String> {
-    let mut events = Vec::new();
-    while pair.now < until {
-        let mut failed_login = None;
-        if let Err(error) = pair.drive(oauth) {
-            failed_login = Some(pair.now.saturating_add(Duration::from_secs(30)));
-            events.push(format!("login: {}", rejected(&error)));
-        }
-        let live = oauth.live(pair.now).cloned();
-        if let Some(live) = &live {
-            while let Some(outbound) = brokerage.poll_request(live, &mut pair.rng, pair.now).unwrap() {
-                let answer = pair.send(&outbound.request);
-                let event = brokerage.handle_response(outbound.exchange, response(&answer), pair.now).unwrap();
-                match &event {
-                    BrokerageEvent::Alive => {}
-                    BrokerageEvent::Failed { error, .. } => events.push(format!("failed: {}", rejected(error))),
-                    other => events.push(format!("{other:?}")),
-                }
-                if event == BrokerageEvent::LiveSessionRefused {
-                    oauth.invalidate(live);
-                    break;
-                }
-            }
-        }
-        let next = [oauth.poll_timeout(), brokerage.poll_timeout().filter(|_| live.is_some()), failed_login];
-        let next = next.into_iter().flatten().min().unwrap_or(until);
-        pair.now = next.max(pair.now.saturating_add(Duration::from_millis(1))).min(until);
-    }
-    events
-}
-
-fn rejected(error: &Error) -> u16 {
-    match error {
-        Error::Rejected(rejected) => rejected.status,
-        other => panic!("{other}"),
-    }
-}
-
-#[test]
-fn three_days_with_everything_that_goes_wrong_are_lived_through() {
-    let mut pair = Pair::new();
-    let mut oauth = pair.live(pair.builder());
-    let mut brokerage = BrokerageSession::new(CompetePolicy::TakeOver);
-    let after = |hours: u64| NOW.saturating_add(Duration::from_secs(hours * 3600));
-    let half_an_hour = Duration::from_secs(1800);
-    // A skew is read from the server's date, and that with `std` only.
-    let skew = if cfg!(feature = "std") { 7200 } else { 0 };
-    pair.gateway.schedule(after(5), Incident::NightlyReset);
-    pair.gateway.schedule(after(8), Incident::CompetingLogin { user: "alice".to_string() });
-    pair.gateway.schedule(after(12), Incident::Outage { lasts: half_an_hour });
-    pair.gateway.schedule(after(20), Incident::Gone);
-    pair.gateway.schedule(after(30), Incident::LiveSessionsEnd);
-    pair.gateway.schedule(after(40), Incident::NoBrokerageSessions { lasts: half_an_hour });
-    pair.gateway.schedule(after(40), Incident::NightlyReset);
-    pair.gateway.schedule(after(60), Incident::ClockSkew { seconds: skew.into() });
-
-    let mut day = |hours| live_through(&mut pair, &mut oauth, &mut brokerage, after(hours));
-    assert_eq!(day(4), ["Ready"]);
-    assert_eq!(day(6), ["Lost", "Ready"]);
-    assert_eq!(day(10), ["Competing", "Ready"]);
-    let outage = day(14);
-    let (refusals, recovery) = outage.split_at(outage.len() - 2);
-    assert!(refusals.iter().all(|event| event == "failed: 503") && refusals.len() == 30, "{outage:?}");
-    assert_eq!(recovery, ["Lost", "Ready"], "half an hour without a tickle is too long");
-    assert_eq!(day(22), ["LiveSessionRefused"]);
-    assert_eq!(day(32), ["LiveSessionRefused"]);
-    let unavailable = day(42);
-    assert_eq!(unavailable.first().map(String::as_str), Some("Lost"));
-    assert_eq!(unavailable.last().map(String::as_str), Some("Ready"));
-    assert!(unavailable[1..unavailable.len() - 1].iter().all(|event| event == "failed: 500"), "{unavailable:?}");
-    let skewed = day(72);
-    assert!(skewed.len() <= 3, "{skewed:?}");
-    assert_eq!(oauth.clock_skew(), skew);
-    assert_eq!(brokerage.bridge(), Bridge::Ready);
 }

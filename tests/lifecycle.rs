@@ -189,6 +189,15 @@ fn a_timestamp_that_cannot_be_is_not_gone_on_from() {
     assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650000"));
 }
 
+/// With it a series ended; the next one does not go back either.
+#[test]
+fn behind_a_timestamp_that_cannot_be_a_new_series_begins() {
+    let mut session = WorkedLogin::any().live_session(NOW);
+    drop(session.poll_request(&mut rng(1), after(365 * 24, 0)).unwrap());
+    assert_eq!(timestamp(&session, after(1, 0)), "1714653600");
+    assert_eq!(timestamp(&session, NOW), "1714653600", "the clock went back an hour");
+}
+
 /// Only a server that has looked at the signature can say that a timestamp was not used.
 #[test]
 fn an_old_page_of_a_cache_does_not_turn_the_timestamps_back() {

@@ -4,12 +4,15 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::error::Error as _;
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
 
 use ibkr_oauth::brokerage::{BrokerageSession, CompetePolicy};
 use ibkr_oauth::gateway::RawRequest;
-use ibkr_oauth::{AccessToken, ApiRequest, Consumer, Error, OAuthSession, Response, RsaPrivateKey, Secret};
+use ibkr_oauth::{AccessToken, ApiRequest, Consumer, Error, OAuthSession, Phase, Response, RsaPrivateKey, Secret};
 use support::pair::Pair;
 use support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, Script, WorkedLogin, answer, keys, rng};
 
@@ -66,7 +69,7 @@ fn access_token() -> AccessToken {
 
 #[test]
 fn the_planted_secrets_would_be_found() {
-    let shown = std::panic::catch_unwind(|| silent(&format!("oauth_token={TOKEN}")));
+    let shown = catch_unwind(|| silent(&format!("oauth_token={TOKEN}")));
     assert!(shown.is_err());
 }
 
@@ -189,6 +192,48 @@ fn a_mismatch_shows_nothing() {
     let exchange = login.poll(&mut session, NOW).unwrap().exchange;
     let body = login.body(None).replace(&login.proof, &"0".repeat(40));
     silent_error(&answer(&mut session, exchange, &body).unwrap_err());
+}
+
+/// What `unwrap` and `expect` say is `Debug` of the error; whoever catches a panic, or has a hook for them, sees no more.
+#[test]
+fn a_panic_over_a_failed_login_shows_nothing() {
+    let login = WorkedLogin::any();
+    let mismatch = login.body(None).replace(&login.proof, &"0".repeat(40));
+    let echo = format!(r#"{{"error":"unknown token {TOKEN}, secret {SECRET}"}}"#);
+    let foreign = format!(r#"{{"oauth_token":"{TOKEN}","oauth_token_secret":"{SECRET}*"}}"#);
+    for (status, body, words) in
+        [(200, mismatch, "LiveSessionMismatch"), (401, echo, "Rejected"), (200, foreign, "diffie_hellman_response")]
+    {
+        let fail = || {
+            let mut session = OAuthSession::with_access_token(login.consumer.clone(), access_token());
+            let exchange = login.poll(&mut session, NOW).unwrap().exchange;
+            (session.handle_response(exchange, Response::new(status, body.as_bytes()), NOW), session)
+        };
+        let panics: [&dyn Fn(); 4] =
+            [&|| _ = fail().0.unwrap(), &|| _ = fail().0.expect("a login"), &|| panic!("{:?}", fail()), &|| {
+                assert_eq!(fail().0, Ok(Phase::LiveSession), "{:?}", fail().1)
+            }];
+        for panic in panics {
+            let said = panic_message(panic);
+            assert!(said.contains(words), "{said}");
+            silent(&said);
+        }
+    }
+}
+
+/// What the hook for panics is told, and what is caught.
+fn panic_message(panic: &dyn Fn()) -> String {
+    static HOOK: Once = Once::new();
+    thread_local!(static TOLD: RefCell<String> = RefCell::default());
+    HOOK.call_once(|| {
+        let usual = take_hook();
+        set_hook(Box::new(move |panic| {
+            TOLD.set(panic.to_string());
+            usual(panic);
+        }));
+    });
+    let caught = catch_unwind(AssertUnwindSafe(panic)).unwrap_err();
+    TOLD.take() + caught.downcast_ref::<String>().unwrap()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What refusals are explained with, and what `Debug` shows, in one file to read: `tests/words.txt`. Words change only on
 //! purpose.
+#![cfg(all(feature = "doctor", feature = "gateway", feature = "http1", feature = "serde"))]
 
 mod support;
 

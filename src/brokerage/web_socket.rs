@@ -4,9 +4,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use crate::Consumer;
 use crate::percent_encoding::encode_into;
 use crate::token::Token;
+use crate::{Consumer, Secret};
 
 /// What to open a WebSocket with. Two are equal if they lead to the same session: when
 /// [`BrokerageSession::web_socket`](super::BrokerageSession::web_socket) gives another than the one you opened, open
@@ -15,8 +15,8 @@ use crate::token::Token;
 /// `Debug` shows neither the URL's token nor the cookie.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebSocketRequest {
-    url: String,
-    cookie: String,
+    url: Secret<String>,
+    cookie: Secret<String>,
     user_agent: String,
 }
 
@@ -27,17 +27,18 @@ impl WebSocketRequest {
         let address = consumer.base_url().trim_start_matches("http");
         let mut url = format!("ws{address}/ws?oauth_token=");
         encode_into(&mut url, access_token.as_str());
-        Self { url, cookie: format!("api={}", session_id.as_str()), user_agent: consumer.user_agent().to_string() }
+        let cookie = format!("api={}", session_id.as_str());
+        Self { url: Secret::new(url), cookie: Secret::new(cookie), user_agent: consumer.user_agent().to_string() }
     }
 
     /// The URL, which holds the access token: do not log it.
     pub fn url(&self) -> &str {
-        &self.url
+        self.url.expose()
     }
 
     /// The headers to add to the usual ones of an upgrade.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        [("Cookie", self.cookie.as_str()), ("User-Agent", self.user_agent.as_str())].into_iter()
+        [("Cookie", self.cookie.expose().as_str()), ("User-Agent", self.user_agent.as_str())].into_iter()
     }
 }
 

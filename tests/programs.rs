@@ -1,0 +1,395 @@
+//! Nothing that the examples print holds a secret, whether all goes well or nothing does: neither what stands in the files
+//! that they read and write, nor anything that looks like a secret of a login.
+//!
+//! They are run as users run them, from where `cargo test` builds them.
+
+use std::collections::BTreeSet;
+use std::env::consts::EXE_SUFFIX;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ibkr_oauth::{ConsumerKeys, RsaKeys, RsaPrivateKey};
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use serde_json::{Map, Value, json};
+
+/// How long a program may take, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The shortest secrets are tokens of 20 digits; base64 of a live session token has 28.
+const SECRET_LENGTH: usize = 20;
+/// What credentials and stored sessions have that anybody may know.
+const PUBLIC_FIELDS: [&str; 4] = ["consumer_key", "realm", "base_url", "dhparam_pem"];
+const PUBLIC_FILES: [&str; 3] = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"];
+/// Names with which the protocol's secrets go over the wire: a value behind one of them is not for the eye.
+const SECRET_NAMES: [&str; 8] = [
+    "oauth_signature=",
+    "oauth_token=",
+    "oauth_verifier=",
+    "diffie_hellman_",
+    "live_session_token_signature",
+    "Authorization:",
+    "Cookie:",
+    "PRIVATE KEY-----",
+];
+/// What stands before a fingerprint: the SHA-256 of something that is uploaded.
+const FINGERPRINT_LABELS: [&str; 4] =
+    ["the public signature key:", "the public encryption key:", "the DH parameters:", r#""sha256":""#];
+
+/// Programs, the files that they read and write, and what they print; gone at the end.
+struct Workplace(PathBuf);
+
+impl Workplace {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("programs-{name}-{}", std::process::id()));
+        fs::create_dir_all(path.join("files")).unwrap();
+        fs::create_dir_all(path.join("printed")).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join("files").join(name).to_str().unwrap().to_string()
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.file(name)).unwrap()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        fs::write(self.file(name), text).unwrap();
+        self.file(name)
+    }
+
+    fn start(&self, program: &str, arguments: &[&str]) -> Running {
+        let path = examples().join(format!("{program}{EXE_SUFFIX}"));
+        assert!(path.exists(), "{} is missing: `cargo build --examples` makes it", path.display());
+        let number = fs::read_dir(self.0.join("printed")).unwrap().count();
+        let printed = self.0.join("printed").join(format!("{number}-{program}"));
+        let out = File::create_new(&printed).unwrap();
+        let mut command = Command::new(path);
+        let files = self.0.join("files");
+        command.args(arguments).env_clear().env("TMPDIR", &files).env("TEMP", &files).current_dir(&files);
+        command.stdin(Stdio::piped()).stderr(out.try_clone().unwrap()).stdout(out);
+        Running { program: format!("{program} {arguments:?}"), child: command.spawn().unwrap(), printed }
+    }
+
+    /// What the program prints, from its start to its end.
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
+        self.start(program, arguments).finish()
+    }
+
+    fn start_gateway(&self, arguments: &[&str]) -> (Running, String) {
+        let gateway = self.start("gateway", &[&["--dir", &self.file("")], arguments].concat());
+        let listening = gateway.wait_for("listening on ");
+        let base_url = listening.split("listening on ").nth(1).unwrap().trim().to_string();
+        (gateway, base_url)
+    }
+
+    /// Nothing that was printed is in the files, or looks as if it should be; but `public`.
+    fn is_silent_but(&self, public: &str) {
+        let mut secrets = Secrets::default();
+        secrets.read_all(&self.0.join("files"));
+        let printed = fs::read_dir(self.0.join("printed")).unwrap();
+        let printed: String = printed.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        // Where the files are is no secret, whatever the folder is called.
+        let printed = printed.replace(self.0.to_str().unwrap(), "").replace(public, "");
+        assert!(!printed.is_empty(), "nothing was printed");
+        secrets.are_not_in(&printed);
+        looks_harmless(&printed);
+    }
+
+    fn is_silent(&self) {
+        self.is_silent_but("\0");
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A program that runs; killed if nobody waits for its end.
+struct Running {
+    program: String,
+    child: Child,
+    printed: PathBuf,
+}
+
+impl Running {
+    fn said(&self) -> String {
+        fs::read_to_string(&self.printed).unwrap()
+    }
+
+    fn wait_for(&self, words: &str) -> String {
+        self.until(|said| said.contains(words).then(|| said.to_string()))
+    }
+
+    fn finish(mut self) -> String {
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "{} does not end: {}", self.program, self.said());
+            thread::sleep(PAUSE);
+        }
+        self.said()
+    }
+
+    fn until<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = find(&self.said()) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{} does not get that far: {}", self.program, self.said());
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Beside the folder of the test programs.
+fn examples() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).unwrap().join("examples")
+}
+
+/// What must not be printed, in every form in which it could be.
+#[derive(Default)]
+struct Secrets(BTreeSet<String>);
+
+impl Secrets {
+    fn read_all(&mut self, folder: &Path) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.file_name().unwrap().to_str().unwrap() {
+                _ if path.is_dir() => self.read_all(&path),
+                name if PUBLIC_FILES.contains(&name) => {}
+                _ => self.read(&String::from_utf8_lossy(&fs::read(&path).unwrap())),
+            }
+        }
+    }
+
+    fn read(&mut self, text: &str) {
+        match serde_json::from_str::<Map<String, Value>>(text) {
+            Ok(fields) => {
+                self.add_fields(&fields);
+                self.add_prepend(&fields);
+            }
+            Err(_) => self.add(text),
+        }
+    }
+
+    fn add_fields(&mut self, fields: &Map<String, Value>) {
+        for (_, value) in fields.iter().filter(|(name, _)| !PUBLIC_FIELDS.contains(&name.as_str())) {
+            match value {
+                Value::String(text) => self.add(text),
+                Value::Object(fields) => self.add_fields(fields),
+                _ => {}
+            }
+        }
+    }
+
+    /// Line by line, as it stands there and in hexadecimal.
+    fn add(&mut self, text: &str) {
+        let lines =
+            text.split(['\n', '\r', '\\']).filter(|line| line.len() >= SECRET_LENGTH && !line.starts_with("--"));
+        for line in lines {
+            self.0.insert(line.to_string());
+            self.0.extend(BASE64.decode(line).ok().map(|bytes| hex_text(&bytes)));
+        }
+    }
+
+    /// What the access token secret decrypts to.
+    fn add_prepend(&mut self, fields: &Map<String, Value>) {
+        let field = |name: &str| fields.get(name).and_then(Value::as_str);
+        let key = field("private_encryption_pem").and_then(|pem| RsaPrivateKey::from_pem(pem).ok());
+        let secret = field("access_token_secret").and_then(|secret| BASE64.decode(secret).ok());
+        if let (Some(key), Some(secret)) = (key, secret) {
+            let keys = RsaKeys::new(key.clone(), key);
+            let prepend = keys.decrypt_pkcs1v15(&secret, &mut UnwrapErr(SysRng));
+            self.0.extend(
+                prepend.iter().flat_map(|prepend| [hex_text(prepend.expose()), BASE64.encode(prepend.expose())]),
+            );
+        }
+    }
+
+    fn are_not_in(&self, printed: &str) {
+        for secret in &self.0 {
+            assert!(!printed.contains(secret), "{secret} is printed:\n{printed}");
+        }
+    }
+}
+
+/// For secrets that are in no file: no value of the protocol's, and nothing as long as a token that has digits in it, but
+/// fingerprints and the server's address.
+fn looks_harmless(printed: &str) {
+    for name in SECRET_NAMES {
+        assert!(!printed.contains(name), "{name} is printed:\n{printed}");
+    }
+    let mut place = 0;
+    for run in printed.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c))) {
+        let word = run.trim_end_matches(|c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c)));
+        let before = printed[..place].trim_end();
+        let is_fingerprint = word.len() == 64 && FINGERPRINT_LABELS.iter().any(|label| before.ends_with(label));
+        let is_address = word.contains("/api/");
+        let is_suspicious = word.len() >= SECRET_LENGTH && word.contains(|c: char| c.is_ascii_digit()) && !is_address;
+        assert!(!is_suspicious || is_fingerprint, "{word} is printed:\n{printed}");
+        place += run.len();
+    }
+}
+
+fn hex_text(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn what_would_be_a_secret_is_found() {
+    let mut secrets = Secrets::default();
+    secrets.read(r#"{"consumer_key":"EXAMPLECONSUMERKEY20","access_token":"a1b2c3d4e5f6a7b8c9d0"}"#);
+    secrets.read("-----BEGIN PRIVATE KEY-----\nTUlJRXZnSUJBREFOQmdrcWhraUc5dzBCQVE=\n-----END PRIVATE KEY-----\n");
+    let is_found = |shown: &str| std::panic::catch_unwind(|| secrets.are_not_in(shown)).is_err();
+    assert!(is_found("token a1b2c3d4e5f6a7b8c9d0!") && is_found(&hex_text(b"MIIEvgIBADANBgkqhkiG9w0BAQ")));
+    assert!(!is_found("-----BEGIN PRIVATE KEY-----") && !is_found("EXAMPLECONSUMERKEY20"));
+    let fingerprint = "b57cf781ec61e75d8a733c583f31afc229458d7f01e4e7207ea86bfa1a8ff5fd";
+    for shown in [
+        "a live session token: FyGuRn3pYBTgoUbmDUQ3LgGPnHg=",
+        "a token: a1b2c3d4e5f6a7b8c9d0",
+        "OAuth oauth_signature=",
+        "?oauth_token=1",
+        &format!("the prepend: {fingerprint}"),
+    ] {
+        assert!(std::panic::catch_unwind(|| looks_harmless(shown)).is_err(), "{shown}");
+    }
+    looks_harmless(&format!(
+        "SHA-256 of the DH parameters:\n  {fingerprint}\nhttps://h/v1/api/oauth/live_session_token"
+    ));
+}
+
+#[test]
+fn programs_on_their_own_print_no_secret() {
+    let workplace = Workplace::new("own");
+    let keys = workplace.file("keys");
+    for (program, arguments, words) in [
+        ("quickstart", &[][..], "Both logins are live"),
+        ("login", &[], "DU1234567"),
+        ("async", &[], "at the same time: 50"),
+        ("event_loop", &[], "DU1234567"),
+        ("websocket", &[], "contract 265598: last"),
+        ("keep_alive", &[], "Three days, and still logged in"),
+        ("resume", &[], "One login served four jobs"),
+        ("many_sessions", &["--sessions", "3", "--minutes", "2"], "3 sessions are live"),
+        ("keygen", &["--group", "rfc3526-14", "--dir", &keys], "To upload:"),
+        ("keygen", &["--group", "rfc3526-14", "--dir", &keys], "No keys were made"),
+        ("doctor", &["--dir", &keys], "the public signature key"),
+        ("doctor", &[], "No login can work"),
+        ("doctor", &["--json"], "KeysSwapped"),
+    ] {
+        let printed = workplace.run(program, arguments);
+        assert!(printed.contains(words), "{program} {arguments:?}: {printed}");
+    }
+    workplace.is_silent();
+}
+
+#[test]
+fn programs_with_credentials_print_nothing_of_them() {
+    let workplace = Workplace::new("credentials");
+    let (_gateway, base_url) = workplace.start_gateway(&[]);
+    let credentials = workplace.file("credentials.json");
+    let own = ["--credentials", &credentials, "--base-url", &base_url];
+    let endless = ["websocket", "keep_alive"].map(|program| workplace.start(program, &own));
+    for (program, words) in [("login", "DU1234567"), ("async", "at the same time: 1"), ("event_loop", "DU1234567")] {
+        let printed = workplace.run(program, &own);
+        assert!(printed.contains(words), "{program}: {printed}");
+    }
+    for stored in ["no live session stored", "going on with the stored session"] {
+        assert!(workplace.run("resume", &own).contains(stored));
+    }
+    assert!(workplace.read("credentials.json.session").contains("live_session"));
+    assert!(workplace.run("doctor", &own[..2]).contains("opens with the encryption key"));
+    endless[0].wait_for("contract 265598: last");
+    endless[1].wait_for("the brokerage session is ready");
+    workplace.is_silent();
+}
+
+#[test]
+fn a_third_partys_login_prints_the_consent_page_and_no_other_token() {
+    let workplace = Workplace::new("consent");
+    let (_gateway, base_url) = workplace.start_gateway(&["--callback", "http://localhost:20000/"]);
+    let credentials = workplace.file("credentials.json");
+    let authorize_url = base_url.replace("/v1/api", "/authorize");
+    let third_party = ["--third-party", "--authorize-url", &authorize_url, "--port", "1"];
+    let mut login = workplace.start("login", &[&["--credentials", &credentials], &third_party[..]].concat());
+    let consent_url = login.until(|said| {
+        let (_, rest) = said.split_once(&format!("{authorize_url}?"))?;
+        Some(format!("/authorize?{}", rest.split_once('\n')?.0))
+    });
+    let mut browser = TcpStream::connect(base_url.trim_start_matches("http://").trim_end_matches("/v1/api")).unwrap();
+    write!(browser, "GET {consent_url}&approve= HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    browser.read_to_string(&mut answer).unwrap();
+    let callback = answer.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();
+    let (_, verifier) = callback.split_once("oauth_verifier=").unwrap();
+    let stale = callback.replace("oauth_token=", "oauth_token=0");
+    write!(login.child.stdin.as_mut().unwrap(), "{stale}\n{callback}\n").unwrap();
+    let printed = login.finish();
+    assert!(printed.contains("That was not it") && printed.contains("DU1234567"), "{printed}");
+    assert!(!printed.contains(verifier));
+    // The user opens it: it is good for this one consent, and only with the user's password.
+    workplace.is_silent_but(&consent_url);
+}
+
+#[test]
+fn what_goes_wrong_is_told_without_secrets() {
+    let workplace = Workplace::new("wrong");
+    let _gateway = workplace.start_gateway(&[]);
+    let whole: Value = serde_json::from_str(&workplace.read("credentials.json")).unwrap();
+    let text = |name: &str| whole[name].as_str().unwrap().to_string();
+    let half = |name: &str| text(name)[..text(name).len() / 2].to_string();
+    let damaged = |name: &str, changes: &[(&str, String)]| {
+        let mut credentials = whole.clone();
+        changes.iter().for_each(|(field, value)| credentials[*field] = json!(value));
+        workplace.write(name, &credentials.to_string())
+    };
+    let (signature, encryption) = ("private_signature_pem", "private_encryption_pem");
+    let files = [
+        damaged("swapped.json", &[(signature, text(encryption)), (encryption, text(signature))]),
+        damaged("exchanged.json", &[("access_token", text("access_token_secret")), ("realm", text("access_token"))]),
+        damaged("key.json", &[("consumer_key", text(signature))]),
+        damaged("url.json", &[("base_url", text("access_token_secret"))]),
+        damaged("escaped.json", &[(signature, text(signature).replace('\n', "\\n"))]),
+        damaged("old.json", &[("access_token", "0".repeat(20))]),
+        damaged("half-secret.json", &[("access_token_secret", half("access_token_secret"))]),
+        damaged("half-key.json", &[(encryption, half(encryption))]),
+        workplace.write("half.json", &workplace.read("credentials.json")[..2000]),
+        workplace.file("private_signature.pem"),
+    ];
+    let mut failures = 0;
+    for file in &files {
+        workplace.run("doctor", &["--credentials", file]);
+        workplace.run("doctor", &["--credentials", file, "--json"]);
+        failures += usize::from(workplace.run("login", &["--credentials", file]).contains("Not logged in"));
+    }
+    assert_eq!(failures, files.len());
+    workplace.run("login", &["--credentials", &workplace.file("credentials.json"), "--base-url", "http://127.0.0.1:1"]);
+    workplace.run("login", &["--nonsense"]);
+    workplace.run("doctor", &["--dir", &workplace.file(""), "--repair", &workplace.file("repaired")]);
+    workplace.write("damaged.session", r#"{"version":1,"access_token":{"token":""#);
+    let stored = ["--credentials", &workplace.file("credentials.json"), "--store", &workplace.file("damaged.session")];
+    assert!(workplace.run("resume", &stored).contains("cannot be read"));
+    workplace.is_silent();
+}
