@@ -34,13 +34,18 @@ struct Client {
     accounts: Option<Vec<String>>,
 }
 
-/// A request on its way, with a connection of its own.
+/// A request on its way.
 struct InFlight {
     purpose: Purpose,
+    call: Call,
+    deadline: UnixTime,
+}
+
+/// A connection for one request and its answer.
+pub struct Call {
     stream: Box<dyn Stream>,
     unsent: Vec<u8>,
     decoder: Decoder,
-    deadline: UnixTime,
 }
 
 enum Purpose {
@@ -86,7 +91,8 @@ pub fn run(sessions: Vec<OAuthSession>, tls: &Arc<ClientConfig>) -> Result<Vec<V
     Ok(clients.into_iter().filter_map(|client| client.accounts).collect())
 }
 
-fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+/// Until something is ready or the time is over; an interruption is neither, and ends it too.
+pub fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
     match poll.poll(events, timeout) {
         Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
         outcome => outcome,
@@ -103,7 +109,8 @@ impl Client {
         if self.in_flight.is_none()
             && let Some((request, purpose)) = self.next_request()?
         {
-            self.in_flight = Some(InFlight::start(&request, purpose, registry, token, tls)?);
+            let call = Call::start(&request, registry, token, tls)?;
+            self.in_flight = Some(InFlight { purpose, call, deadline: now().saturating_add(PATIENCE) });
         }
         Ok(())
     }
@@ -132,7 +139,7 @@ impl Client {
 
     fn handle_readiness(&mut self) -> Result<(), Box<dyn Error>> {
         let Some(in_flight) = &mut self.in_flight else { return Ok(()) };
-        let Some(response) = in_flight.advance()? else { return Ok(()) };
+        let Some(response) = in_flight.call.advance()? else { return Ok(()) };
         match self.in_flight.take().map(|in_flight| in_flight.purpose) {
             Some(Purpose::LogIn(exchange)) => drop(self.session.handle_response(exchange, response, now())?),
             _ => self.accounts = Some(account_ids(&response)?),
@@ -149,21 +156,20 @@ impl Client {
     }
 }
 
-impl InFlight {
-    fn start(
+impl Call {
+    /// Connects; all else waits for the socket to be ready.
+    pub fn start(
         request: &Request,
-        purpose: Purpose,
         registry: &Registry,
         token: Token,
         tls: &Arc<ClientConfig>,
     ) -> Result<Self, Box<dyn Error>> {
         let stream = connect(request, registry, token, tls)?;
-        let deadline = now().saturating_add(PATIENCE);
-        Ok(Self { purpose, stream, unsent: http1::encode(request), decoder: Decoder::new(), deadline })
+        Ok(Self { stream, unsent: http1::encode(request), decoder: Decoder::new() })
     }
 
     /// Writes and reads as far as it goes without waiting.
-    fn advance(&mut self) -> Result<Option<Response<'static>>, Box<dyn Error>> {
+    pub fn advance(&mut self) -> Result<Option<Response<'static>>, Box<dyn Error>> {
         while !self.unsent.is_empty() {
             let Some(count) = unless_it_waits(self.stream.write(&self.unsent))? else { return Ok(None) };
             self.unsent.drain(..count);

@@ -38,7 +38,8 @@ pub enum Diagnosis {
     BrokerageSessionUnavailable,
     /// `failed to process request`: a tickle that did not work.
     TickleFailed,
-    /// 503, or any other 5xx: maintenance, or a backend that takes too long.
+    /// 503, or any other 5xx: maintenance, or a backend that takes too long. A status from 600 on counts as one
+    /// (RFC 9110 section 15).
     Unavailable,
     /// 3xx: something on the way sends requests elsewhere.
     Redirected,
@@ -96,7 +97,7 @@ impl Diagnosis {
             429 => Self::TooManyRequests,
             _ if says("failed to generate sso dh token") => Self::BrokerageSessionUnavailable,
             _ if says("failed to process request") => Self::TickleFailed,
-            408 | 500..600 => Self::Unavailable,
+            408 | 500.. => Self::Unavailable,
             _ => Self::Unknown,
         }
     }
@@ -181,11 +182,12 @@ impl Diagnosis {
         match self {
             Self::InvalidSignature | Self::Unauthorized | Self::Gone | Self::NoBridge => Advice::Again,
             Self::BrokerageSessionUnavailable | Self::TickleFailed => Advice::Later(SECOND.saturating_mul(10)),
-            Self::LiveSessionTokenFailed | Self::Unavailable => Advice::Later(MINUTE),
+            // Captive portals and maintenance pages redirect too, for a while.
+            Self::LiveSessionTokenFailed | Self::Unavailable | Self::Redirected => Advice::Later(MINUTE),
             Self::InvalidConsumer => Advice::Later(ACTIVATION),
             Self::TooManyRequests | Self::RefusedAtTheEdge => Advice::Later(PENALTY),
             Self::UnknownAccessToken | Self::InvalidToken => Advice::Reauthorize,
-            Self::MalformedRequest | Self::LengthRequired | Self::Redirected | Self::Unknown => Advice::Never,
+            Self::MalformedRequest | Self::LengthRequired | Self::Unknown => Advice::Never,
         }
     }
 }

@@ -66,13 +66,30 @@ fn every_known_refusal_has_its_name_and_its_advice() {
         (500, r#"{"error":"failed to process request"}"#, Diagnosis::TickleFailed, later(10)),
         (503, HTML, Diagnosis::Unavailable, later(60)),
         (503, "", Diagnosis::Unavailable, later(60)),
-        (302, "", Diagnosis::Redirected, Retry::Never),
+        (600, "", Diagnosis::Unavailable, later(60)),
+        (302, "", Diagnosis::Redirected, later(60)),
         (404, "", Diagnosis::Unknown, Retry::Never),
     ] {
         let error = refused(status, body, None);
         assert_eq!(error.retry(NOW), retry, "{status} {body}");
         let Error::Rejected(Rejected { diagnosis: found, .. }) = error else { panic!("{error}") };
         assert_eq!(found, diagnosis, "{status} {body}");
+    }
+}
+
+#[test]
+fn one_flipped_bit_in_the_status_of_a_success_makes_nobody_give_up() {
+    let flips = (0..3).flat_map(|digit| (0..8).map(move |bit| (digit, bit)));
+    let flipped = flips.filter_map(|(digit, bit)| {
+        let mut status = *b"200";
+        status[digit] ^= 1 << bit;
+        str::from_utf8(&status).ok()?.parse().ok().filter(|status| *status >= 100)
+    });
+    let statuses: Vec<u16> = flipped.collect();
+    assert!(statuses.contains(&300) && statuses.contains(&600));
+    for status in statuses {
+        let retry = refused(status, "{}", None).retry(NOW);
+        assert!(matches!(retry, Retry::Again | Retry::Later(_)), "{status}: {retry:?}");
     }
 }
 

@@ -27,15 +27,7 @@ pub struct Pair {
 
 impl Pair {
     pub fn new() -> Self {
-        let mut gateway = Gateway::new(BASE_URL).unwrap();
-        let consumer = RegisteredConsumer {
-            consumer_key: CONSUMER.to_string(),
-            signature_public_key_pem: include_str!("../keys/public_signature.pem").to_string(),
-            encryption_public_key_pem: include_str!("../keys/public_encryption.pem").to_string(),
-            dhparam_pem: DHPARAM_PEM.to_string(),
-            callback_url: Some("https://trader.example/back?user=7".to_string()),
-        };
-        gateway.register_consumer(&consumer).unwrap();
+        let mut gateway = gateway(BASE_URL);
         gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], is_paper: true });
         Self { gateway, rng: rng(5), now: NOW, server_ahead: 0 }
     }
@@ -81,6 +73,20 @@ impl Pair {
     pub fn wait(&mut self, seconds: u64) {
         self.now = self.now.saturating_add(Duration::from_secs(seconds));
     }
+}
+
+/// A gateway that has the consumer on file.
+pub fn gateway(base_url: &str) -> Gateway {
+    let mut gateway = Gateway::new(base_url).unwrap();
+    let consumer = RegisteredConsumer {
+        consumer_key: CONSUMER.to_string(),
+        signature_public_key_pem: include_str!("../keys/public_signature.pem").to_string(),
+        encryption_public_key_pem: include_str!("../keys/public_encryption.pem").to_string(),
+        dhparam_pem: DHPARAM_PEM.to_string(),
+        callback_url: Some("https://trader.example/back?user=7".to_string()),
+    };
+    gateway.register_consumer(&consumer).unwrap();
+    gateway
 }
 
 pub fn response(answer: &RawResponse) -> Response<'static> {
