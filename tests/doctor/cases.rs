@@ -189,13 +189,7 @@ fn common_cases() -> Vec<Case> {
         UrlLoopback @ BaseUrl: |s| put(&mut s.base_url, "http://[::1]:8080/v1/api"), not |s| put(&mut s.base_url, "https://localhost.example/v1/api");
 
         ClockOff @ Clock: |s| s.server = Some(ServerTime::At(UnixTime::from_millis(NOW.as_millis() - 31_000))), not |s| s.server = Some(ServerTime::At(UnixTime::from_millis(NOW.as_millis() - 30_000)));
-<<<<<<< HEAD
-        ClockOff @ Clock: |s| s.server = Some(ServerTime::DateHeader("Thu, 02 May 2024 11:44:30 GMT")), not |s| s.server = Some(ServerTime::DateHeader("Thu, 02 May 2024 11:40:00 GMT"));
-        ClockFarOff @ Clock: |s| s.server = Some(ServerTime::DateHeader("Thu, 02 May 2024 11:45:01 GMT")), not |s| s.server = Some(ServerTime::At(UnixTime::from_millis(NOW.as_millis() + 300_000)));
-        DateUnreadable @ Clock: |s| s.server = Some(ServerTime::DateHeader("2024-05-02 11:40:00")), not |s| s.server = Some(ServerTime::DateHeader(" Thursday, 02-May-24 11:40:00 GMT"));
-=======
         ClockFarOff @ Clock: |s| s.server = Some(ServerTime::At(UnixTime::from_millis(NOW.as_millis() + 300_750))), not |s| s.server = Some(ServerTime::At(UnixTime::from_millis(NOW.as_millis() + 300_000)));
->>>>>>> supply
     }
 }
 
