@@ -452,7 +452,7 @@ fn waiting_for_activation_gives_an_honest_eta() {
         "waited 72 h; by IBKR's documentation it should work by now; by IBKR's e-mails it works in 65 h; at worst it \
          works in 264 h"
     );
-    let at_the_restart = UnixTime::from(httpdate::parse_http_date("Thu, 02 May 2024 05:00:00 GMT").unwrap());
+    let at_the_restart = UnixTime::from_secs(1_714_626_000); // 2 May 2024, 5:00 UTC
     let next = WaitForActivation::since(at_the_restart).explain(&error, NOW).unwrap().first_restart;
     assert_eq!(next.saturating_since(at_the_restart), Duration::from_secs(86_400), "that one came too early");
     assert!(said(20).ends_with("at worst it should work by now: something else is wrong"), "{}", said(20));
