@@ -131,3 +131,17 @@ fn a_login_and_its_end_leave_no_secret_behind() {
     });
     assert!(found.is_empty(), "left in freed memory: {found:?}");
 }
+
+/// As a job does that goes on where another stopped. The text itself is the caller's to wipe.
+#[cfg(feature = "serde")]
+#[test]
+fn a_stored_session_that_was_read_leaves_no_secret_behind() {
+    let login = WorkedLogin::any();
+    let stored = serde_json::to_string(login.live_session(NOW).snapshot().expose()).unwrap();
+    let planted = vec![
+        ("the live session token as text", login.token.clone().into_bytes()),
+        ("the encrypted access token secret as text", b"c2VjcmV0".to_vec()),
+    ];
+    let found = left_behind(planted, || drop(serde_json::from_str::<ibkr_oauth::Snapshot>(&stored).unwrap()));
+    assert!(found.is_empty(), "left in freed memory: {found:?}");
+}
