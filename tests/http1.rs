@@ -213,6 +213,7 @@ fn a_connection_is_kept_only_if_the_server_keeps_it() {
     ] {
         let mut decoder = Decoder::new();
         decoder.handle_bytes(message.as_bytes()).unwrap();
+        assert_eq!(decoder.handle_bytes(b"").unwrap(), None, "a read of nothing is nothing wrong");
         assert_eq!(decoder.keep_alive(), kept, "{message:?}");
         let _ = decoder.handle_eof();
         assert!(!decoder.keep_alive());
