@@ -246,5 +246,6 @@ fn the_gateway_shows_nothing() {
     let upgrade = RawRequest { method: "GET", target: &target, headers, body: b"" };
     let web_socket = pair.gateway.open_web_socket(&upgrade, pair.now).unwrap();
     let shown = format!("{:?} {session:?} {web_socket:?}", pair.gateway);
+    assert!(shown.contains("WebSocket { is_waiting: true, .. }"), "{shown}");
     assert!(!shown.contains(&token), "{shown}");
 }

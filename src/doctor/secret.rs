@@ -37,9 +37,9 @@ pub(super) fn examine(credentials: &Credentials<'_>, keys: &Keys, rng: &mut dyn 
     let Some(ciphertext) = copy.decode(report) else {
         return;
     };
+    copy.check_padding(ciphertext.expose().len(), report);
     let is_whole = ciphertext.expose().len() == expected;
     if is_whole {
-        copy.check_padding(report);
         let base64 = Secret::new(BASE64.encode(ciphertext.expose()));
         if restored.damage.is_some() || *base64.expose() != *copy.base64 {
             report.add_repaired(PIECE, base64);
@@ -157,9 +157,9 @@ impl Copy {
         None
     }
 
-    /// Of a secret whose digits are all there.
-    fn check_padding(&self, report: &mut Report) {
-        let kind = match self.base64.len().cmp(&characters_for(self.expected)) {
+    /// Of the digits that are there, which stand for so many `bytes`.
+    fn check_padding(&self, bytes: usize, report: &mut Report) {
+        let kind = match self.base64.len().cmp(&characters_for(bytes)) {
             Ordering::Less => Kind::SecretPadding,
             Ordering::Equal => return,
             Ordering::Greater => Kind::SecretExcessPadding,

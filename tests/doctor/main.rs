@@ -262,6 +262,15 @@ fn a_report_reads_like_a_letter() {
     assert_eq!(report.to_string().lines().filter(|line| line.starts_with("SHA-256")).count(), 3);
 }
 
+/// Found by fuzzing: without the encryption key, nothing else tells that such a secret is refused.
+#[test]
+fn the_padding_is_looked_at_whatever_the_length() {
+    for (secret, is_padded_wrongly) in [("AAAA=", true), ("AAAA====", true), ("AAAA", false), ("AAA=", false)] {
+        let report = Set { secret: Some(secret.into()), encryption: None, ..Set::healthy() }.examine();
+        assert_eq!(report.has(Kind::SecretExcessPadding), is_padded_wrongly, "{secret}");
+    }
+}
+
 #[test]
 fn what_is_left_of_a_cut_off_key_is_counted() {
     let text = SIGNATURE_PEM.lines().take(1).collect::<String>() + "\nAAAA\nAAAAA\n";
