@@ -66,6 +66,11 @@ fn a_diagnosis_says_why_and_what_to_do() {
     }
 }
 
+#[test]
+fn an_outage_is_not_taken_for_a_key_that_becomes_active() {
+    assert_eq!(WaitForActivation::since(NOW).explain(&refusal(503, ""), NOW), None);
+}
+
 fn words() -> String {
     let mut words = String::new();
     for diagnosis in DIAGNOSES {
