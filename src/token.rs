@@ -8,6 +8,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use core::fmt;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::Secret;
 
@@ -129,8 +130,9 @@ impl AccessToken {
 }
 
 fn decode_secret(base64: &str) -> Result<Secret<Vec<u8>>, TokenError> {
-    let compact: String = base64.chars().filter(|c| !c.is_whitespace()).collect();
-    match BASE64.decode(&compact) {
+    let mut compact = Zeroizing::new(String::with_capacity(base64.len()));
+    compact.extend(base64.chars().filter(|c| !c.is_whitespace()));
+    match BASE64.decode(compact.as_bytes()) {
         _ if compact.is_empty() => Err(TokenError::Empty),
         _ if compact.len() > MAX_SECRET_LENGTH => Err(TokenError::TooLong),
         Ok(bytes) => Ok(Secret::new(bytes)),

@@ -114,9 +114,10 @@ fn a_login_and_its_end_leave_no_secret_behind() {
 
     let body = login.body(None).into_bytes();
     let mut random = Script(login.random.clone());
-    let access_token = AccessToken::new("a1b2c3", ENCRYPTED_SECRET).unwrap();
-    let mut session = OAuthSession::with_access_token(login.consumer.clone(), access_token);
+    let consumer = login.consumer.clone();
     let found = left_behind(planted, move || {
+        let access_token = AccessToken::new("a1b2c3", ENCRYPTED_SECRET).unwrap();
+        let mut session = OAuthSession::with_access_token(consumer, access_token);
         let outbound = session.poll_request(&mut random, NOW).unwrap().unwrap();
         // The script's own copy of the exponent is the test's, not the session's.
         std::mem::forget(random);
