@@ -218,6 +218,7 @@ fn the_refresh_margin_is_the_users_choice() {
     let builder = || Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
     let too_long = builder().refresh_margin(Duration::from_secs(12 * 3600)).build();
     assert_eq!(too_long.unwrap_err(), ConfigError::RefreshMargin);
+    assert!(builder().refresh_margin(Duration::from_secs(12 * 3600 - 1)).build().is_ok());
     login.consumer = builder().refresh_margin(Duration::from_secs(3600)).build().unwrap();
     assert_eq!(login.live_session(NOW).poll_timeout(), Some(after(23, 0)));
 }
