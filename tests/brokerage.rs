@@ -410,16 +410,23 @@ fn maintenance_is_named_where_it_is_likely_and_shortens_the_pauses() {
         UnixTime::from_millis(0).saturating_add(since_1970)
     };
     for (moment, expected) in [
-        ("Tue, 07 May 2024 04:10:00 GMT", Some(Maintenance::NightlyReset)),
-        ("Tue, 07 May 2024 23:59:00 GMT", Some(Maintenance::NightlyReset)),
-        ("Tue, 07 May 2024 00:10:00 GMT", Some(Maintenance::NightlyReset)),
-        ("Tue, 07 May 2024 16:10:00 GMT", Some(Maintenance::NightlyReset)),
-        ("Sat, 04 May 2024 22:00:00 GMT", Some(Maintenance::Weekend)),
-        ("Sun, 05 May 2024 07:59:00 GMT", Some(Maintenance::Weekend)),
-        ("Sun, 05 May 2024 08:00:00 GMT", None),
-        ("Tue, 07 May 2024 12:00:00 GMT", None),
+        ("Tue, 07 May 2024 03:44:00 GMT", None),
+        ("Tue, 07 May 2024 03:45:00 GMT", Some(Maintenance::NightlyReset)),
+        ("Tue, 07 May 2024 06:29:00 GMT", Some(Maintenance::NightlyReset)),
+        ("Tue, 07 May 2024 06:30:00 GMT", None),
+        ("Tue, 07 May 2024 15:44:00 GMT", None),
+        ("Tue, 07 May 2024 15:45:00 GMT", Some(Maintenance::NightlyReset)),
+        ("Tue, 07 May 2024 17:29:00 GMT", Some(Maintenance::NightlyReset)),
+        ("Tue, 07 May 2024 17:30:00 GMT", None),
+        ("Tue, 07 May 2024 21:44:00 GMT", None),
+        ("Tue, 07 May 2024 21:45:00 GMT", Some(Maintenance::NightlyReset)),
+        ("Tue, 07 May 2024 00:29:00 GMT", Some(Maintenance::NightlyReset)),
         ("Tue, 07 May 2024 00:30:00 GMT", None),
-        ("Tue, 07 May 2024 20:00:00 GMT", None),
+        ("Tue, 07 May 2024 12:00:00 GMT", None),
+        ("Sat, 04 May 2024 21:59:59 GMT", Some(Maintenance::NightlyReset)),
+        ("Sat, 04 May 2024 22:00:00 GMT", Some(Maintenance::Weekend)),
+        ("Sun, 05 May 2024 07:59:59 GMT", Some(Maintenance::Weekend)),
+        ("Sun, 05 May 2024 08:00:00 GMT", None),
     ] {
         assert_eq!(Maintenance::at(at(moment)), expected, "{moment}");
     }
@@ -498,4 +505,31 @@ fn documented_limits_are_kept_and_a_429_closes_the_door() {
     pacing.handle_too_many_requests(NOW);
     assert_eq!(pacing.may_send("/anything", later(599)), Err(RetryAt(later(600))));
     assert_eq!(pacing.may_send("/anything", later(600)), Ok(()));
+}
+
+/// Protocol section 8.
+#[test]
+fn each_endpoint_keeps_its_own_documented_limit() {
+    for (path, count, seconds) in [
+        ("/fyi/unreadnumber", 1, 1),
+        ("/iserver/account/orders", 1, 5),
+        ("/iserver/account/pnl/partitioned", 1, 5),
+        ("/iserver/account/trades", 1, 5),
+        ("/iserver/marketdata/snapshot", 10, 1),
+        ("/iserver/scanner/params", 1, 15 * 60),
+        ("/iserver/scanner/run", 1, 1),
+        ("/pa/performance", 1, 15 * 60),
+        ("/portfolio/accounts", 1, 5),
+        ("/portfolio/subaccounts", 1, 5),
+        ("/sso/validate", 1, 60),
+        ("/tickle", 1, 1),
+        ("/anything", 50, 1),
+    ] {
+        let (mut pacing, free_at) = (Pacing::direct(), NOW.saturating_add(Duration::from_secs(seconds)));
+        for _ in 0..count {
+            assert_eq!(pacing.may_send(path, NOW), Ok(()), "{path}");
+        }
+        assert_eq!(pacing.may_send(path, NOW), Err(RetryAt(free_at)), "{path}");
+        assert_eq!(pacing.may_send(path, free_at), Ok(()), "{path}");
+    }
 }
