@@ -1,6 +1,6 @@
 //! What one half writes, the other half or a library reads, and gets what went in. Of everything that is cut off, wherever
 //! it is cut, it says so; and then nothing has changed, so that the whole is still good.
-#![cfg(all(feature = "gateway", feature = "http", feature = "http1"))]
+#![cfg(all(feature = "gateway", feature = "http", feature = "http1", feature = "serde"))]
 
 #[path = "../examples/support/mod.rs"]
 mod programs;
