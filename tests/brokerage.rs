@@ -247,7 +247,6 @@ fn taking_over_works_after_a_failure_too() {
     }
 }
 
-/// IBKR also answers 410 where no new login helps (protocol section 6.2).
 #[test]
 fn one_new_login_is_tried_at_once_and_the_next_is_not() {
     let mut scripted = Scripted::ready();
@@ -259,6 +258,7 @@ fn one_new_login_is_tried_at_once_and_the_next_is_not() {
     assert!(scripted.poll().is_none());
 }
 
+/// IBKR also answers 410 where no new login helps (protocol section 6.2).
 #[test]
 fn logins_that_are_refused_one_after_the_other_are_slowed_down() {
     for path_of_no_return in ["/iserver/auth/ssodh/init", "/tickle"] {
