@@ -133,12 +133,13 @@ pub(crate) fn read_pkcs3(der: &[u8]) -> Result<(&[u8], &[u8]), KeyError> {
     numbers.map_err(|_: der::Error| KeyError::Der)
 }
 
-/// The bytes of a hexadecimal number of any length, odd ones and upper case included.
+/// The bytes of a hexadecimal number of any length, odd ones and upper case included. The doctor tries it on secrets, so
+/// the copy is wiped.
 pub(crate) fn decode_hex(digits: &str) -> Option<Vec<u8>> {
     if digits.is_empty() {
         return None;
     }
-    let mut even = String::with_capacity(digits.len().saturating_add(1));
+    let mut even = Zeroizing::new(String::with_capacity(digits.len().saturating_add(1)));
     if digits.len() % 2 == 1 {
         even.push('0');
     }

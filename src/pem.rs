@@ -4,8 +4,8 @@ use alloc::format;
 use alloc::vec::Vec;
 use base64::Engine;
 
-use crate::Secret;
 use crate::keys::KeyError;
+use crate::secret::{self, Secret};
 use crate::token::BASE64;
 
 /// Bytes of the longest file looked at. A 8192-bit private key has 6,400.
@@ -54,8 +54,13 @@ fn decode(label: &str, body: &str) -> Result<Secret<Vec<u8>>, KeyError> {
     if base64.contains("Proc-Type:") {
         return Err(KeyError::LegacyEncryption);
     }
-    let compact = Secret::new(base64.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<u8>>());
-    BASE64.decode(compact.expose()).map(Secret::new).map_err(|_| KeyError::PemDamaged)
+    decode_base64(base64).ok_or(KeyError::PemDamaged)
+}
+
+/// With line breaks, as between the lines of a PEM block.
+pub(crate) fn decode_base64(text: &str) -> Option<Secret<Vec<u8>>> {
+    let compact = secret::without(text, |c| c.is_ascii_whitespace());
+    BASE64.decode(compact.as_bytes()).ok().map(Secret::new)
 }
 
 fn name(label: &str) -> &'static str {

@@ -1,5 +1,6 @@
 //! Values that are wiped on drop and never shown.
 
+use alloc::string::String;
 use core::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
@@ -41,4 +42,11 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
+}
+
+/// `text` without what is `unwanted`. One buffer, large enough from the start: one that grows leaves copies behind.
+pub(crate) fn without(text: &str, unwanted: impl Fn(char) -> bool) -> Zeroizing<String> {
+    let mut rest = Zeroizing::new(String::with_capacity(text.len()));
+    rest.extend(text.chars().filter(|c| !unwanted(*c)));
+    rest
 }

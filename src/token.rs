@@ -8,9 +8,8 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use core::fmt;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
-use crate::Secret;
+use crate::secret::{self, Secret};
 
 /// Base64 as the protocol writes it, and more leniently as it reads it: padding may be missing.
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -130,8 +129,7 @@ impl AccessToken {
 }
 
 fn decode_secret(base64: &str) -> Result<Secret<Vec<u8>>, TokenError> {
-    let mut compact = Zeroizing::new(String::with_capacity(base64.len()));
-    compact.extend(base64.chars().filter(|c| !c.is_whitespace()));
+    let compact = secret::without(base64, char::is_whitespace);
     match BASE64.decode(compact.as_bytes()) {
         _ if compact.is_empty() => Err(TokenError::Empty),
         _ if compact.len() > MAX_SECRET_LENGTH => Err(TokenError::TooLong),

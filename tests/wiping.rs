@@ -8,8 +8,8 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 
-use ibkr_oauth::{AccessToken, ApiRequest, OAuthSession, Response, Secret};
-use support::{NOW, Script, WorkedLogin, hex, vectors};
+use ibkr_oauth::{AccessToken, ApiRequest, OAuthSession, Response, RsaPrivateKey, Secret};
+use support::{NOW, SIGNATURE_PEM, Script, WorkedLogin, hex, vectors};
 
 /// Looks for planted bytes in whatever this thread frees.
 struct Inspector;
@@ -131,6 +131,38 @@ fn a_login_and_its_end_leave_no_secret_behind() {
         drop(live);
     });
     assert!(found.is_empty(), "left in freed memory: {found:?}");
+}
+
+/// A piece from two lines, so that it stands nowhere in the PEM itself.
+fn key_text() -> Vec<u8> {
+    let base64: String = SIGNATURE_PEM.lines().filter(|line| !line.starts_with('-')).collect();
+    base64[32..96].into()
+}
+
+#[test]
+fn a_key_that_was_read_leaves_no_text_behind() {
+    let planted = vec![("the private key as text", key_text())];
+    let found = left_behind(planted, || drop(RsaPrivateKey::from_pem(SIGNATURE_PEM).unwrap()));
+    assert!(found.is_empty(), "left in freed memory: {found:?}");
+}
+
+#[cfg(feature = "doctor")]
+#[test]
+fn the_doctor_leaves_no_text_behind() {
+    use ibkr_oauth::doctor::{Credentials, examine};
+    for secret in [ENCRYPTED_SECRET, &format!("-_ {ENCRYPTED_SECRET}")] {
+        let planted = vec![
+            ("the private key as text", key_text()),
+            ("the start of the access token secret", ENCRYPTED_SECRET[..24].into()),
+        ];
+        let credentials = Credentials {
+            signature_key: Some(SIGNATURE_PEM),
+            access_token_secret: Some(secret),
+            ..Credentials::default()
+        };
+        let found = left_behind(planted, || drop(examine(&credentials, &mut support::rng(1))));
+        assert!(found.is_empty(), "left in freed memory: {found:?}");
+    }
 }
 
 /// As a job does that goes on where another stopped. The text itself is the caller's to wipe.

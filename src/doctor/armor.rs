@@ -4,7 +4,6 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use base64::Engine;
 use der::Decode;
 use der::pem::LineEnding;
 use rsa::{pkcs1, pkcs8};
@@ -13,7 +12,6 @@ use super::{Finding, Kind, Piece, Report};
 use crate::Secret;
 use crate::diffie_hellman::read_pkcs3;
 use crate::pem::{self, KNOWN_LABELS, MAX_TEXT};
-use crate::token::BASE64;
 
 /// Hyphens, and what word processors make of them.
 const DASHES: [char; 6] = ['-', '\u{2010}', '\u{2011}', '\u{2013}', '\u{2014}', '\u{2212}'];
@@ -102,7 +100,7 @@ impl Reading<'_> {
         if text.contains("-----BEGIN ") {
             return Err(self.finding(Kind::UnknownPem, "a BEGIN line with a label of no use here"));
         }
-        let der = base64(undashed(text)).map(|der| (label_of(der.expose()), der));
+        let der = pem::decode_base64(undashed(text)).map(|der| (label_of(der.expose()), der));
         match der {
             Some((Some(label), der)) if self.wanted.contains(&label) => {
                 self.report.add(Kind::HeaderMissing, self.piece, format!("base64 of a {label}, without a BEGIN line"));
@@ -122,7 +120,7 @@ impl Reading<'_> {
             let line = before.matches('\n').count().saturating_add(1);
             return Err(self.finding(Kind::NotBase64, format!("line {line} of the block holds it")));
         }
-        base64(body).ok_or_else(|| {
+        pem::decode_base64(body).ok_or_else(|| {
             let characters = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).count();
             self.finding(
                 Kind::CutOff,
@@ -217,11 +215,6 @@ impl<'a> Armored<'a> {
 /// Without the dashes at the start, and without whatever follows those at the end.
 fn undashed(text: &str) -> &str {
     text.trim_start_matches(DASHES).split(DASHES).next().unwrap_or(text)
-}
-
-fn base64(text: &str) -> Option<Secret<Vec<u8>>> {
-    let compact = Secret::new(text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<u8>>());
-    BASE64.decode(compact.expose()).ok().map(Secret::new)
 }
 
 /// Which PEM block would hold this.

@@ -14,10 +14,10 @@ use zeroize::Zeroizing;
 use super::consumer::{token_and_secret_are_swapped, unquoted};
 use super::keys::Keys;
 use super::{Credentials, Kind, Piece, Report};
-use crate::Secret;
 use crate::diffie_hellman::decode_hex;
 use crate::keys::RsaPrivateKey;
 use crate::percent_encoding;
+use crate::secret::{self, Secret};
 use crate::token::{BASE64, MAX_SECRET_LENGTH};
 
 const PIECE: Piece = Piece::AccessTokenSecret;
@@ -86,14 +86,15 @@ struct Restored {
 
 impl Restored {
     fn new(text: &str, expected: usize) -> Self {
-        let compact = without_space(text);
-        let with_plus = without_space(&Zeroizing::new(text.replace(' ', "+")));
+        let compact = secret::without(text, char::is_whitespace);
+        let with_plus = secret::without(&Zeroizing::new(text.replace(' ', "+")), char::is_whitespace);
         let (base64, damage) = if let Some(decoded) = percent_decoded(&compact) {
             (decoded, Some((Kind::SecretPercentEncoded, "% signs followed by two hexadecimal digits")))
         } else if let Some(bytes) = hex(&compact, expected) {
             (Zeroizing::new(BASE64.encode(&*bytes)), Some((Kind::SecretHex, "nothing but hexadecimal digits")))
         } else if compact.contains(['-', '_']) && !compact.contains(['+', '/']) {
-            let standard = Zeroizing::new(compact.replace('-', "+").replace('_', "/"));
+            let without_minus = Zeroizing::new(compact.replace('-', "+"));
+            let standard = Zeroizing::new(without_minus.replace('_', "/"));
             (standard, Some((Kind::SecretUrlSafe, "the characters - or _ where base64 has + and /")))
         } else if digits(&compact) < digits_for(expected) && digits(&with_plus) == digits_for(expected) {
             (with_plus, Some((Kind::SecretPlusLost, "with each space counted as a plus sign, the length is right")))
@@ -102,10 +103,6 @@ impl Restored {
         };
         Self { base64, damage }
     }
-}
-
-fn without_space(text: &str) -> Zeroizing<String> {
-    Zeroizing::new(text.chars().filter(|c| !c.is_whitespace()).collect())
 }
 
 fn percent_decoded(text: &str) -> Option<Zeroizing<String>> {
