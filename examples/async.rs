@@ -5,7 +5,7 @@
 //! cargo run --example async -- [--credentials FILE [--base-url URL]]
 //! ```
 
-mod support;
+pub(crate) mod support;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,8 +23,8 @@ use ureq::http;
 use support::accounts::Accounts;
 use support::driver::{now, rng};
 
-type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-type Error = Box<dyn std::error::Error + Send + Sync>;
+pub type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const MAX_BODY: usize = 4 << 20;
 
@@ -36,8 +36,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Error> {
     let accounts = Accounts::from_arguments(&["EXAMPLECO"]).map_err(|error| error.to_string())?;
     let session = &mut accounts.sessions().map_err(|error| error.to_string())?.swap_remove(0);
-    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let client = client();
 
     tokio::select! {
         biased;
@@ -60,6 +59,11 @@ async fn run() -> Result<(), Error> {
     Ok(())
 }
 
+pub fn client() -> Https {
+    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
 /// Dropped at its only `await`, this takes the exchange with it: the session then offers a fresh one.
 async fn log_in(session: &mut OAuthSession, client: &Https) -> Result<LiveSession, Error> {
     while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now())? {
@@ -76,7 +80,8 @@ async fn tickle(live: LiveSession, client: Https) -> Result<(), Error> {
     }
 }
 
-async fn send(client: &Https, request: Request) -> Result<Response<'static>, Error> {
+/// Sends `request` once, as it is.
+pub async fn send(client: &Https, request: Request) -> Result<Response<'static>, Error> {
     let request = http::Request::try_from(request)?.map(Full::from);
     let (head, body) = client.request(request).await?.into_parts();
     let body = Limited::new(body, MAX_BODY).collect().await?.to_bytes();

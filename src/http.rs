@@ -9,6 +9,9 @@ use crate::{Request, Response};
 /// Everything that is to be sent, as it is. The `Authorization` value is marked as sensitive, so that no client logs
 /// it.
 ///
+/// A GET has no body and no `Content-Length`. A client that counts the bytes of an empty body, as `ureq` does, adds one:
+/// hand such a client the request without its body, `request.map(drop)`.
+///
 /// Fails for a URL of more than 65,534 bytes, which the `http` crate cannot hold, and for no other request.
 ///
 /// ```no_run
