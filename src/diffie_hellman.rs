@@ -20,16 +20,21 @@ use crate::{Secret, pem};
 pub(crate) const MIN_BITS: u32 = if cfg!(fuzzing) { 512 } else { 2048 };
 /// Bits of the largest: beyond it a login takes seconds.
 pub(crate) const MAX_BITS: u32 = 8192;
+/// IBKR's generator (protocol section 5, step 2).
+pub(crate) const GENERATOR: u8 = 2;
 /// Bits of our exponent (protocol section 5, step 1).
 const EXPONENT_BITS: u32 = 256;
 
 /// The consumer's Diffie-Hellman parameters: the content of `dhparam.pem`, registered with the consumer key.
 ///
+/// Only the prime counts. "IB always uses generator = 2" (protocol section 5, step 2), so 2 is what is computed with,
+/// whatever the parameters name.
+///
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct DhParams {
     prime: BoxedMontyParams,
-    generator: BoxedUint,
+    names_two: bool,
 }
 
 impl DhParams {
@@ -51,7 +56,7 @@ impl DhParams {
         Self::new(prime, generator)
     }
 
-    /// From a bare prime in hexadecimal, as some configuration files have it, and the generator (IBKR's is always 2).
+    /// From a bare prime in hexadecimal, as some configuration files have it, and the generator that is named with it.
     ///
     /// # Errors
     /// As [`Self::from_pem`], and [`KeyError::NotHex`].
@@ -72,11 +77,15 @@ impl DhParams {
         }
         let odd = Odd::new(prime).into_option().ok_or(KeyError::NotPrime)?;
         let prime = BoxedMontyParams::new_vartime(odd);
-        let generator = element(generator, &prime).ok_or(KeyError::Generator)?;
-        Ok(Self { prime, generator })
+        Ok(Self { prime, names_two: trimmed(generator) == [GENERATOR] })
     }
 
-    /// `A = g^a mod p` in lower-case hex without leading zeros: `diffie_hellman_challenge` (protocol section 5, step 3).
+    /// Whether the generator that the parameters name is the one that is computed with.
+    pub(crate) fn names_two(&self) -> bool {
+        self.names_two
+    }
+
+    /// `A = 2^a mod p` in lower-case hex without leading zeros: `diffie_hellman_challenge` (protocol section 5, step 3).
     pub(crate) fn challenge(&self, exponent: &Exponent) -> String {
         let hex = base16ct::lower::encode_string(&self.public_value(exponent));
         String::from(hex.trim_start_matches('0'))
@@ -84,7 +93,7 @@ impl DhParams {
 
     /// `A`, as long as the prime.
     pub(crate) fn public_value(&self, exponent: &Exponent) -> Vec<u8> {
-        self.power(&self.generator, exponent).to_be_bytes().into_vec()
+        self.power(&number(GENERATOR, &self.prime), exponent).to_be_bytes().into_vec()
     }
 
     /// Bytes of the prime.
@@ -114,9 +123,14 @@ impl fmt::Debug for DhParams {
 /// `bytes` as a number in 2..=p-2.
 fn element(bytes: &[u8], prime: &BoxedMontyParams) -> Option<BoxedUint> {
     let value = BoxedUint::from_be_slice(bytes, prime.bits_precision()).ok()?;
-    let two = BoxedUint::from(2_u8).resize(prime.bits_precision());
+    let two = number(2, prime);
     let largest = prime.modulus().as_ref().wrapping_sub(&two);
     (value >= two && value <= largest).then_some(value)
+}
+
+/// A small number, as long as the prime.
+fn number(value: u8, prime: &BoxedMontyParams) -> BoxedUint {
+    BoxedUint::from(value).resize(prime.bits_precision())
 }
 
 pub(crate) fn read_pkcs3(der: &[u8]) -> Result<(&[u8], &[u8]), KeyError> {

@@ -12,7 +12,7 @@ use crate::live_session_token::{LiveSessionToken, derive};
 
 /// What explains a live session token that does not match the server's proof of it.
 ///
-/// All but the last name a derivation which the server, or whatever answers in its place, has used instead of that of
+/// All but the last two name a derivation which the server, or whatever answers in its place, has used instead of that of
 /// protocol section 5. `Display` gives cause and remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -35,6 +35,9 @@ pub enum Mismatch {
     ConsumerKeyInUpperCase,
     /// The consumer key in lower case.
     ConsumerKeyInLowerCase,
+    /// None of the above, and the Diffie-Hellman parameters name another generator than 2. IBKR computes with 2 all the
+    /// same, and so does this crate; another server may not.
+    OtherGenerator,
     /// None of these. What remains: the Diffie-Hellman parameters are not the registered ones; the encryption key is not
     /// the registered one (a wrong key decrypts to other bytes instead of failing); the access token secret is not the
     /// newest one; somebody has changed the answer.
@@ -47,6 +50,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) shared_secret: &'a [u8],
     /// Bytes of the prime.
     pub(crate) prime_length: usize,
+    /// Whether the parameters name the generator 2.
+    pub(crate) names_two: bool,
     /// `A`, big-endian.
     pub(crate) challenge: &'a [u8],
     /// `B`, as received.
@@ -83,7 +88,11 @@ impl Evidence<'_> {
             .iter()
             .filter(|(_, consumer_key)| self.is_proved(self.shared_secret, self.prepend, consumer_key));
         let found = by_derivation.map(|(mismatch, ..)| mismatch).chain(by_consumer_key.map(|(mismatch, _)| *mismatch));
-        found.into_iter().next().unwrap_or(Mismatch::Unexplained)
+        found.into_iter().next().unwrap_or_else(|| self.unexplained())
+    }
+
+    fn unexplained(&self) -> Mismatch {
+        if self.names_two { Mismatch::Unexplained } else { Mismatch::OtherGenerator }
     }
 
     fn is_proved(&self, key: &[u8], message: &[u8], consumer_key: &str) -> bool {
@@ -99,6 +108,12 @@ fn left_padded(bytes: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(padded)
 }
 
+const OTHER_GENERATOR: &str = "the Diffie-Hellman parameters name another generator than 2; 2 was computed with, as IBKR \
+     always does, so nothing has to be uploaded again, but another server may compute with theirs";
+const WHAT_REMAINS: &str = "check that the Diffie-Hellman parameters and the encryption key are those registered with \
+     the consumer key, and that the access token secret is the newest one; if they are, somebody changes the answers on \
+     their way";
+
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let instead = match self {
@@ -111,13 +126,8 @@ impl fmt::Display for Mismatch {
             Self::ChallengeInPlaceOfSecret => "our Diffie-Hellman value in place of the secret",
             Self::ConsumerKeyInUpperCase => "the consumer key in upper case: write it so",
             Self::ConsumerKeyInLowerCase => "the consumer key in lower case",
-            Self::Unexplained => {
-                return f.write_str(
-                    "check that the Diffie-Hellman parameters and the encryption key are those registered with the \
-                     consumer key, and that the access token secret is the newest one; if they are, somebody changes \
-                     the answers on their way",
-                );
-            }
+            Self::OtherGenerator => return write!(f, "{OTHER_GENERATOR}; {WHAT_REMAINS}"),
+            Self::Unexplained => return f.write_str(WHAT_REMAINS),
         };
         write!(f, "the server has used {instead}")
     }

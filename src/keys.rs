@@ -64,9 +64,6 @@ pub enum KeyError {
     /// The Diffie-Hellman prime is not a prime.
     #[error("the Diffie-Hellman prime is not a prime: was it copied whole?")]
     NotPrime,
-    /// A generator outside 2..=p-2. IBKR's is always 2.
-    #[error("the Diffie-Hellman generator is not between 2 and the prime minus 2")]
-    Generator,
     /// Bare Diffie-Hellman numbers must be hexadecimal digits, without `0x` and colons.
     #[error("it is not hexadecimal")]
     NotHex,

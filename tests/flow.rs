@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ibkr_oauth::gateway::{Consent, RegisteredConsumer};
 use ibkr_oauth::{
-    AccessToken, ApiRequest, Consumer, Error, OAuthSession, Outbound, ParameterEncoding, Phase, QueryPolicy, RsaKeys,
-    RsaPrivateKey,
+    AccessToken, ApiRequest, Consumer, DhParams, Error, OAuthSession, Outbound, ParameterEncoding, Phase, QueryPolicy,
+    RsaKeys, RsaPrivateKey,
 };
 use support::pair::{BASE_URL, CONSUMER, Pair, response};
 use support::{DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM};
@@ -41,22 +41,42 @@ fn a_first_party_logs_in_and_every_login_has_a_fresh_secret() {
     }
 }
 
-#[test]
-fn the_test_consumers_realm_is_accepted() {
-    let mut pair = Pair::new();
+/// An access token of a first party that is registered with the tests' keys and these Diffie-Hellman parameters.
+fn enroll(pair: &mut Pair, consumer_key: &str, dhparam_pem: &str) -> AccessToken {
     let consumer = RegisteredConsumer {
-        consumer_key: "TESTCONS".to_string(),
+        consumer_key: consumer_key.to_string(),
         signature_public_key_pem: include_str!("keys/public_signature.pem").to_string(),
         encryption_public_key_pem: include_str!("keys/public_encryption.pem").to_string(),
-        dhparam_pem: DHPARAM_PEM.to_string(),
+        dhparam_pem: dhparam_pem.to_string(),
         callback_url: None,
     };
     pair.gateway.register_consumer(&consumer).unwrap();
-    let issued = pair.gateway.issue_access_token("TESTCONS", "alice", &mut pair.rng).unwrap();
-    let access_token = AccessToken::new(&issued.token, &issued.secret_base64).unwrap();
+    let issued = pair.gateway.issue_access_token(consumer_key, "alice", &mut pair.rng).unwrap();
+    AccessToken::new(&issued.token, &issued.secret_base64).unwrap()
+}
+
+#[test]
+fn the_test_consumers_realm_is_accepted() {
+    let mut pair = Pair::new();
+    let access_token = enroll(&mut pair, "TESTCONS", DHPARAM_PEM);
     let consumer = support::builder().base_url(BASE_URL).build().unwrap();
     let mut session = OAuthSession::with_access_token(consumer, access_token);
     assert_eq!(pair.drive(&mut session), Ok(Phase::LiveSession));
+}
+
+/// Users make such parameters with `openssl dhparam -5`. IBKR computes with 2 whatever they say, and so must the client.
+#[test]
+fn parameters_with_another_generator_log_in() {
+    let pem = include_str!("keys/dhparam_generator_5.pem");
+    let mut pair = Pair::new();
+    let access_token = enroll(&mut pair, "GENERATOR", pem);
+    let consumer = Consumer::builder("GENERATOR", support::keys(), DhParams::from_pem(pem).unwrap());
+    let consumer = consumer.base_url(BASE_URL).build().unwrap();
+    for _ in 0..4 {
+        let mut session = OAuthSession::with_access_token(consumer.clone(), access_token.clone());
+        assert_eq!(pair.drive(&mut session), Ok(Phase::LiveSession));
+        assert_eq!(pair.call(&session, &ACCOUNTS).status, 200);
+    }
 }
 
 #[test]

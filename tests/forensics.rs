@@ -3,7 +3,7 @@
 mod support;
 
 use hmac::{Hmac, KeyInit, Mac};
-use ibkr_oauth::{Consumer, Error, Mismatch, OAuthSession, Phase, Response};
+use ibkr_oauth::{Consumer, DhParams, Error, Mismatch, OAuthSession, Phase, Response};
 use sha1::Sha1;
 use support::{NOW, WorkedLogin, hex, vectors};
 
@@ -100,6 +100,23 @@ fn a_consumer_key_given_in_lower_case_is_named() {
     let proof = hmac_sha1(&hmac_sha1(&case.secret, case.prepend()), b"MYCONSKEY");
     let session = case.login.session();
     assert_eq!(case.mismatch_of(session, &text(&proof)), Mismatch::ConsumerKeyInUpperCase);
+}
+
+/// IBKR computes with 2 whatever the parameters name, but who else answers may compute with what they name.
+#[test]
+fn a_generator_other_than_2_is_named_where_nothing_else_is_known() {
+    let mut case = Case::with_sign_byte();
+    let vector = vectors(include_str!("vectors/ibkr.json")).into_iter().find(|vector| vector["id"] == case.login.id);
+    let prime = vector.unwrap()["inputs"]["primeHex"].as_str().unwrap().to_string();
+    let keys = case.login.keys.clone();
+    case.login.consumer = Consumer::builder("TESTCONS", keys, DhParams::from_hex(&prime, 5).unwrap()).build().unwrap();
+    let (key, prepend) = (case.secret.as_slice(), case.prepend());
+    assert_eq!(case.mismatch(&key[2..], prepend, "TESTCONS"), Mismatch::OtherGenerator);
+    assert_eq!(case.mismatch(&key[1..], prepend, "TESTCONS"), Mismatch::SignByteLeftOut, "what is proved goes first");
+    let message = Error::LiveSessionMismatch(Mismatch::OtherGenerator).to_string();
+    for part in ["another generator than 2", "nothing has to be uploaded again", "the newest one"] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
 }
 
 #[test]

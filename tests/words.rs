@@ -36,7 +36,7 @@ const DIAGNOSES: [Diagnosis; 17] = [
     Diagnosis::Unknown,
 ];
 
-const MISMATCHES: [Mismatch; 10] = [
+const MISMATCHES: [Mismatch; 11] = [
     Mismatch::SignByteLeftOut,
     Mismatch::SecretPadded,
     Mismatch::SecretAsText,
@@ -46,6 +46,7 @@ const MISMATCHES: [Mismatch; 10] = [
     Mismatch::ChallengeInPlaceOfSecret,
     Mismatch::ConsumerKeyInUpperCase,
     Mismatch::ConsumerKeyInLowerCase,
+    Mismatch::OtherGenerator,
     Mismatch::Unexplained,
 ];
 
