@@ -48,11 +48,11 @@ impl Gateway {
         request: &SignedRequest<'_>,
         now: UnixTime,
     ) -> Result<Value, Refusal> {
-        if argument(request, "publish").as_deref() != Some("true") {
+        let (publish, compete) = (boolean(request, "publish")?, boolean(request, "compete")?);
+        if !publish {
             return Err(Refusal::NoBrokerageSession("publish must be true"));
         }
         self.schedule.admit_to_brokerage()?;
-        let compete = argument(request, "compete").as_deref() == Some("true");
         self.brokerage.open(&caller.user, &caller.access_token, compete, now);
         Ok(auth_status(self.brokerage.standing(&caller.user, &caller.access_token, now)))
     }
@@ -68,11 +68,22 @@ impl Gateway {
 fn argument(request: &SignedRequest<'_>, name: &str) -> Option<String> {
     let mut pairs = request.query.iter().chain(&request.form);
     if let Some((_, value)) = pairs.find(|(key, _)| key == name.as_bytes()) {
-        return String::from_utf8(value.clone()).ok();
+        return Some(String::from_utf8_lossy(value).into_owned());
     }
     match serde_json::from_slice::<Map<String, Value>>(request.raw.body).ok()?.remove(name)? {
         Value::String(text) => Some(text),
         other => Some(other.to_string()),
+    }
+}
+
+/// An argument in any letter case, because Python writes `True`; false where there is none.
+fn boolean(request: &SignedRequest<'_>, name: &str) -> Result<bool, Refusal> {
+    match argument(request, name) {
+        Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
+        Some(word) if !word.eq_ignore_ascii_case("false") => {
+            Err(Refusal::Malformed("a boolean is neither true nor false"))
+        }
+        _ => Ok(false),
     }
 }
 

@@ -44,10 +44,28 @@ fn a_brokerage_session_wants_to_be_published() {
     assert_eq!((refusal.status, text(&refusal)), (500, r#"{"error":"failed to generate sso dh token"}"#));
 }
 
+/// Python writes `True`.
 #[test]
-fn json_may_say_true_in_words() {
+fn a_boolean_may_be_a_word_in_any_letter_case_and_no_other_word() {
+    for words in [IN_WORDS, r#"{"publish":"True","compete":"True"}"#] {
+        let (mut world, first) = live();
+        open_brokerage_session(&mut world, &first, GIVE_WAY);
+        let second = world.enroll_first_party("OTHERCONS");
+        let second = world.live(&second);
+        let give_way = open_brokerage_session(&mut world, &second, r#"{"publish":"TRUE","compete":"False"}"#);
+        assert_eq!(json(&give_way)["competing"], true, "False is false");
+        assert_eq!(json(&open_brokerage_session(&mut world, &second, words))["authenticated"], true, "{words}");
+    }
     let (mut world, live) = live();
-    assert_eq!(json(&open_brokerage_session(&mut world, &live, IN_WORDS))["authenticated"], true);
+    for words in [
+        r#"{"publish":"yes","compete":true}"#,
+        r#"{"publish":true,"compete":"yes"}"#,
+        r#"{"publish":true,"compete":1}"#,
+        r#"{"publish":true,"compete":""}"#,
+    ] {
+        let refusal = open_brokerage_session(&mut world, &live, words);
+        assert_eq!(refusal.status, 400, "{words}: {}", said(&refusal));
+    }
 }
 
 /// IBKR's guide sends a form, its demo a query.
