@@ -102,11 +102,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     outcome.map_err(|error| with_opinion(error, &credentials))
 }
 
-/// Adds what the doctor says, where the server's answer leaves the cause open.
+/// Adds what the doctor says, where the error leaves the cause open.
 fn with_opinion(error: Box<dyn Error>, credentials: &Credentials) -> Box<dyn Error> {
-    let Some(ibkr_oauth::Error::Rejected(rejected)) = error.downcast_ref() else {
-        return error;
-    };
+    let Some(of_session) = error.downcast_ref() else { return error };
     let access = credentials.access.as_ref();
     let pieces = doctor::Credentials {
         consumer_key: Some(&credentials.consumer_key),
@@ -119,7 +117,7 @@ fn with_opinion(error: Box<dyn Error>, credentials: &Credentials) -> Box<dyn Err
         ..doctor::Credentials::default()
     };
     let report = doctor::examine(&pieces, &mut rng());
-    match report.opinion_on(rejected.diagnosis) {
+    match report.opinion_on(of_session) {
         Some(opinion) => format!("{error}\n{report}In short: {opinion}.").into(),
         None => error,
     }

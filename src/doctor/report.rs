@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Finding, Kind, Piece, Severity};
-use crate::{Diagnosis, Secret};
+use crate::{Diagnosis, Error, Secret};
 
 /// What an examination brought: findings, the worst first; fingerprints to compare with what is registered; and texts
 /// that could be repaired.
@@ -59,21 +59,30 @@ impl Report {
         self.repaired.iter().find(|(repaired, _)| *repaired == piece).map(|(_, text)| text)
     }
 
-    /// What the examination says about a refusal whose causes it can tell apart: `invalid consumer` stands for a key that
-    /// is not active yet as well as for credentials that are wrong.
-    pub fn opinion_on(&self, diagnosis: Diagnosis) -> Option<&'static str> {
-        match (diagnosis, self.worst()) {
-            (Diagnosis::InvalidConsumer, Some(Severity::Error)) => {
-                Some("the offline checks find errors in the credentials: mend them first")
+    /// Returns what the examination says about an error whose causes it can tell apart, and none for any other:
+    /// `invalid consumer`, which stands for a key that is not active yet as well as for credentials that are wrong; a live
+    /// session token that does not match; a private key that fails.
+    pub fn opinion_on(&self, error: &Error) -> Option<&'static str> {
+        let if_sound = match error {
+            Error::Rejected(rejected) if rejected.diagnosis == Diagnosis::InvalidConsumer => {
+                "the offline checks pass: wait for the activation, and do not make new keys, which would begin it anew"
             }
-            (Diagnosis::InvalidConsumer, Some(Severity::Warning)) => {
-                Some("the offline checks find nothing that is certainly wrong: see to the warnings, then wait")
+            Error::LiveSessionMismatch(_) => {
+                "the offline checks pass: compare the fingerprint of the DH parameters with the file that you uploaded, and \
+                 use the newest access token secret"
             }
-            (Diagnosis::InvalidConsumer, _) => Some(
-                "the offline checks pass: wait for the activation, and do not make new keys, which would begin it anew",
-            ),
-            _ => None,
-        }
+            Error::Keys(_) => {
+                "the offline checks pass: the keys that were checked work, so look at those that were used"
+            }
+            _ => return None,
+        };
+        Some(match self.worst() {
+            Some(Severity::Error) => "the offline checks find errors in the credentials: mend them first",
+            Some(Severity::Warning) => {
+                "the offline checks find nothing that is certainly wrong: see to the warnings, then wait and try again"
+            }
+            _ => if_sound,
+        })
     }
 
     /// For machines: an object with `worst` (a severity or null), `findings`, `fingerprints`, and the names of the

@@ -14,8 +14,8 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crypto_bigint::BoxedUint;
-use ibkr_oauth::Diagnosis;
 use ibkr_oauth::doctor::{Credentials, Kind, Piece, Report, Severity, examine};
+use ibkr_oauth::{Error, KeyError, Mismatch, Misuse, OAuthSession, Response};
 use proptest::prelude::*;
 use rsa::PrivateKey;
 use rsa::pkcs8::DecodePrivateKey;
@@ -23,7 +23,7 @@ use rsa::pkcs8::DecodePrivateKey;
 use cases::Examined;
 use fixtures::{TOKEN, der, dh_pem, others, pem, prime_hex, secret_for, tlv};
 use set::{Set, after, edit, put};
-use support::{DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM, rng};
+use support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, rng};
 
 const MESSAGES: &str = "tests/doctor/messages.txt";
 
@@ -236,16 +236,37 @@ fn json_holds_what_the_report_holds() {
     assert_eq!(json["fingerprints"].as_array().unwrap().len(), 3);
 }
 
+/// A refusal as a session reports it.
+fn refusal(reason: &str) -> Error {
+    let mut session = OAuthSession::new(support::builder().build().unwrap());
+    let exchange = support::poll(&mut session).exchange;
+    session.handle_response(exchange, Response::new(401, reason.as_bytes()), NOW).unwrap_err()
+}
+
 #[test]
 fn an_invalid_consumer_with_good_credentials_is_told_to_wait_and_one_with_bad_ones_is_not() {
-    let opinion = |set: &Set| set.examine().opinion_on(Diagnosis::InvalidConsumer).unwrap();
+    let opinion = |set: &Set| set.examine().opinion_on(&refusal("invalid consumer")).unwrap();
     let wait = opinion(&Set::healthy());
     assert!(wait.contains("the offline checks pass") && wait.contains("do not make new keys"), "{wait}");
     let doubtful = opinion(&after(|set| put(&mut set.consumer_key, "myconskey")));
     assert!(doubtful.contains("see to the warnings"), "{doubtful}");
     let wrong = opinion(&after(|set| put(&mut set.consumer_key, "MY KEY")));
     assert!(wrong.contains("mend them first"), "{wrong}");
-    assert_eq!(Set::healthy().examine().opinion_on(Diagnosis::Unavailable), None);
+}
+
+#[test]
+fn a_mismatch_and_a_key_that_fails_get_an_opinion_too_and_nothing_else_does() {
+    let mismatch = Error::LiveSessionMismatch(Mismatch::Unexplained);
+    let (sound, broken) =
+        (Set::healthy().examine(), after(|set| put(&mut set.secret, secret_for(&others().bits_2048, 1))).examine());
+    for error in [&mismatch, &Error::Keys(KeyError::Decrypt)] {
+        assert!(broken.opinion_on(error).unwrap().contains("mend them first"), "{error}");
+        assert!(sound.opinion_on(error).unwrap().contains("the offline checks pass"), "{error}");
+    }
+    assert!(sound.opinion_on(&mismatch).unwrap().contains("the fingerprint of the DH parameters"));
+    for error in [refusal("invalid token"), Error::Expired { at: NOW }, Error::Misuse(Misuse::StaleExchange)] {
+        assert_eq!(broken.opinion_on(&error), None, "{error}");
+    }
 }
 
 #[test]
