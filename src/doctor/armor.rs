@@ -55,6 +55,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn read(&mut self, text: &str) -> Result<Block, Finding> {
         let plain = unescape(text);
+        self.note_company(&plain);
         let damage_before = self.report.findings().len();
         if matches!(plain, Cow::Owned(_)) {
             self.report.add(Kind::EscapedLineBreaks, self.piece, format!("{} line(s) of text", text.lines().count()));
@@ -66,6 +67,14 @@ impl Reading<'_> {
         self.note_layout(&plain, canonical.expose());
         let is_damaged = self.report.findings().len() > damage_before;
         Ok(Block { label, der, repaired: is_damaged.then_some(canonical) })
+    }
+
+    fn note_company(&mut self, text: &str) {
+        let labels: Vec<_> = Armored::all(text).map(|armored| armored.label).collect();
+        let wanted: Vec<_> = labels.into_iter().filter(|label| self.wanted.contains(label)).collect();
+        if wanted.len() > 1 {
+            self.report.add(Kind::Several, self.piece, format!("{} blocks: {}", wanted.len(), wanted.join(", ")));
+        }
     }
 
     /// The label and the content of the block.
@@ -195,9 +204,14 @@ struct Armored<'a> {
 impl<'a> Armored<'a> {
     /// The first that is wanted, else the first of a known kind.
     fn find(text: &'a str, wanted: &[&'static str]) -> Option<Self> {
-        let mut all: Vec<Self> = text.split("BEGIN ").skip(1).filter_map(Self::at).collect();
+        let mut all: Vec<Self> = Self::all(text).collect();
         let first_wanted = all.iter().position(|armored| wanted.contains(&armored.label)).unwrap_or(0);
         (first_wanted < all.len()).then(|| all.swap_remove(first_wanted))
+    }
+
+    /// All of a known kind.
+    fn all(text: &'a str) -> impl Iterator<Item = Self> {
+        text.split("BEGIN ").skip(1).filter_map(Self::at)
     }
 
     fn at(after_begin: &'a str) -> Option<Self> {

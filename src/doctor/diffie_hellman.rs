@@ -11,11 +11,13 @@ use der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 
 use super::{Credentials, Kind, Piece, Report, armor};
 use crate::Secret;
-use crate::diffie_hellman::{MAX_BITS, MIN_BITS, bits, decode_hex, trimmed};
+use crate::diffie_hellman::{GENERATOR, MAX_BITS, MIN_BITS, bits, decode_hex, read_pkcs3, trimmed};
 
 const PIECE: Piece = Piece::DhParams;
-/// IBKR's generator, whatever the file says (protocol section 5, step 2).
-const GENERATOR: u32 = 2;
+/// What `openssl dhparam -text` writes above the numbers. For a group of an RFC, version 3 writes its name and no numbers.
+const OPENSSLS_TITLE: &str = "DH Parameters:";
+/// What it calls the numbers, in its versions 1 and 3.
+const OPENSSLS_NAMES: [&str; 4] = ["prime:", "generator:", "P:", "G:"];
 
 pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
     let Some(text) = credentials.dh_params else {
@@ -24,6 +26,10 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
     };
     let numbers = match bare_prime(text) {
         Some(prime) => from_hex(text, &prime, credentials.dh_generator, report),
+        None if is_openssls_text(text) => {
+            report.add(Kind::DhText, PIECE, format!("{} line(s) of text, and no BEGIN line", text.lines().count()));
+            None
+        }
         None if looks_like_hex(text) => {
             report.add(Kind::DhNotHex, PIECE, format!("{} characters, and no BEGIN line", text.trim().len()));
             None
@@ -47,7 +53,7 @@ fn from_hex(text: &str, prime: &str, generator: Option<u32>, report: &mut Report
         report.add(Kind::DhDecorated, PIECE, format!("{surplus} character(s) that are not digits of the number"));
         report.add_repaired(PIECE, Secret::new(prime.into()));
     }
-    let generator = generator.unwrap_or(GENERATOR).to_be_bytes();
+    let generator = generator.unwrap_or(GENERATOR.into()).to_be_bytes();
     let numbers = Numbers { prime: trimmed(&decode_hex(prime)?).to_vec(), generator: trimmed(&generator).to_vec() };
     if let Some(der) = numbers.to_der() {
         report.add_fingerprint(PIECE, &der);
@@ -68,6 +74,10 @@ fn from_pem(text: &str, report: &mut Report) -> Option<Numbers> {
         report.add_fingerprint(PIECE, &der);
         report.add_repaired(PIECE, Secret::new(to_pem(&der)?));
         return Some(numbers);
+    }
+    if read_pkcs3(block.der.expose()).is_err() {
+        report.add(Kind::DhDamaged, PIECE, "an INTEGER that is negative or longer than it need be");
+        return None;
     }
     report.add_fingerprint(PIECE, block.der.expose());
     if let Some(repaired) = block.repaired {
@@ -100,7 +110,7 @@ fn read_integers(der: &[u8]) -> Option<Integers<'_>> {
 impl Numbers {
     fn examine(&self, report: &mut Report) {
         self.examine_prime(report);
-        if self.generator != [2] {
+        if self.generator != [GENERATOR] {
             report.add(Kind::DhGenerator, PIECE, format!("a number of {} bits other than 2", bits(&self.generator)));
         }
     }
@@ -146,6 +156,14 @@ fn bare_prime(text: &str) -> Option<String> {
         digits.chars().filter(|c| !(c.is_ascii_whitespace() || matches!(c, ':' | '"' | '\''))).collect();
     let is_hex = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_hex.then_some(digits)
+}
+
+/// Whether the text is what `openssl dhparam -text` writes above the PEM block, or most of it: digits in pairs, with colons
+/// between them.
+fn is_openssls_text(text: &str) -> bool {
+    let has_digits = text.matches(':').count() > 100;
+    let has_name = OPENSSLS_NAMES.iter().any(|name| text.contains(name));
+    !text.contains("BEGIN ") && (text.contains(OPENSSLS_TITLE) || has_digits && has_name)
 }
 
 /// Whether most of the text is hexadecimal digits: chance would have a third of base64 be.

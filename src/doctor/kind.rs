@@ -108,8 +108,10 @@ kinds! {
         "use the repaired text, or copy {file} again with its line breaks and without indentation";
     Note CrLf: "{piece} has Windows line ends (CR LF), which do no harm here",
         "see that the files you upload have Unix line ends: `tr -d '\\r' < OLD > NEW`";
-    Warning UploadCrLf: "{piece} has Windows line ends (CR LF): the portal refuses such a file",
-        "run `tr -d '\\r' < {file} > new.pem` and upload the new file";
+    Note UploadCrLf: "{piece} has Windows line ends (CR LF), which do no harm here, but the portal refuses such a file",
+        "nothing, if it is registered already; else run `tr -d '\\r' < {file} > new.pem` and upload the new file";
+    Warning Several: "there is more than one block where {piece} belongs, and only the first is used",
+        "leave the one that belongs there, and put any other into a file of its own; their fingerprints tell them apart";
 
     // What the PEM block is.
     Error PublicKey: "a public key stands where {piece} belongs",
@@ -178,13 +180,18 @@ kinds! {
          signature key",
         "exchange the two files; nothing has to be uploaded again, because the secret was made for the key that the \
          portal has as encryption key";
-    Error SecretDoesNotOpen: "the access token secret does not open: it was made for another encryption key",
-        "use the newest secret: each `Generate Tokens` makes the one before worthless; and compare the fingerprint of \
-         your encryption key with the public key you uploaded";
+    Error SecretDoesNotOpen: "the access token secret does not decrypt with the encryption key: it was made for another \
+         key, or a character of it is wrong",
+        "copy it again from the portal; if it stays, use the newest secret, because each `Generate Tokens` makes the one \
+         before worthless, and compare the fingerprint of your encryption key with the public key you uploaded";
+    Error SecretDecrypted: "the access token secret is decrypted already",
+        "give it as the portal shows it, encrypted: 344 characters of base64; it is decrypted anew for each login";
 
     // Diffie-Hellman parameters: protocol section 5.
     Error DhNotHex: "the DH parameters are neither a PEM block nor a hexadecimal prime",
         "give the content of dhparam.pem, or the prime in hexadecimal";
+    Error DhText: "the DH parameters are the text that `openssl dhparam -text` writes for people to read",
+        "give the content of dhparam.pem; or the digits of the prime alone, without words, colons and line breaks";
     Error DhDecorated: "the DH prime has `0x`, colons or spaces, and must be nothing but hexadecimal digits",
         "use the repaired text, or take them away";
     Error DhDamaged: "the DH parameters are a complete block, but not a prime and a generator",
@@ -202,8 +209,8 @@ kinds! {
         "copy it whole; if it is whole, make new parameters with `openssl dhparam -out dhparam.pem 2048`, and upload them";
     Error DhTooLarge: "the DH prime is too long: a login would take seconds",
         "make new parameters with `openssl dhparam -out dhparam.pem 2048`, and upload them";
-    Error DhGenerator: "the DH generator is not 2, and IBKR always computes with 2",
-        "make new parameters with `openssl dhparam -out dhparam.pem 2048`, and upload them";
+    Note DhGenerator: "the DH generator is not 2; IBKR computes with 2 all the same, and so does this crate",
+        "nothing: nothing has to be uploaded again; tell other programs to compute with 2";
 
     // Base URL: protocol section 1.
     Error UrlInvalid: "the base URL is not one",

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base64::Engine;
 use core::cmp::Ordering;
+use core::ops::RangeInclusive;
 use crypto_bigint::BoxedUint;
 use rand_core::CryptoRng;
 use rsa::hazmat::rsa_decrypt;
@@ -23,6 +24,8 @@ use crate::token::{BASE64, MAX_SECRET_LENGTH};
 const PIECE: Piece = Piece::AccessTokenSecret;
 /// Bytes of a secret for a key of the usual 2048 bits.
 const USUAL_LENGTH: usize = 256;
+/// Hexadecimal digits of a decrypted secret: IBKR's have 64, those of other implementers' examples 40 (protocol section 4).
+const DECRYPTED_DIGITS: RangeInclusive<usize> = 40..=128;
 
 pub(super) fn examine(credentials: &Credentials<'_>, keys: &Keys, rng: &mut dyn CryptoRng, report: &mut Report) {
     let Some(text) = given(credentials, report) else {
@@ -73,9 +76,16 @@ fn given<'a>(credentials: &Credentials<'a>, report: &mut Report) -> Option<&'a s
         length if length > MAX_SECRET_LENGTH => {
             report.add(Kind::TooLong, PIECE, format!("{length} characters; a 2048-bit key needs 344"));
         }
+        length if is_decrypted(text) => {
+            report.add(Kind::SecretDecrypted, PIECE, format!("{length} hexadecimal digits and nothing else"));
+        }
         _ => return Some(text),
     }
     None
+}
+
+fn is_decrypted(text: &str) -> bool {
+    DECRYPTED_DIGITS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Base64 as it was before something on the way changed it.

@@ -120,6 +120,9 @@ fn common_cases() -> Vec<Case> {
         Layout @ EncryptionKey: |s| edit(&mut s.encryption, |t| format!("  {}", t.replace('\n', "\n  "))), not |s| edit(&mut s.encryption, |t| t.replace('\n', "\r\n"));
         CrLf @ SignatureKey: |s| edit(&mut s.signature, |t| t.replace('\n', "\r\n")), not |s| edit(&mut s.signature, |t| t.replace('\n', "\n\n"));
         UploadCrLf @ DhParams: |s| edit(&mut s.dh, |t| t.replace('\n', "\r\n")), not |s| edit(&mut s.encryption, |t| t.replace('\n', "\r\n"));
+        Several @ SignatureKey: |s| edit(&mut s.signature, |t| t.to_string() + ENCRYPTION_PEM), not |s| edit(&mut s.signature, |t| t.to_string() + PUBLIC_PEM);
+        Several @ EncryptionKey: |s| edit(&mut s.encryption, |t| pem("RSA PRIVATE KEY", others().bits_2048.to_pkcs1_der().unwrap().as_bytes()) + t), not |s| edit(&mut s.encryption, |t| format!("BEGIN PRIVATE\n{t}"));
+        Several @ DhParams: |s| edit(&mut s.dh, |t| format!("{t}{t}")), not |s| edit(&mut s.dh, |t| format!("{SIGNATURE_PEM}{t}{ENCRYPTION_PEM}"));
 
         PublicKey @ SignatureKey: |s| put(&mut s.signature, PUBLIC_PEM), not |s| edit(&mut s.signature, |t| format!("{PUBLIC_PEM}{t}"));
         PublicKey @ DhParams: |s| put(&mut s.dh, PUBLIC_PEM), not |s| edit(&mut s.dh, |t| format!("{PUBLIC_PEM}{t}"));
@@ -165,13 +168,22 @@ fn common_cases() -> Vec<Case> {
         SecretDoesNotOpen @ AccessTokenSecret: |s| put(&mut s.secret, secret_for(&others().bits_2048, 1)), not |s| { put(&mut s.encryption, pkcs8(&others().bits_2048)); put(&mut s.secret, secret_for(&others().bits_2048, 1)) };
         SecretDoesNotOpen @ AccessTokenSecret: |s| { s.signature = None; put(&mut s.encryption, SIGNATURE_PEM) }, not |s| s.encryption = None;
         SecretDoesNotOpen @ AccessTokenSecret: |s| put(&mut s.secret, "/".repeat(341) + "w=="), not |s| put(&mut s.secret, "/".repeat(341));
+        SecretDoesNotOpen @ AccessTokenSecret: |s| edit(&mut s.secret, |t| mistyped(t)), not |s| edit(&mut s.secret, |t| t.trim_end_matches('=').to_string());
+        SecretDecrypted @ AccessTokenSecret: |s| put(&mut s.secret, hex(PREPEND)), not |s| put(&mut s.secret, format!("{}g", &hex(PREPEND)[1..]));
+        SecretDecrypted @ AccessTokenSecret: |s| put(&mut s.secret, "0AbC".repeat(10)), not |s| put(&mut s.secret, &"0AbC".repeat(10)[1..]);
+        SecretDecrypted @ AccessTokenSecret: |s| put(&mut s.secret, "9f".repeat(64)), not |s| put(&mut s.secret, "9f".repeat(64) + "9");
 
         DhNotHex @ DhParams: |s| put(&mut s.dh, prime_hex().replacen('b', "x", 1)), not |s| put(&mut s.dh, prime_hex().to_uppercase());
         DhNotHex @ DhParams: |s| put(&mut s.dh, "aaaaaaax".repeat(64)), not |s| put(&mut s.dh, "aaax".repeat(64));
+        DhText @ DhParams: |s| put(&mut s.dh, openssls_text(["    DH Parameters: (2048 bit)\n    P:   \n", "    G:    2 (0x2)\n"])), not |s| put(&mut s.dh, openssls_text(["", ""]));
+        DhText @ DhParams: |s| put(&mut s.dh, "    DH Parameters: (2048 bit)\n    GROUP: modp_2048\n"), not |s| put(&mut s.dh, "GROUP: modp_2048");
+        DhText @ DhParams: |s| put(&mut s.dh, openssls_text(["P:", ""])), not |s| put(&mut s.dh, format!("P: {}", prime_hex()));
+        DhText @ DhParams: |s| put(&mut s.dh, openssls_text(["    PKCS#3 DH Parameters: (2048 bit)\n        prime:\n", "        generator: 2 (0x2)\n"])), not |s| edit(&mut s.dh, |t| openssls_text(["    PKCS#3 DH Parameters: (2048 bit)\n        prime:\n", "        generator: 2 (0x2)\n"]) + t);
         DhDecorated @ DhParams: |s| put(&mut s.dh, format!("0x{}", prime_hex())), not |s| put(&mut s.dh, format!(" {}\n", prime_hex()));
         DhDecorated @ DhParams: |s| put(&mut s.dh, format!("00:{}", prime_hex())), not |s| put(&mut s.dh, format!("00{}", prime_hex()));
         DhDamaged @ DhParams: |s| put(&mut s.dh, pem("DH PARAMETERS", &tlv(0x30, &[0x05, 0, 0x05, 0]))), not |s| put(&mut s.dh, pem("DH PARAMETERS", &tlv(0x30, &[&der(DHPARAM_PEM)[4..], &[2, 2, 0, 225]].concat())));
         DhDamaged @ DhParams: |s| put(&mut s.dh, pem("DH PARAMETERS", &tlv(0x30, &[&der(DHPARAM_PEM)[4..265], &[5, 0]].concat()))), not |s| put(&mut s.dh, DHPARAM_PEM);
+        DhDamaged @ DhParams: |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[8..265], 0x80)), not |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[8..265], 0x7f));
         DhNegative @ DhParams: |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[9..265], 2)), not |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[8..265], 2));
         DhEven @ DhParams: |s| put(&mut s.dh, format!("{}e", &prime_hex()[..511])), not |s| put(&mut s.dh, format!("{}d", &prime_hex()[..511]));
         DhComposite @ DhParams: |s| put(&mut s.dh, format!("{}d", &prime_hex()[..511])), not |s| put(&mut s.dh, unsafe_prime_hex());
@@ -179,7 +191,7 @@ fn common_cases() -> Vec<Case> {
         DhTooSmall @ DhParams: |s| put(&mut s.dh, &prime_hex()[1..]), not |s| put(&mut s.dh, &prime_hex()[..]);
         DhTooLarge @ DhParams: |s| put(&mut s.dh, "f".repeat(2049)), not |s| put(&mut s.dh, "f".repeat(2048));
         DhGenerator @ DhParams: |s| { put(&mut s.dh, prime_hex()); s.generator = Some(5) }, not |s| { put(&mut s.dh, prime_hex()); s.generator = Some(2) };
-        DhGenerator @ DhParams: |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[8..265], 3)), not |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[8..265], 2));
+        DhGenerator @ DhParams: |s| put(&mut s.dh, include_str!("../keys/dhparam_generator_5.pem")), not |s| put(&mut s.dh, dh_pem(&der(DHPARAM_PEM)[8..265], 2));
 
         UrlInvalid @ BaseUrl: |s| put(&mut s.base_url, "api.ibkr.com/v1/api"), not |s| put(&mut s.base_url, "HTTPS://API.IBKR.COM:443/v1/api");
         UrlPlain @ BaseUrl: |s| put(&mut s.base_url, "http://api.ibkr.com/v1/api"), not |s| put(&mut s.base_url, "http://127.0.0.1:8080/v1/api");
@@ -232,4 +244,22 @@ impl Examined {
 
 fn without_line(text: &str, line: usize) -> String {
     text.lines().enumerate().filter(|(at, _)| *at != line).fold(String::new(), |all, (_, line)| all + line + "\n")
+}
+
+/// With another letter in the middle.
+fn mistyped(text: &str) -> String {
+    let (start, end) = text.split_at(text.len() / 2);
+    let letter = if end.starts_with('A') { "B" } else { "A" };
+    [start, letter, &end[1..]].concat()
+}
+
+/// What `openssl dhparam -text -noout` prints, with these words before the prime and after it.
+fn openssls_text([before, after]: [&str; 2]) -> String {
+    let bytes: Vec<_> = der(DHPARAM_PEM)[8..265].iter().map(|byte| format!("{byte:02x}")).collect();
+    let lines: Vec<_> = bytes.chunks(15).map(|line| format!("        {}", line.join(":"))).collect();
+    format!("{before}{}\n{after}", lines.join(":\n"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -108,7 +108,7 @@ impl Set {
         let lines = pems.into_iter().flatten().flat_map(|pem| pem.lines());
         let texts = [&self.token, &self.secret, &self.passphrase].into_iter().flatten().map(String::as_str);
         let is_label = |word: &&str| {
-            ["PRIVATE", "PUBLIC", "PARAMETERS", "CERTIFICATE", "Proc-Type", "ENCRYPTED"]
+            ["PRIVATE", "PUBLIC", "PARAMETERS", "Parameters", "CERTIFICATE", "Proc-Type", "ENCRYPTED"]
                 .iter()
                 .any(|part| word.contains(part))
         };
