@@ -23,7 +23,9 @@ use ureq::http;
 use support::accounts::Accounts;
 use support::driver::{now, rng};
 
+/// An HTTP client, over TLS where the URL wants it.
 pub type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// Whatever goes wrong, on any thread.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const MAX_BODY: usize = 4 << 20;
@@ -59,6 +61,7 @@ async fn run() -> Result<(), Error> {
     Ok(())
 }
 
+/// Trusts whom browsers trust, and follows no redirect.
 pub fn client() -> Https {
     let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
     Client::builder(TokioExecutor::new()).build(connector)
