@@ -385,6 +385,8 @@ fn what_goes_wrong_is_told_without_secrets() {
         failures += usize::from(workplace.run("login", &["--credentials", file]).contains("Not logged in"));
     }
     assert_eq!(failures, files.len());
+    let half_secret = workplace.run("login", &["--credentials", &files[6]]);
+    assert!(half_secret.contains("error SecretTruncated") && half_secret.contains("mend them first"), "{half_secret}");
     workplace.run("login", &["--credentials", &workplace.file("credentials.json"), "--base-url", "http://127.0.0.1:1"]);
     workplace.run("login", &["--nonsense"]);
     workplace.run("doctor", &["--dir", &workplace.file(""), "--repair", &workplace.file("repaired")]);
