@@ -168,7 +168,7 @@ fn common_cases() -> Vec<Case> {
         SecretDoesNotOpen @ AccessTokenSecret: |s| put(&mut s.secret, secret_for(&others().bits_2048, 1)), not |s| { put(&mut s.encryption, pkcs8(&others().bits_2048)); put(&mut s.secret, secret_for(&others().bits_2048, 1)) };
         SecretDoesNotOpen @ AccessTokenSecret: |s| { s.signature = None; put(&mut s.encryption, SIGNATURE_PEM) }, not |s| s.encryption = None;
         SecretDoesNotOpen @ AccessTokenSecret: |s| put(&mut s.secret, "/".repeat(341) + "w=="), not |s| put(&mut s.secret, "/".repeat(341));
-        SecretDoesNotOpen @ AccessTokenSecret: |s| edit(&mut s.secret, |t| mistyped(t)), not |s| edit(&mut s.secret, |t| t.trim_end_matches('=').to_string());
+        SecretDoesNotOpen @ AccessTokenSecret: |s| edit(&mut s.secret, mistyped), not |s| edit(&mut s.secret, |t| t.trim_end_matches('=').to_string());
         SecretDecrypted @ AccessTokenSecret: |s| put(&mut s.secret, hex(PREPEND)), not |s| put(&mut s.secret, format!("{}g", &hex(PREPEND)[1..]));
         SecretDecrypted @ AccessTokenSecret: |s| put(&mut s.secret, "0AbC".repeat(10)), not |s| put(&mut s.secret, &"0AbC".repeat(10)[1..]);
         SecretDecrypted @ AccessTokenSecret: |s| put(&mut s.secret, "9f".repeat(64)), not |s| put(&mut s.secret, "9f".repeat(64) + "9");
