@@ -145,7 +145,7 @@ fn log_in(mut session: OAuthSession) -> Result<(), Box<dyn Error>> {
     drive(&mut session, &agent)?;
     let live = session.live(now()).ok_or("the session is not live")?;
     let minutes = live.expires_at().saturating_since(now()).as_secs() / 60;
-    println!("Live until {} ms since 1970: {} h {} min.", live.expires_at().as_millis(), minutes / 60, minutes % 60);
+    println!("Live until {}: {} h {} min.", live.expires_at(), minutes / 60, minutes % 60);
     println!("Accounts:");
     for account in accounts(live, &agent)? {
         println!("  {account}");

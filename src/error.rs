@@ -38,7 +38,7 @@ pub enum Error {
     #[error("consent: {0}")]
     Callback(CallbackError),
     /// The live session token is past its expiry, so nothing was signed with it.
-    #[error("the live session token expired at {} ms since 1970: log in again", .at.as_millis())]
+    #[error("the live session token expired at {at}: log in again")]
     Expired {
         /// When it expired.
         at: UnixTime,

@@ -6,12 +6,16 @@ use core::time::Duration;
 /// A moment, in milliseconds since 1970-01-01 00:00:00 UTC.
 ///
 /// The crate reads no clock: every method that needs the time takes it as its last argument, named `now`.
-/// With feature `std` (on by default) the system clock converts: `UnixTime::from(SystemTime::now())`.
+/// With feature `std` (on by default) the system clock converts: `UnixTime::from(SystemTime::now())`, and back.
+///
+/// `Display` writes the date and time in UTC as RFC 3339 has it, with milliseconds unless they are zero. Years after
+/// 9999, which RFC 3339 does not know, get a `+` and as many digits as they need (ISO 8601).
 ///
 /// ```
 /// use ibkr_oauth::UnixTime;
 /// let now = UnixTime::from_secs(1_714_669_716);
 /// assert_eq!(now.as_millis(), 1_714_669_716_000);
+/// assert_eq!(now.to_string(), "2024-05-02T17:08:36Z");
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(u64);
@@ -63,11 +67,66 @@ impl fmt::Debug for UnixTime {
     }
 }
 
+impl fmt::Display for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.as_secs();
+        let (year, month, day) = date(seconds / SECONDS_A_DAY);
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        let sign = if year > 9999 { "+" } else { "" };
+        write!(f, "{sign}{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        match self.0 % 1000 {
+            0 => f.write_str("Z"),
+            millis => write!(f, ".{millis:03}Z"),
+        }
+    }
+}
+
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
+
+/// Year, month and day of the month (both from 1) of a day counted from 1970-01-01, by the Gregorian calendar.
+fn date(days: u64) -> (u64, u64, u64) {
+    // The calendar repeats itself every 400 years.
+    const DAYS_IN_400_YEARS: u64 = 146_097;
+    let mut year = (days / DAYS_IN_400_YEARS).saturating_mul(400).saturating_add(1970);
+    let mut day = days % DAYS_IN_400_YEARS;
+    while let Some(rest) = day.checked_sub(if is_leap(year) { 366 } else { 365 }) {
+        (year, day) = (year.saturating_add(1), rest);
+    }
+    let mut month = 1_u64;
+    while let Some(rest) = day.checked_sub(days_in(month, year)) {
+        (month, day) = (month.saturating_add(1), rest);
+    }
+    (year, month, day.saturating_add(1))
+}
+
+fn is_leap(year: u64) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+}
+
+fn days_in(month: u64, year: u64) -> u64 {
+    match month {
+        2 if is_leap(year) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
 /// A moment before 1970 becomes 1970.
 #[cfg(feature = "std")]
 impl From<std::time::SystemTime> for UnixTime {
     fn from(time: std::time::SystemTime) -> Self {
         let since_epoch = time.duration_since(std::time::UNIX_EPOCH);
         Self(since_epoch.map_or(0, millis))
+    }
+}
+
+/// A moment after the year 9999 becomes its end: not every system's clock goes much further.
+#[cfg(feature = "std")]
+impl From<UnixTime> for std::time::SystemTime {
+    fn from(time: UnixTime) -> Self {
+        const END_OF_9999: u64 = 253_402_300_799_999;
+        let since_epoch = Duration::from_millis(time.as_millis().min(END_OF_9999));
+        Self::UNIX_EPOCH.checked_add(since_epoch).unwrap_or(Self::UNIX_EPOCH)
     }
 }
