@@ -10,7 +10,8 @@ fn everything_can_go_to_any_thread() {
     check::<(RsaKeys, RsaPrivateKey, DhParams, ApiRequest<'static>, BaseString, http1::Decoder, gateway::Gateway)>();
     check::<(Outbound, Exchange, Request, Response<'static>, Snapshot, Backoff)>();
     check::<(brokerage::BrokerageSession, brokerage::BrokerageOutbound, brokerage::BrokerageExchange)>();
-    check::<(brokerage::WebSocketRequest, brokerage::Pacing, brokerage::WaitForActivation)>();
+    check::<(brokerage::WebSocketRequest, brokerage::WaitForActivation)>();
+    check::<(brokerage::Pacing, brokerage::PacingError, brokerage::Penalty)>();
     check::<(Error, SnapshotError, CallbackError, ConfigError, KeyError, http1::Http1Error, gateway::GatewayError)>();
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ibkr_oauth::brokerage::{
     ActivationStage, Bridge, BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy,
-    Maintenance, Pacing, RetryAt, WaitForActivation,
+    Maintenance, WaitForActivation,
 };
 use ibkr_oauth::{Diagnosis, Error, LiveSession, Mismatch, Misuse, Request, Response, UnixTime};
 use support::{NOW, WorkedLogin, header, rng};
@@ -478,58 +478,4 @@ fn waiting_for_activation_gives_an_honest_eta() {
         WaitForActivation::since(registered).explain(&Error::LiveSessionMismatch(Mismatch::Unexplained), NOW),
         None
     );
-}
-
-#[test]
-fn documented_limits_are_kept_and_a_429_closes_the_door() {
-    let mut pacing = Pacing::direct();
-    let later = |seconds: u64| NOW.saturating_add(Duration::from_secs(seconds));
-    for _ in 0..10 {
-        assert_eq!(pacing.may_send("/iserver/marketdata/snapshot", NOW), Ok(()));
-    }
-    assert_eq!(pacing.may_send("/iserver/marketdata/snapshot", NOW), Err(RetryAt(later(1))));
-    assert_eq!(pacing.may_send("/iserver/marketdata/snapshot", later(1)), Ok(()));
-    assert_eq!(pacing.may_send("/pa/performance", NOW), Ok(()));
-    assert_eq!(pacing.may_send("/pa/performance", later(899)), Err(RetryAt(later(900))));
-    assert_eq!(pacing.may_send("/portfolio/accounts", NOW), Ok(()));
-    let clock_went_back = NOW.saturating_sub(Duration::from_secs(86_400));
-    let five_seconds_later = clock_went_back.saturating_add(Duration::from_secs(5));
-    assert_eq!(pacing.may_send("/portfolio/accounts", clock_went_back), Err(RetryAt(five_seconds_later)));
-    assert_eq!(pacing.may_send("/portfolio/accounts", five_seconds_later), Ok(()), "who obeys is let through");
-
-    let mut pacing = Pacing::cautious();
-    for _ in 0..10 {
-        assert_eq!(pacing.may_send("/iserver/account/U1/orders", NOW), Ok(()));
-    }
-    assert_eq!(pacing.may_send("/anything", NOW), Err(RetryAt(later(1))));
-    pacing.handle_too_many_requests(NOW);
-    assert_eq!(pacing.may_send("/anything", later(599)), Err(RetryAt(later(600))));
-    assert_eq!(pacing.may_send("/anything", later(600)), Ok(()));
-}
-
-/// Protocol section 8.
-#[test]
-fn each_endpoint_keeps_its_own_documented_limit() {
-    for (path, count, seconds) in [
-        ("/fyi/unreadnumber", 1, 1),
-        ("/iserver/account/orders", 1, 5),
-        ("/iserver/account/pnl/partitioned", 1, 5),
-        ("/iserver/account/trades", 1, 5),
-        ("/iserver/marketdata/snapshot", 10, 1),
-        ("/iserver/scanner/params", 1, 15 * 60),
-        ("/iserver/scanner/run", 1, 1),
-        ("/pa/performance", 1, 15 * 60),
-        ("/portfolio/accounts", 1, 5),
-        ("/portfolio/subaccounts", 1, 5),
-        ("/sso/validate", 1, 60),
-        ("/tickle", 1, 1),
-        ("/anything", 50, 1),
-    ] {
-        let (mut pacing, free_at) = (Pacing::direct(), NOW.saturating_add(Duration::from_secs(seconds)));
-        for _ in 0..count {
-            assert_eq!(pacing.may_send(path, NOW), Ok(()), "{path}");
-        }
-        assert_eq!(pacing.may_send(path, NOW), Err(RetryAt(free_at)), "{path}");
-        assert_eq!(pacing.may_send(path, free_at), Ok(()), "{path}");
-    }
 }

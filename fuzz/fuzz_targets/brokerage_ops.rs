@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use ibkr_oauth::brokerage::{
-    Bridge, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy, Pacing, RetryAt, WebSocketRequest,
+    Bridge, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy, Pacing, WebSocketRequest,
 };
-use ibkr_oauth::{AccessToken, LiveSession, OAuthSession, Response, UnixTime};
+use ibkr_oauth::{AccessToken, ApiRequest, LiveSession, OAuthSession, Response, UnixTime};
 use ibkr_oauth_fuzz::{
     MemoryBound, START, Series, assert_one_message, assert_silent, consumer, holds_a_secret, number, operations, prove,
 };
@@ -31,7 +31,7 @@ fuzz_target!(|script: &str| {
     let (mut now, mut live) = (START, login(&mut rng));
     let mut session = BrokerageSession::new(CompetePolicy::Yield);
     let mut foreign = BrokerageSession::new(CompetePolicy::Yield);
-    let mut pacing = Pacing::cautious();
+    let mut pacing = Pacing::default();
     let (mut in_flight, mut series): (Option<BrokerageExchange>, _) = (None, Series::default());
     let mut offered_without_answer = 0;
     for (operation, argument) in operations(script).take(96) {
@@ -95,11 +95,15 @@ fuzz_target!(|script: &str| {
                 offered_without_answer = 0;
             }
             "send" => {
-                if let Err(RetryAt(at)) = pacing.may_send(argument, now) {
+                let request = ApiRequest::get(argument);
+                let free_at = pacing.free_at(&request, now);
+                let refused = pacing.try_send(&request, now).err().map(|error| error.retry_at);
+                assert_eq!(refused, free_at, "asking and sending disagree");
+                if let Some(at) = refused {
                     assert!(at > now && at.saturating_since(now) <= LONGEST_PAUSE, "a pause without reason or end");
                 }
             }
-            "too_many" => pacing.handle_too_many_requests(now),
+            "too_many" => pacing.handle_too_many_requests(now, None),
             _ => {}
         }
         let web_socket = session.web_socket();

@@ -13,6 +13,7 @@ mod event;
 mod exchange;
 mod maintenance;
 mod pacing;
+mod penalty;
 mod session;
 mod web_socket;
 
@@ -20,6 +21,7 @@ pub use activation::{Activation, ActivationStage, WaitForActivation};
 pub use event::{Bridge, BrokerageEvent, CompetePolicy};
 pub use exchange::{BrokerageExchange, BrokerageOutbound};
 pub use maintenance::Maintenance;
-pub use pacing::{Pacing, RetryAt};
+pub use pacing::{Pacing, PacingError};
+pub use penalty::Penalty;
 pub use session::BrokerageSession;
 pub use web_socket::WebSocketRequest;

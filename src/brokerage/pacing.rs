@@ -1,137 +1,222 @@
-//! IBKR's documented request limits (protocol section 8), as something to ask before sending.
+//! IBKR's documented request limits (protocol sections 8 and 14.3), as something to ask before sending.
 
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use alloc::borrow::Cow;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 use thiserror::Error;
 
-use crate::UnixTime;
+use super::penalty::Penalty;
+use crate::percent_encoding::decode;
+use crate::{ApiRequest, Method, UnixTime};
 
-/// Not now: too many requests of this kind have been sent.
+/// Not now: too many requests of this kind have been sent, or a 429 came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the documented limit allows this request at {} ms since 1970", .0.as_millis())]
-pub struct RetryAt(
-    /// When the limit allows the request.
-    pub UnixTime,
-);
+#[error("too many requests: IBKR's limits allow this one at {retry_at}")]
+#[non_exhaustive]
+pub struct PacingError {
+    /// When the limits allow the request, if nothing else is sent before.
+    pub retry_at: UnixTime,
+}
 
-/// Paths that begin with `path` (everything, for an empty one) may be sent `count` times in any `period`.
+/// Whether a request may be sent now. Nothing asks by itself: sending without asking is the caller's right, but counts
+/// against the limits on the server's side.
+///
+/// [`Pacing::default`] allows ten requests in a second, and what is documented for each endpoint. Limits hold per
+/// username: share one `Pacing` among all sessions of a user, and ask it before the sessions' own requests too. A 429
+/// is a matter of the IP address: see [`Penalty`]. A clone counts for itself from then on, and shares the penalty.
+///
+/// That only five history requests may be open at once is not modelled: it needs to know when answers come.
+///
+/// ```
+/// use ibkr_oauth::{ApiRequest, UnixTime};
+/// use ibkr_oauth::brokerage::Pacing;
+/// let now = UnixTime::from_secs(1_714_650_000);
+/// let in_five_seconds = UnixTime::from_secs(1_714_650_005);
+/// let accounts = ApiRequest::get("/portfolio/accounts");
+/// let mut pacing = Pacing::default();
+/// assert_eq!(pacing.free_at(&accounts, now), None);
+/// assert!(pacing.try_send(&accounts, now).is_ok());
+/// assert_eq!(pacing.try_send(&accounts, now).unwrap_err().retry_at, in_five_seconds);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Pacing {
+    /// What holds for all requests together.
+    global: &'static Rule,
+    /// When the latest requests under a rule were sent, oldest first: as many as its limits look back on.
+    sent: BTreeMap<&'static str, VecDeque<UnixTime>>,
+    penalty: Penalty,
+}
+
+/// What is documented for some endpoints, which count together.
+#[derive(Debug)]
+struct Rule {
+    /// Paths behind the base URL; `*` is any one segment. A method stands before a path whose other methods are free.
+    endpoints: &'static [&'static str],
+    limits: &'static [Limit],
+}
+
+/// At most `count` requests in any period of so many seconds.
 #[derive(Debug)]
 struct Limit {
-    path: &'static str,
     count: usize,
-    period: Duration,
-    /// When the latest `count` requests were sent, oldest first.
-    sent: VecDeque<UnixTime>,
+    seconds: u64,
 }
 
-/// Whether a request may be sent now. Asking costs nothing and nothing asks by itself: sending without asking is the
-/// caller's right.
-///
-/// A limit for a family of endpoints (`/pa/`, `/fyi/`) is one limit for all of them together, the cautious reading.
-///
-/// Limits hold per username: share one `Pacing` among all sessions of a user. That only five history requests may be
-/// open at once is not modelled: it needs to know when answers come.
-///
-/// ```
-/// use ibkr_oauth::UnixTime;
-/// use ibkr_oauth::brokerage::{Pacing, RetryAt};
-/// let now = UnixTime::from_secs(1_714_650_000);
-/// let mut pacing = Pacing::direct();
-/// assert!(pacing.may_send("/portfolio/accounts", now).is_ok());
-/// let in_five_seconds = UnixTime::from_secs(1_714_650_005);
-/// assert_eq!(pacing.may_send("/portfolio/accounts", now), Err(RetryAt(in_five_seconds)));
-/// ```
-#[derive(Debug)]
-pub struct Pacing {
-    limits: Vec<Limit>,
-    /// When a 429 came, which forbids everything for a while.
-    penalized_at: Option<UnixTime>,
+const fn rule(endpoints: &'static [&'static str], limits: &'static [Limit]) -> Rule {
+    Rule { endpoints, limits }
 }
 
-/// Ten minutes, by the newer documentation; older pages say fifteen.
-const PENALTY: Duration = Duration::from_secs(10 * 60);
+const fn limit(count: usize, seconds: u64) -> Limit {
+    Limit { count, seconds }
+}
 
 const SECOND: u64 = 1;
 const MINUTE: u64 = 60;
 
-/// Path, count, seconds.
-const PER_ENDPOINT: [(&str, usize, u64); 12] = [
-    ("/fyi/", 1, SECOND),
-    ("/iserver/account/orders", 1, 5),
-    ("/iserver/account/trades", 1, 5),
-    ("/iserver/marketdata/snapshot", 10, SECOND),
-    ("/iserver/scanner/params", 1, 15 * MINUTE),
-    ("/iserver/scanner/run", 1, SECOND),
-    ("/pa/", 1, 15 * MINUTE),
-    ("/portfolio/accounts", 1, 5),
-    ("/portfolio/subaccounts", 1, 5),
-    ("/sso/validate", 1, MINUTE),
-    ("/tickle", 1, SECOND),
-    ("/iserver/account/pnl", 1, 5),
+static TEN_A_SECOND: Rule = rule(&[], &[limit(10, SECOND)]);
+static FIFTY_A_SECOND: Rule = rule(&[], &[limit(50, SECOND)]);
+
+/// The first that fits a request holds for it.
+static PER_ENDPOINT: [Rule; 25] = [
+    rule(&["/fyi/unreadnumber"], &[limit(1, SECOND)]),
+    rule(&["/fyi/settings"], &[limit(1, SECOND)]),
+    rule(&["/fyi/settings/*"], &[limit(1, SECOND)]),
+    rule(&["/fyi/disclaimer/*"], &[limit(1, SECOND)]),
+    rule(&["/fyi/deliveryoptions"], &[limit(1, SECOND)]),
+    rule(&["/fyi/deliveryoptions/*"], &[limit(1, SECOND)]),
+    rule(&["/fyi/notifications"], &[limit(1, SECOND)]),
+    rule(&["/fyi/notifications/more"], &[limit(1, SECOND)]),
+    rule(&["/fyi/notifications/*"], &[limit(1, SECOND)]),
+    rule(&["/fyi/*", "/fyi/*/*"], &[limit(1, SECOND)]),
+    // With another method, a path like these may be an order.
+    rule(&["GET /iserver/orders", "GET /iserver/account/orders"], &[limit(1, 5)]),
+    rule(&["GET /iserver/trades", "GET /iserver/account/trades"], &[limit(1, 5)]),
+    rule(&["/iserver/account/pnl/partitioned"], &[limit(1, 5)]),
+    rule(&["/iserver/marketdata/history"], &[limit(10, SECOND), limit(50, MINUTE)]),
+    rule(&["/iserver/marketdata/snapshot"], &[limit(10, SECOND)]),
+    rule(&["/iserver/scanner/params"], &[limit(1, 15 * MINUTE)]),
+    rule(&["/iserver/scanner/run"], &[limit(1, SECOND)]),
+    rule(&["/pa/performance"], &[limit(1, 15 * MINUTE)]),
+    rule(&["/pa/summary"], &[limit(1, 15 * MINUTE)]),
+    rule(&["/pa/transactions"], &[limit(1, 15 * MINUTE)]),
+    rule(&["/pa/*"], &[limit(1, 15 * MINUTE)]),
+    rule(&["/portfolio/accounts"], &[limit(1, 5)]),
+    rule(&["/portfolio/subaccounts"], &[limit(1, 5)]),
+    rule(&["/sso/validate"], &[limit(1, MINUTE)]),
+    rule(&["/tickle"], &[limit(1, SECOND)]),
 ];
 
+impl Default for Pacing {
+    /// Allows ten requests in a second for each username, without an exception (protocol section 14.3).
+    fn default() -> Self {
+        Self { global: &TEN_A_SECOND, sent: BTreeMap::new(), penalty: Penalty::default() }
+    }
+}
+
 impl Pacing {
-    /// For requests straight to IBKR's servers: 50 in a second for each username, and the limits of each endpoint.
-    pub fn direct() -> Self {
-        Self::with_global_limit(50)
+    /// Allows fifty requests in a second, as an older page of IBKR's does for requests straight to its servers. The
+    /// newest pages no longer do: whoever chooses this risks a 429.
+    pub fn fifty_a_second() -> Self {
+        Self { global: &FIFTY_A_SECOND, ..Self::default() }
     }
 
-    /// The older, stricter figure of 10 in a second, which also holds behind IBKR's gateway program.
-    pub fn cautious() -> Self {
-        Self::with_global_limit(10)
+    /// Pauses whenever `penalty` does, which others share.
+    #[must_use]
+    pub fn with_penalty(self, penalty: Penalty) -> Self {
+        Self { penalty, ..self }
     }
 
-    fn with_global_limit(count: usize) -> Self {
-        let limit = |(path, count, seconds): (&'static str, usize, u64)| Limit {
-            path,
-            count,
-            period: Duration::from_secs(seconds),
-            sent: VecDeque::new(),
-        };
-        let limits = PER_ENDPOINT.into_iter().chain([("", count, SECOND)]).map(limit).collect();
-        Self { limits, penalized_at: None }
+    /// Returns when `request` may be sent, or `None` if it may be at `now`. Nothing is counted.
+    ///
+    /// If the clock goes back, what was sent after `now` counts as sent at `now`: nobody waits for longer than a period.
+    pub fn free_at(&mut self, request: &ApiRequest<'_>, now: UnixTime) -> Option<UnixTime> {
+        self.follow_clock(now);
+        let free_at = self.rules(request).filter_map(|rule| rule.free_at(self.sent.get(rule.name())?)).max();
+        free_at.max(self.penalty.ends_at(now)).filter(|at| *at > now)
     }
 
-    /// Whether a request to `path` (behind the base URL) may be sent at `now`; if so, it counts as sent.
+    /// Counts `request` as sent at `now`, if the limits allow it.
     ///
     /// # Errors
-    /// [`RetryAt`], and nothing is counted.
-    pub fn may_send(&mut self, path: &str, now: UnixTime) -> Result<(), RetryAt> {
-        self.follow_clock(now);
-        let concerned = |limit: &&mut Limit| path.starts_with(limit.path);
-        let free_at = self.limits.iter_mut().filter(concerned).filter_map(|limit| limit.free_at());
-        let penalty = self.penalized_at.map(|at| at.saturating_add(PENALTY));
-        if let Some(at) = free_at.chain(penalty).filter(|at| *at > now).max() {
-            return Err(RetryAt(at));
+    /// [`PacingError`], and nothing is counted.
+    pub fn try_send(&mut self, request: &ApiRequest<'_>, now: UnixTime) -> Result<(), PacingError> {
+        if let Some(retry_at) = self.free_at(request, now) {
+            return Err(PacingError { retry_at });
         }
-        self.limits.iter_mut().filter(concerned).for_each(|limit| limit.count_one(now));
+        for rule in self.rules(request) {
+            let sent = self.sent.entry(rule.name()).or_default();
+            sent.push_back(now);
+            if sent.len() > rule.memory() {
+                sent.pop_front();
+            }
+        }
         Ok(())
     }
 
-    /// Takes the news of a 429 that arrived at `now`: nothing may be sent for ten minutes.
-    pub fn handle_too_many_requests(&mut self, now: UnixTime) {
-        self.penalized_at = Some(now);
+    /// Takes the news of a 429, as [`Penalty::handle_too_many_requests`] does: nothing may be sent for ten minutes, or
+    /// for as long as its `Retry-After` says if that is longer.
+    pub fn handle_too_many_requests(&self, now: UnixTime, retry_after: Option<Duration>) {
+        self.penalty.handle_too_many_requests(now, retry_after);
     }
 
-    /// If the clock went back, what was sent after `now` was sent now: nobody waits for longer than a period.
+    fn rules(&self, request: &ApiRequest<'_>) -> impl Iterator<Item = &'static Rule> + use<> {
+        let (method, path) = (request.method(), plain(request.path()));
+        let of_its_endpoint = PER_ENDPOINT.iter().find(|rule| rule.fits(method, &path));
+        [self.global].into_iter().chain(of_its_endpoint)
+    }
+
     fn follow_clock(&mut self, now: UnixTime) {
-        let sent = self.limits.iter_mut().flat_map(|limit| &mut limit.sent).chain(&mut self.penalized_at);
-        sent.for_each(|at| *at = now.min(*at));
+        self.sent.values_mut().flatten().for_each(|at| *at = now.min(*at));
+    }
+}
+
+impl Rule {
+    /// Different for each.
+    fn name(&self) -> &'static str {
+        self.endpoints.first().copied().unwrap_or_default()
+    }
+
+    fn fits(&self, method: Method, path: &str) -> bool {
+        self.endpoints.iter().any(|endpoint| {
+            let (wanted_method, wanted_path) = endpoint.split_once(' ').unwrap_or((method.as_str(), endpoint));
+            wanted_method == method.as_str() && is_path_of(path, wanted_path)
+        })
+    }
+
+    /// When the limits that `sent` has exhausted allow the next.
+    fn free_at(&self, sent: &VecDeque<UnixTime>) -> Option<UnixTime> {
+        self.limits.iter().filter_map(|limit| limit.free_at(sent)).max()
+    }
+
+    /// Requests to remember.
+    fn memory(&self) -> usize {
+        self.limits.iter().map(|limit| limit.count).max().unwrap_or_default()
     }
 }
 
 impl Limit {
     /// When the oldest of the latest `count` requests leaves the period.
-    fn free_at(&self) -> Option<UnixTime> {
-        let oldest = self.sent.front().filter(|_| self.sent.len() >= self.count)?;
-        Some(oldest.saturating_add(self.period))
+    fn free_at(&self, sent: &VecDeque<UnixTime>) -> Option<UnixTime> {
+        let oldest = sent.get(sent.len().checked_sub(self.count)?)?;
+        Some(oldest.saturating_add(Duration::from_secs(self.seconds)))
     }
+}
 
-    fn count_one(&mut self, now: UnixTime) {
-        if self.sent.len() >= self.count {
-            self.sent.pop_front();
-        }
-        self.sent.push_back(now);
+/// The path that a server sees in `path`, whatever is percent-encoded in it.
+fn plain(path: &str) -> Cow<'_, str> {
+    match path.contains('%').then(|| decode(path)) {
+        Some(Ok(plain)) => Cow::Owned(plain),
+        Some(Err(_)) | None => Cow::Borrowed(path),
     }
+}
+
+fn is_path_of(path: &str, endpoint: &str) -> bool {
+    let mut given = segments(path);
+    let mut fits = |wanted| given.next().is_some_and(|given| wanted == "*" || wanted == given);
+    segments(endpoint).all(&mut fits) && given.next().is_none()
+}
+
+/// Without empty ones: a slash more or less is the same endpoint.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
 }
