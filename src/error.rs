@@ -118,8 +118,9 @@ pub enum Misuse {
     /// A nonce or an exponent came out as nothing but zeros.
     #[error("the random source is broken")]
     BrokenRandomSource,
-    /// The path of an API request must begin with `/` and be a valid URL path: no query, fragment, space or control
-    /// character, and every `%` followed by two hex digits.
+    /// The path of an API request must begin with `/` and be a valid URL path: no query, fragment, backslash, space or
+    /// control character, every `%` followed by two hex digits, and no segment `.` or `..`, percent-encoded or not,
+    /// because HTTP clients take those out of what was signed.
     #[error("the request path is not a URL path that begins with `/`")]
     InvalidPath,
     /// A raw query with a `%` without two hex digits, or with bytes that are not UTF-8.
@@ -243,6 +244,9 @@ pub enum UrlError {
     /// A query or fragment where none can be.
     #[error("it has a query or a fragment")]
     QueryOrFragment,
+    /// A segment `.` or `..`, percent-encoded or not: HTTP clients take those out of what was signed.
+    #[error("its path has a segment `.` or `..`")]
+    DotSegment,
     /// Longer than 2048 bytes.
     #[error("it is longer than 2048 bytes")]
     TooLong,

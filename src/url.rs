@@ -20,6 +20,9 @@ pub(crate) fn normalize(url: &str) -> Result<String, UrlError> {
     let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
     let (host, port) = split_port(authority)?;
     check_host(host)?;
+    if has_dot_segment(path) {
+        return Err(UrlError::DotSegment);
+    }
 
     let mut normal = String::from(scheme);
     normal.push_str(&host.to_ascii_lowercase());
@@ -38,12 +41,24 @@ pub(crate) fn check_absolute(url: &str) -> Result<(), UrlError> {
     check_host(split_port(authority)?.0)
 }
 
-/// Whether `path` can stand in a URL as it is: it begins with `/`, and everything that needs an escape has one.
+/// Whether `path` can stand in a URL as it is: it begins with `/`, everything that needs an escape has one, and no HTTP
+/// client shortens it.
 pub(crate) fn is_path(path: &str) -> bool {
     let mut bytes = path.bytes();
     path.starts_with('/')
         && path.len() <= MAX_LENGTH
+        && !has_dot_segment(path)
         && (bytes.all(|byte| byte == b'/' || is_unreserved(byte)) || check(path).is_ok() && !path.contains(['?', '#']))
+}
+
+/// Whether a segment means this directory or the one above. HTTP clients take such segments out (RFC 3986 section
+/// 5.2.4), many of them percent-encoded ones too (<https://url.spec.whatwg.org/#single-dot-path-segment>), and then send
+/// another path than the one that was signed.
+fn has_dot_segment(path: &str) -> bool {
+    const SPELLINGS: [&str; 6] = [".", "..", "%2e", ".%2e", "%2e.", "%2e%2e"];
+    // On the way of every signature: most paths have nothing that looks like one.
+    let suspicious = path.as_bytes().windows(2).any(|pair| matches!(pair, b"/." | b"/%"));
+    suspicious && path.split('/').any(|segment| SPELLINGS.iter().any(|dots| segment.eq_ignore_ascii_case(dots)))
 }
 
 fn check(url: &str) -> Result<(), UrlError> {
@@ -142,6 +157,10 @@ mod tests {
             ("https://host/\r\nX: y", UrlError::Characters),
             ("https://host/%4", UrlError::Characters),
             ("https://h\u{f6}st/", UrlError::Characters),
+            ("https://host\\a", UrlError::Characters),
+            ("https://host/.", UrlError::DotSegment),
+            ("https://host/v1/../api", UrlError::DotSegment),
+            ("https://host/v1/%2E%2e/api", UrlError::DotSegment),
         ] {
             assert_eq!(normalize(written), Err(problem), "{written:?}");
         }

@@ -160,6 +160,8 @@ fn urls_are_checked_before_anything_is_sent_there() {
         builder().authorize_url("https://h/authorize?x=1").build().unwrap_err(),
         ConfigError::AuthorizeUrl(UrlError::QueryOrFragment)
     );
+    let climbing = builder().base_url("https://h/v1/x/../api").build().unwrap_err();
+    assert_eq!(climbing, ConfigError::BaseUrl(UrlError::DotSegment));
     for (callback, problem) in [("localhost:5002", UrlError::Scheme), ("https://h/\r\nX: y", UrlError::Characters)] {
         let error = builder().callback_url(callback).build().unwrap_err();
         assert_eq!(error, ConfigError::CallbackUrl(problem));

@@ -95,6 +95,18 @@ fn what_cannot_be_a_request_is_refused_before_anything_is_signed() {
     }
 }
 
+/// Else another path than the signed one would be sent, and the answer to the signature be 401.
+#[test]
+fn a_path_that_http_clients_would_rewrite_is_refused() {
+    for rewritten in ["/.", "/..", "/a/../b", "/a/./b", "/a/..", "/%2e", "/%2E%2e/a", "/a/.%2E", "/a/%2e./b", "/a\\b"] {
+        assert_eq!(misuse(&ApiRequest::get(rewritten)), Misuse::InvalidPath, "{rewritten}");
+    }
+    for kept in ["/...", "/.a", "/a.", "/a..b/", "/a//b", "/%2e%2e%2e", "/%252e", "/a%5Cb", "/a%2F..%2Fb"] {
+        let sent = sign(&ApiRequest::get(kept));
+        assert!(sent.url().ends_with(kept), "{kept}");
+    }
+}
+
 #[test]
 fn the_base_string_can_be_shown_without_the_prepend_and_with_it() {
     let login = WorkedLogin::any();
