@@ -61,7 +61,7 @@ mod url;
 pub use api_request::ApiRequest;
 pub use backoff::Backoff;
 pub use base_string::{BaseString, ParameterEncoding};
-pub use callback::CallbackError;
+pub use callback::{Callback, CallbackError};
 pub use consumer::{Consumer, ConsumerBuilder, QueryPolicy};
 pub use diagnosis::{Diagnosis, Retry};
 pub use diffie_hellman::DhParams;

@@ -151,6 +151,14 @@ impl OAuthSession {
         }
     }
 
+    /// The request token, while consent is awaited or being redeemed: what a [`Callback`](crate::Callback) is for.
+    pub fn request_token(&self) -> Option<&str> {
+        match &self.state {
+            State::RequestToken { token, .. } => Some(token.as_str()),
+            _ => None,
+        }
+    }
+
     /// The page to send the user to, while consent is awaited (protocol section 1).
     pub fn consent_url(&self) -> Option<String> {
         match &self.state {

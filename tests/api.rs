@@ -8,7 +8,7 @@ fn everything_can_go_to_any_thread() {
     fn check<T: Send + Sync + 'static>() {}
     check::<(OAuthSession, Consumer, ConsumerBuilder, LiveSession, AccessToken, Secret<Vec<u8>>, UnixTime)>();
     check::<(RsaKeys, RsaPrivateKey, DhParams, ApiRequest<'static>, BaseString, http1::Decoder, gateway::Gateway)>();
-    check::<(Outbound, Exchange, Request, Response<'static>, Snapshot, Backoff)>();
+    check::<(Outbound, Exchange, Request, Response<'static>, Snapshot, Backoff, Callback)>();
     check::<(brokerage::BrokerageSession, brokerage::BrokerageOutbound, brokerage::BrokerageExchange)>();
     check::<(brokerage::WebSocketRequest, brokerage::WaitForActivation)>();
     check::<(brokerage::Pacing, brokerage::PacingError, brokerage::Penalty)>();
@@ -72,6 +72,7 @@ fn secrets_are_not_serialised_by_accident() {
     must_not_be!(Secret<Snapshot>: serde::Serialize);
     must_not_be!(OAuthSession: serde::Serialize);
     must_not_be!(LiveSession: serde::Serialize);
+    must_not_be!(Callback: serde::Serialize);
     must_not_be!(AccessToken: serde::Serialize);
     must_not_be!(RsaPrivateKey: serde::Serialize);
     must_not_be!(RsaKeys: serde::Serialize);

@@ -3,7 +3,8 @@
 mod support;
 
 use ibkr_oauth::{
-    AccessToken, CallbackError, Error, Misuse, OAuthSession, Outbound, Phase, Request, Response, UnixTime,
+    AccessToken, Callback, CallbackError, Error, Misuse, OAuthSession, Outbound, Phase, Request, Response, TokenError,
+    UnixTime,
 };
 use std::time::Duration;
 use support::{NOW, WorkedLogin, access_token, answer, builder, header, parameter, poll, rng};
@@ -161,20 +162,48 @@ fn a_callback_that_is_not_ours_is_refused_by_name_and_the_wait_goes_on() {
             CallbackError::Duplicate { name: "oauth_token" },
         ),
         ("?oauth_token=98cb431e61ae03817f6a&oauth_verifier=1", CallbackError::OtherRequestToken),
-        ("?oauth_token=&oauth_verifier=1", CallbackError::OtherRequestToken),
+        ("?oauth_token=98cb431e61ae03817f6a", CallbackError::OtherRequestToken),
+        ("?oauth_token=&oauth_verifier=1", CallbackError::RequestToken(TokenError::Empty)),
+        ("?oauth_token=a%22b&oauth_verifier=1", CallbackError::RequestToken(TokenError::Character)),
         ("?oauth_token=b9082d68cfef06b030de&oauth_verifier=1&oauth_problem=no", CallbackError::Foreign),
         ("?oauth_token=b9082d68cfef06b030de&oauth_verifier=%4", CallbackError::Encoding),
         ("?oauth_token=b9082d68cfef06b030de&oauth_verifier=%ff", CallbackError::Encoding),
-        ("?oauth_token=b9082d68cfef06b030de&oauth_verifier=", CallbackError::Verifier(ibkr_oauth::TokenError::Empty)),
+        ("?oauth_token=b9082d68cfef06b030de&oauth_verifier=", CallbackError::Verifier(TokenError::Empty)),
         (
             "?oauth_token=b9082d68cfef06b030de&oauth_verifier=a%0d%0aX:%20y",
-            CallbackError::Verifier(ibkr_oauth::TokenError::Character),
+            CallbackError::Verifier(TokenError::Character),
         ),
         (&long, CallbackError::TooLong),
     ] {
         let error = changes_nothing(with_request_token, |session| session.handle_callback(callback).unwrap_err());
         assert_eq!(error, Error::Callback(problem), "{callback}");
     }
+}
+
+#[test]
+fn a_web_application_finds_the_login_that_a_callback_belongs_to() {
+    let mut begun = [unauthorized(), with_access_token(), live(), with_request_token()];
+    let callback = Callback::parse(CALLBACK).unwrap();
+    assert_eq!((callback.request_token(), callback.has_verifier()), (REQUEST_TOKEN, true));
+    let is_meant = |session: &OAuthSession| session.request_token() == Some(callback.request_token());
+    assert_eq!(begun.each_ref().map(is_meant), [false, false, false, true]);
+    begun[3].handle_callback(CALLBACK).unwrap();
+    assert_eq!(begun[3].request_token(), Some(REQUEST_TOKEN), "still, while the verifier is redeemed");
+    assert_eq!(parameter(&poll(&mut begun[3]).request, "oauth_verifier"), Some(VERIFIER));
+}
+
+#[test]
+fn a_refused_consent_is_told_apart_from_somebody_elses_callback() {
+    let refused = "https://localhost:20000/?oauth_token=b9082d68cfef06b030de";
+    let callback = Callback::parse(refused).unwrap();
+    assert_eq!((callback.request_token(), callback.has_verifier()), (REQUEST_TOKEN, false));
+    let missing = Error::Callback(CallbackError::Missing { name: "oauth_verifier" });
+    assert_eq!(with_request_token().handle_callback(refused), Err(missing));
+
+    let somebody_elses = "https://localhost:20000/?oauth_token=98cb431e61ae03817f6a";
+    assert_ne!(Callback::parse(somebody_elses), Ok(callback));
+    let other = Error::Callback(CallbackError::OtherRequestToken);
+    assert_eq!(with_request_token().handle_callback(somebody_elses), Err(other));
 }
 
 #[test]

@@ -12,7 +12,9 @@ use std::sync::Once;
 
 use ibkr_oauth::brokerage::{BrokerageSession, CompetePolicy};
 use ibkr_oauth::gateway::RawRequest;
-use ibkr_oauth::{AccessToken, ApiRequest, Consumer, Error, OAuthSession, Phase, Response, RsaPrivateKey, Secret};
+use ibkr_oauth::{
+    AccessToken, ApiRequest, Callback, Consumer, Error, OAuthSession, Phase, Response, RsaPrivateKey, Secret,
+};
 use support::pair::Pair;
 use support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, Script, WorkedLogin, answer, keys, rng};
 
@@ -101,7 +103,11 @@ fn a_login_shows_nothing_in_any_phase() {
     answer(&mut session, outbound.exchange, &format!(r#"{{"oauth_token":"{TOKEN}"}}"#)).unwrap();
     silent_debug(&session);
     silent_debug(&session.snapshot());
-    session.handle_verifier(VERIFIER).unwrap();
+    let callback = format!("?oauth_token={TOKEN}&oauth_verifier={VERIFIER}");
+    silent_debug(&Callback::parse(&callback).unwrap());
+    silent_debug(&Callback::parse(&format!("{callback}%22")));
+    silent_debug(&Callback::parse(&format!("oauth_verifier={VERIFIER}&oauth_token={TOKEN}%22")));
+    session.handle_callback(&callback).unwrap();
     let outbound = support::poll(&mut session);
     silent_debug(&outbound);
     let body = format!(r#"{{"oauth_token":"{TOKEN}","oauth_token_secret":"{SECRET}"}}"#);

@@ -8,7 +8,7 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 
-use ibkr_oauth::{AccessToken, ApiRequest, OAuthSession, Response, RsaPrivateKey, Secret};
+use ibkr_oauth::{AccessToken, ApiRequest, Callback, OAuthSession, Response, RsaPrivateKey, Secret};
 use support::{NOW, SIGNATURE_PEM, Script, WorkedLogin, hex, vectors};
 
 /// Looks for planted bytes in whatever this thread frees.
@@ -130,6 +130,18 @@ fn a_login_and_its_end_leave_no_secret_behind() {
         drop(session);
         drop(live);
     });
+    assert!(found.is_empty(), "left in freed memory: {found:?}");
+}
+
+/// The URL itself is the caller's to wipe.
+#[test]
+fn a_callback_that_was_read_leaves_no_verifier_behind() {
+    let planted = vec![
+        ("the verifier", b"0ffb93ab9aa0d2177cc2".to_vec()),
+        ("the verifier, encoded", b"0ffb93ab9a%610d2177cc2".to_vec()),
+    ];
+    let url = "/?oauth_token=b9082d68cfef06b030de&oauth_verifier=0ffb93ab9a%610d2177cc2";
+    let found = left_behind(planted, || drop(Callback::parse(url).unwrap()));
     assert!(found.is_empty(), "left in freed memory: {found:?}");
 }
 

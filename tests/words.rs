@@ -11,7 +11,7 @@ use ibkr_oauth::brokerage::{BrokerageOutbound, BrokerageSession, CompetePolicy, 
 use ibkr_oauth::doctor::Credentials;
 use ibkr_oauth::gateway::Gateway;
 use ibkr_oauth::http1::Decoder;
-use ibkr_oauth::{Diagnosis, Error, Mismatch, OAuthSession, Outbound, Response, RsaPrivateKey};
+use ibkr_oauth::{Callback, Diagnosis, Error, Mismatch, OAuthSession, Outbound, Response, RsaPrivateKey};
 use support::{NOW, SIGNATURE_PEM, WorkedLogin, answer, poll, rng};
 
 const WORDS: &str = "tests/words.txt";
@@ -106,6 +106,7 @@ fn shown() -> Vec<String> {
         format!("{:?}", RsaPrivateKey::from_pem(SIGNATURE_PEM).unwrap()),
         format!("{:?}", support::dh()),
         format!("{:?}", support::access_token()),
+        format!("{:?}", Callback::parse("?oauth_token=b9082d68cfef06b030de&oauth_verifier=0ffb93ab9aa0d2177cc2")),
         format!("{:?}", support::builder()),
         format!("{:?}", login.consumer),
         format!("{request:?}"),

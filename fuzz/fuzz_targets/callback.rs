@@ -1,10 +1,12 @@
 //! Any text as callback and as verifier. Invariants: no panic; a callback is accepted only if the request token in it is
-//! the one asked for; a verifier goes to the server as it was given; after a refusal the right callback still works; no
+//! the one asked for, as it says before a session is known; a verifier goes to the server as it was given; after a refusal the right callback still works; no
 //! more memory than 8 KiB and 16 bytes for each byte of the input.
 #![no_main]
 
-use ibkr_oauth::{OAuthSession, Response};
-use ibkr_oauth_fuzz::{MemoryBound, START, assert_one_message, assert_silent_error, consumer, parameter};
+use ibkr_oauth::{Callback, OAuthSession, Response};
+use ibkr_oauth_fuzz::{
+    MemoryBound, START, assert_one_message, assert_silent, assert_silent_error, consumer, parameter,
+};
 use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -15,7 +17,12 @@ fuzz_target!(|text: &str| {
     let mut session = OAuthSession::new(consumer());
     let exchange = session.poll_request(&mut rng, START).unwrap().unwrap().exchange;
     session.handle_response(exchange, Response::new(200, br#"{"oauth_token":"a1b2c3"}"#), START).unwrap();
-    match session.handle_callback(text) {
+    let callback = Callback::parse(text);
+    assert_silent(&format!("{callback:?}"));
+    let is_ours = callback.is_ok_and(|it| it.has_verifier() && Some(it.request_token()) == session.request_token());
+    let taken = session.handle_callback(text);
+    assert_eq!(taken.is_ok(), is_ours, "{text}");
+    match taken {
         Ok(()) => {
             assert!(names_the_request_token(text), "{text}");
             let request = session.poll_request(&mut rng, START).unwrap().unwrap().request;
