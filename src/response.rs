@@ -1,12 +1,14 @@
 //! Answers: raw bytes in, facts or a typed error out.
 
 use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::diffie_hellman::decode_hex;
 use crate::error::{Error, Malformed, Rejected};
@@ -93,18 +95,14 @@ impl<'a> Response<'a> {
         (200..300).contains(&self.status)
     }
 
-    /// The object in a successful answer. An `error` field makes it a refusal even with status 200 (protocol
-    /// section 6.2).
-    pub(crate) fn object(&self) -> Result<Map<String, Value>, Error> {
-        match parse_object(&self.body) {
+    /// The object in a successful answer. An `error`, or a `statusCode` that says so, makes it a refusal even with status
+    /// 200 (protocol section 6.2).
+    pub(crate) fn object(&self) -> Result<Object<'_>, Error> {
+        match Object::parse(&self.body) {
             _ if !self.is_success() => Err(self.rejected()),
-            Ok(object) if object.get("error").is_some_and(Value::is_string) => Err(self.rejected()),
+            Ok(object) if object.is_refusal() => Err(self.rejected()),
             object => Ok(object?),
         }
-    }
-
-    fn fields(&self) -> Result<Fields, Error> {
-        self.object().map(Fields)
     }
 
     /// Whether the server has looked at the signature and refused it.
@@ -114,8 +112,14 @@ impl<'a> Response<'a> {
 
     pub(crate) fn rejected(&self) -> Error {
         let reason = reason(&self.body);
-        let diagnosis = Diagnosis::of(self.status, &reason, is_html(&self.body));
+        let diagnosis = Diagnosis::of(self.meant_status(), &reason, is_html(&self.body));
         Error::Rejected(Rejected { status: self.status, reason, diagnosis, retry_after: self.retry_after })
+    }
+
+    /// The status, or that of a refusal which arrived with a status of success.
+    fn meant_status(&self) -> u16 {
+        let refused_with = || Object::parse(&self.body).ok()?.refused_with();
+        self.is_success().then(refused_with).flatten().unwrap_or(self.status)
     }
 }
 
@@ -145,32 +149,27 @@ fn seconds(value: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(DAY)))
 }
 
-fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Malformed> {
-    if body.len() > MAX_BODY {
-        return Err(Malformed::TooLarge { length: body.len(), limit: MAX_BODY });
+/// Without what careless servers put around JSON: a byte order mark before it, NULs behind it.
+fn trimmed(body: &[u8]) -> &[u8] {
+    let mut rest = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii();
+    while let Some(shorter) = rest.strip_suffix(b"\0") {
+        rest = shorter.trim_ascii_end();
     }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(object),
-        _ if is_html(body) => Err(Malformed::Html),
-        _ => Err(Malformed::NotAnObject),
-    }
+    rest
 }
 
 fn is_html(body: &[u8]) -> bool {
-    body.trim_ascii_start().first() == Some(&b'<')
+    trimmed(body).first() == Some(&b'<')
 }
 
 /// What a refusal says, bounded and harmless: no control characters, nothing that looks like a token, because a server
 /// or proxy may echo what was sent.
 fn reason(body: &[u8]) -> String {
-    let text = match parse_object(body) {
-        Ok(object) => match object.get("error").or_else(|| object.get("message")).and_then(Value::as_str) {
-            Some(error) => error.to_string(),
-            None => "a JSON answer without a reason".to_string(),
-        },
+    let text = match Object::parse(body) {
+        Ok(object) => object.reason().unwrap_or_else(|| "a JSON answer without a reason".to_string()),
         Err(Malformed::TooLarge { length, .. }) => format!("an answer of {length} bytes, not looked at"),
         Err(Malformed::Html) => "an HTML page instead of an answer of the API".to_string(),
-        Err(_) if body.trim_ascii().is_empty() => "no reason given".to_string(),
+        Err(_) if trimmed(body).is_empty() => "no reason given".to_string(),
         Err(_) => String::from_utf8_lossy(body.get(..MAX_REASON * 4).unwrap_or(body)).into_owned(),
     };
     sanitize(&text)
@@ -189,30 +188,52 @@ fn looks_like_token(word: &str) -> bool {
     word.split(|c| !is_token_character(c)).any(suspicious)
 }
 
-/// The fields of a JSON object, read leniently.
-struct Fields(Map<String, Value>);
+/// A JSON object, read leniently. A value is decoded when it is asked for: what is wrong with one that nobody needs, half
+/// a surrogate pair or a number without bounds, spoils no answer.
+pub(crate) struct Object<'a>(BTreeMap<String, &'a RawValue>);
 
-impl Fields {
-    fn text(&self, field: &'static str) -> Result<&str, Malformed> {
-        match self.0.get(field) {
-            Some(Value::String(text)) if !text.is_empty() => Ok(text),
-            None | Some(Value::String(_) | Value::Null) => Err(Malformed::Missing { field }),
+impl<'a> Object<'a> {
+    fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+        if body.len() > MAX_BODY {
+            return Err(Malformed::TooLarge { length: body.len(), limit: MAX_BODY });
+        }
+        match serde_json::from_slice(trimmed(body)) {
+            Ok(fields) => Ok(Self(fields)),
+            Err(_) if is_html(body) => Err(Malformed::Html),
+            Err(_) => Err(Malformed::NotAnObject),
+        }
+    }
+
+    /// `None` if it is not there; an error if it cannot be decoded.
+    fn value(&self, field: &str) -> Option<serde_json::Result<Value>> {
+        self.0.get(field).map(|value| serde_json::from_str(value.get()))
+    }
+
+    /// The object in `field`, if that is one.
+    pub(crate) fn object(&self, field: &str) -> Option<Self> {
+        Self::parse(self.0.get(field)?.get().as_bytes()).ok()
+    }
+
+    pub(crate) fn text(&self, field: &'static str) -> Result<String, Malformed> {
+        match self.value(field) {
+            Some(Ok(Value::String(text))) if !text.is_empty() => Ok(text),
+            None | Some(Ok(Value::String(_) | Value::Null)) => Err(Malformed::Missing { field }),
             Some(_) => Err(Malformed::WrongType { field }),
         }
     }
 
     fn token(&self, field: &'static str) -> Result<Token, Malformed> {
-        Token::new(self.text(field)?).map_err(|problem| Malformed::Token { field, problem })
+        Token::new(&self.text(field)?).map_err(|problem| Malformed::Token { field, problem })
     }
 
     fn hex(&self, field: &'static str) -> Result<Vec<u8>, Malformed> {
-        decode_hex(self.text(field)?).ok_or(Malformed::NotHex { field })
+        decode_hex(&self.text(field)?).ok_or(Malformed::NotHex { field })
     }
 
     /// `true`, `"true"`, or not there.
-    fn boolean(&self, field: &str) -> Option<bool> {
-        match self.0.get(field)? {
-            Value::Bool(value) => Some(*value),
+    pub(crate) fn boolean(&self, field: &str) -> Option<bool> {
+        match self.value(field)?.ok()? {
+            Value::Bool(value) => Some(value),
             Value::String(text) => text.parse().ok(),
             _ => None,
         }
@@ -220,28 +241,49 @@ impl Fields {
 
     /// `1`, `"1"`, or not there.
     fn number(&self, field: &str) -> Option<u64> {
-        match self.0.get(field)? {
+        match self.value(field)?.ok()? {
             Value::Number(number) => number.as_u64(),
             Value::String(text) => text.parse().ok(),
             _ => None,
         }
     }
+
+    fn is_refusal(&self) -> bool {
+        self.0.get("error").is_some_and(|error| is_text_or_object(error.get())) || self.refused_with().is_some()
+    }
+
+    /// The status of a refusal, as JSON errors repeat it in `statusCode`.
+    fn refused_with(&self) -> Option<u16> {
+        let status = u16::try_from(self.number("statusCode")?).ok()?;
+        (status >= 400).then_some(status)
+    }
+
+    /// What it says, of whatever is there that can be read.
+    fn reason(&self) -> Option<String> {
+        let said = ["error", "message"].into_iter().filter_map(|field| self.0.get(field));
+        let said = said.map(|value| value.get()).find(|value| is_text_or_object(value))?;
+        Some(serde_json::from_str(said).unwrap_or_else(|_| said.to_string()))
+    }
+}
+
+fn is_text_or_object(json: &str) -> bool {
+    json.starts_with(['"', '{'])
 }
 
 /// `{"oauth_token": ...}` (protocol section 6.1).
 pub(crate) fn request_token(response: &Response<'_>) -> Result<Token, Error> {
-    Ok(response.fields()?.token("oauth_token")?)
+    Ok(response.object()?.token("oauth_token")?)
 }
 
 /// `{"is_paper": ..., "oauth_token": ..., "oauth_token_secret": ...}` (protocol section 6.1).
 pub(crate) fn access_token(response: &Response<'_>) -> Result<AccessToken, Error> {
-    let fields = response.fields()?;
+    let fields = response.object()?;
     let token = fields.text("oauth_token")?;
     // Checked apart, so that an error names the right field.
     fields.token("oauth_token")?;
     let secret = fields.text("oauth_token_secret")?;
-    let access_token =
-        AccessToken::new(token, secret).map_err(|problem| Malformed::Token { field: "oauth_token_secret", problem })?;
+    let access_token = AccessToken::new(&token, &secret)
+        .map_err(|problem| Malformed::Token { field: "oauth_token_secret", problem })?;
     // The schema calls the field `is_true`, its example `is_paper` (protocol section 11).
     Ok(access_token.with_is_paper(fields.boolean("is_paper").or_else(|| fields.boolean("is_true"))))
 }
@@ -259,7 +301,7 @@ pub(crate) struct Agreement {
 /// `{"diffie_hellman_response": ..., "live_session_token_signature": ..., "live_session_token_expiration": ...}`
 /// (protocol section 6.1).
 pub(crate) fn agreement(response: &Response<'_>) -> Result<Agreement, Error> {
-    let fields = response.fields()?;
+    let fields = response.object()?;
     // The schema misnames the field `diffie_hellman_challenge` (protocol section 11).
     let peer_value = match fields.hex("diffie_hellman_response") {
         Err(missing @ Malformed::Missing { .. }) => fields.hex("diffie_hellman_challenge").map_err(|_| missing)?,

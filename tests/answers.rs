@@ -2,7 +2,9 @@
 
 mod support;
 
-use ibkr_oauth::{Error, Malformed, Mismatch, OAuthSession, Phase, Rejected, Response, TokenError};
+use std::time::Duration;
+
+use ibkr_oauth::{Diagnosis, Error, Malformed, Mismatch, OAuthSession, Phase, Rejected, Response, TokenError};
 use proptest::prelude::*;
 use support::{NOW, WorkedLogin, access_token, answer, poll};
 
@@ -68,6 +70,57 @@ fn every_form_in_which_clients_have_met_a_live_session_token_is_understood() {
     ] {
         assert_eq!(live_session_token(&body), Ok(Phase::LiveSession), "{body}");
     }
+}
+
+/// What servers, proxies and file systems leave in answers, in fields that nobody reads and around the whole.
+fn careless(body: &str) -> Vec<Vec<u8>> {
+    let fields = [
+        r#""x":"\ud800""#.to_string(),
+        r#""x":"\udfff\ud83d""#.to_string(),
+        r#""x":1e999"#.to_string(),
+        r#""x":-123456789012345678901234567890.5E+1000000"#.to_string(),
+        r#""x":{"y":["\ud800",{"z":1e999}]}"#.to_string(),
+        format!(r#""x":{}{}"#, "[".repeat(20_000), "]".repeat(20_000)),
+        r#""error":null,"statusCode":200"#.to_string(),
+        r#""error":false,"message":"\ud800""#.to_string(),
+    ];
+    let inside = fields.into_iter().map(|field| body.replacen('{', &format!("{{{field},"), 1));
+    let around = ["\u{feff}@", "@\0", "\u{feff} @\r\n\0\0\0\n", "@\0 \0"].map(|around| around.replace('@', body));
+    inside.chain(around).map(String::into_bytes).collect()
+}
+
+#[test]
+fn what_nobody_reads_does_not_spoil_an_answer() {
+    for body in careless(r#"{"oauth_token":"a1b2c3"}"#) {
+        assert_eq!(request_token(Response::new(200, &body)), Ok(Phase::RequestToken), "{}", body.escape_ascii());
+    }
+    for body in careless(r#"{"is_paper":true,"oauth_token":"a1b2c3","oauth_token_secret":"c2VjcmV0"}"#) {
+        let session = access_token_from(str::from_utf8(&body).unwrap()).unwrap();
+        assert_eq!(session.access_token().unwrap().is_paper(), Some(true), "{}", body.escape_ascii());
+    }
+    for body in careless(&WorkedLogin::any().body(None)) {
+        let body = str::from_utf8(&body).unwrap();
+        assert_eq!(live_session_token(body), Ok(Phase::LiveSession), "{}", body.escape_debug());
+    }
+}
+
+#[test]
+fn what_is_needed_and_cannot_be_decoded_is_named() {
+    for body in [r#"{"oauth_token":"\ud800"}"#, r#"{"oauth_token":1e999}"#] {
+        let wrong = Error::Malformed(Malformed::WrongType { field: "oauth_token" });
+        assert_eq!(request_token(Response::new(200, body.as_bytes())), Err(wrong), "{body}");
+    }
+    let body = r#"{"is_paper":1e999,"oauth_token":"a1b2c3","oauth_token_secret":"c2VjcmV0"}"#;
+    assert_eq!(access_token_from(body).unwrap().access_token().unwrap().is_paper(), None);
+}
+
+#[test]
+fn of_a_field_that_is_there_twice_the_latter_counts() {
+    let body = r#"{"oauth_token":"first","oauth_token":"second"}"#;
+    let mut session = OAuthSession::new(WorkedLogin::any().consumer);
+    let exchange = poll(&mut session).exchange;
+    answer(&mut session, exchange, body).unwrap();
+    assert!(session.consent_url().unwrap().ends_with("oauth_token=second"));
 }
 
 /// Twelve hours are the line between an expiry and a time of computation, because sources disagree on which it is.
@@ -192,6 +245,9 @@ fn bodies_that_are_no_json_object_are_told_apart() {
         (b"\xff\xfe", Malformed::NotAnObject),
         (br#"{"oauth_token":"a1"} x"#, Malformed::NotAnObject),
         (b" \n<!DOCTYPE html><html></html>", Malformed::Html),
+        (b"\xef\xbb\xbf<html></html>", Malformed::Html),
+        (b"{\"oauth_token\":\"a1\"}\0x", Malformed::NotAnObject),
+        (b"\0{\"oauth_token\":\"a1\"}", Malformed::NotAnObject),
     ] {
         assert_eq!(request_token(Response::new(200, body)), Err(Error::Malformed(problem)));
     }
@@ -215,6 +271,12 @@ fn a_refusal_says_what_the_server_said_and_nothing_that_could_be_a_secret() {
         (r#"{"statusCode":401}"#, "a JSON answer without a reason"),
         ("Invalid signature", "Invalid signature"),
         ("  \n", "no reason given"),
+        ("\u{feff}\0\0", "no reason given"),
+        ("\u{feff}<html></html>", "an HTML page instead of an answer of the API"),
+        (r#"{"error":null,"message":"no"}"#, "no"),
+        (r#"{"error":{"code":1,"message":"no bridge"}}"#, r#"{"code":1,"message":"no bridge"}"#),
+        (r#"{"error":{"token":"a1b2c3d4e5f6a7b8c9d0"}}"#, "[redacted]"),
+        (r#"{"error":"no \ud800","x":1e999}"#, r#""no \ud800""#),
         ("<html><body>Access Denied</body></html>", "an HTML page instead of an answer of the API"),
         ("one\r\n\ttwo\u{1b}[31m\u{0}", "one two [31m"),
         (
@@ -227,13 +289,37 @@ fn a_refusal_says_what_the_server_said_and_nothing_that_could_be_a_secret() {
     assert_eq!(rejected(500, &vec![b'x'; 5000]).reason.chars().count(), 200);
     assert_eq!(rejected(500, "\u{1f4b8}".repeat(300).as_bytes()).reason.chars().count(), 200);
     assert_eq!(rejected(500, &vec![b' '; 70_000]).reason, "an answer of 70000 bytes, not looked at");
-    assert_eq!(rejected(429, b"").retry_after, Some(std::time::Duration::from_secs(30)));
+    assert_eq!(rejected(429, b"").retry_after, Some(Duration::from_secs(30)));
 }
 
 #[test]
 fn an_error_in_a_body_of_status_200_is_a_refusal() {
-    let refusal = rejected(200, br#"{"error":"failed to process request"}"#);
-    assert_eq!((refusal.status, &*refusal.reason), (200, "failed to process request"));
+    for (body, reason, diagnosis) in [
+        (r#"{"error":"failed to process request"}"#, "failed to process request", Diagnosis::TickleFailed),
+        (r#"{"error":{"code":1}}"#, r#"{"code":1}"#, Diagnosis::Unknown),
+        (r#"{"error":"","oauth_token":"a1b2"}"#, "", Diagnosis::Unknown),
+        (r#"{"error":"Bad Request: no bridge","statusCode":400}"#, "Bad Request: no bridge", Diagnosis::NoBridge),
+        (
+            r#"{"error":"id: 1, error: invalid consumer","statusCode":"401"}"#,
+            "id: 1, error: invalid consumer",
+            Diagnosis::InvalidConsumer,
+        ),
+        (r#"{"statusCode":503,"oauth_token":"a1b2"}"#, "a JSON answer without a reason", Diagnosis::Unavailable),
+        (r#"{"error":"x","statusCode":200}"#, "x", Diagnosis::Unknown),
+    ] {
+        let refusal = rejected(200, body.as_bytes());
+        assert_eq!((refusal.status, &*refusal.reason, refusal.diagnosis), (200, reason, diagnosis), "{body}");
+    }
+}
+
+#[test]
+fn a_body_does_not_talk_a_status_of_refusal_away() {
+    let refusal = rejected(400, br#"{"error":"Bad Request: no bridge","statusCode":503}"#);
+    assert_eq!(refusal.diagnosis, Diagnosis::NoBridge);
+    for status in [399, 1 << 20] {
+        let body = format!(r#"{{"statusCode":{status},"oauth_token":"a1b2"}}"#);
+        assert_eq!(request_token(Response::new(200, body.as_bytes())), Ok(Phase::RequestToken), "{body}");
+    }
 }
 
 #[test]

@@ -445,6 +445,26 @@ fn maintenance_is_named_where_it_is_likely_and_shortens_the_pauses() {
 }
 
 /// 2 May 2024, a Thursday, 11:40 UTC.
+/// What nobody reads is not decoded, and what is read may be a text.
+#[test]
+fn careless_answers_still_say_where_the_brokerage_session_stands() {
+    for careless in [
+        READY.replacen('{', r#"{"message":"\ud800","serverInfo":{"x":1e999},"#, 1),
+        READY.replace("true", r#""true""#),
+        format!("\u{feff}{READY}\0\0"),
+    ] {
+        let mut scripted = Scripted::new(CompetePolicy::Yield);
+        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, &careless), BrokerageEvent::Ready, "{careless}");
+        let tickle = format!(r#"{{"session":"cafe01","x":1e999,"iserver":{{"y":"\ud800","authStatus":{READY}}}}}"#);
+        assert_eq!(scripted.answer("/tickle", 200, &tickle), BrokerageEvent::Alive);
+        assert!(scripted.session.web_socket().is_some());
+    }
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    let event = scripted.answer("/iserver/auth/ssodh/init", 200, NO_BRIDGE);
+    let BrokerageEvent::Failed { error: Error::Rejected(refusal), .. } = event else { panic!("{event:?}") };
+    assert_eq!((refusal.status, refusal.diagnosis), (200, Diagnosis::NoBridge));
+}
+
 #[test]
 fn waiting_for_activation_gives_an_honest_eta() {
     let mut session = WorkedLogin::any().session();

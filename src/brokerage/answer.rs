@@ -1,10 +1,8 @@
 //! What the brokerage endpoints answer (protocol section 8). Every field may be missing.
 
-use alloc::string::String;
-use serde_json::{Map, Value};
-
 use crate::Response;
 use crate::error::Error;
+use crate::response::Object;
 use crate::token::Token;
 
 /// What init, status and tickle say about the brokerage session.
@@ -33,9 +31,9 @@ pub(super) fn standing(response: &Response<'_>) -> Result<Standing, Error> {
 
 pub(super) fn tickle(response: &Response<'_>) -> Result<Tickle, Error> {
     let answer = response.object()?;
-    let session_id = answer.get("session").and_then(Value::as_str);
-    let status = answer.get("iserver").and_then(|iserver| iserver.get("authStatus")).and_then(Value::as_object);
-    Ok(Tickle { session_id: session_id.and_then(cookie_value), standing: status.map(Standing::of) })
+    let session_id = answer.text("session").ok();
+    let status = answer.object("iserver").and_then(|iserver| iserver.object("authStatus"));
+    Ok(Tickle { session_id: session_id.as_deref().and_then(cookie_value), standing: status.as_ref().map(Standing::of) })
 }
 
 /// A semicolon would end the cookie.
@@ -45,12 +43,11 @@ fn cookie_value(id: &str) -> Option<Token> {
 
 impl Standing {
     /// Where `established` is missing, as in older answers, `connected` speaks for it.
-    fn of(status: &Map<String, Value>) -> Self {
-        let field = |name: &str| status.get(name).and_then(Value::as_bool);
-        let established = field("established").or_else(|| field("connected")).unwrap_or(true);
-        if field("competing") == Some(true) {
+    fn of(status: &Object<'_>) -> Self {
+        let established = status.boolean("established").or_else(|| status.boolean("connected")).unwrap_or(true);
+        if status.boolean("competing") == Some(true) {
             Self::Competing
-        } else if field("authenticated") == Some(true) && established {
+        } else if status.boolean("authenticated") == Some(true) && established {
             Self::Ready
         } else {
             Self::NotReady
