@@ -191,7 +191,7 @@ pub struct Rejected {
     pub reason: String,
     /// What it means.
     pub diagnosis: Diagnosis,
-    /// How long the server asks to wait (`Retry-After` in seconds), if it says.
+    /// How long the server asks to wait (`Retry-After`), if it says.
     pub retry_after: Option<Duration>,
 }
 

@@ -21,6 +21,8 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_REASON: usize = 200;
 /// A word of at least this many characters, digits among them, may be a token or a signature.
 const TOKEN_LIKE: usize = 16;
+/// The longest pause that a server can ask for: no answer may stop a client for good.
+const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A raw HTTP response: the status, the headers that matter, and the body (after any `Content-Encoding`), borrowed or
 /// owned.
@@ -35,8 +37,15 @@ const TOKEN_LIKE: usize = 16;
 pub struct Response<'a> {
     status: u16,
     date: Option<UnixTime>,
-    retry_after: Option<Duration>,
+    retry_after: Option<RetryAfter>,
     body: Cow<'a, [u8]>,
+}
+
+/// What stands in a `Retry-After` (RFC 9110 section 10.2.3).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RetryAfter {
+    Delay(Duration),
+    Date(UnixTime),
 }
 
 impl<'a> Response<'a> {
@@ -47,14 +56,15 @@ impl<'a> Response<'a> {
         Self { status, date: None, retry_after: None, body: body.into() }
     }
 
-    /// Adds a header. Hand over all of them: those that mean nothing here are ignored.
+    /// Adds a header. Hand over all of them: those that mean nothing here, or cannot be read, are ignored. Of two with
+    /// one name, the latter counts.
     #[must_use]
     pub fn header(mut self, name: &str, value: &[u8]) -> Self {
         if name.eq_ignore_ascii_case("date") {
-            self.date = date(value);
+            self.date = date(value).or(self.date);
         }
         if name.eq_ignore_ascii_case("retry-after") {
-            self.retry_after = seconds(value);
+            self.retry_after = retry_after(value).or(self.retry_after);
         }
         self
     }
@@ -77,9 +87,14 @@ impl<'a> Response<'a> {
         self.status
     }
 
-    /// How long the server asks to wait (`Retry-After` in seconds), if it says.
+    /// How long the server asks to wait, if it says: `Retry-After` in seconds, or as a date if there is a `Date` to
+    /// compare it with. A day at most.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        let pause = match self.retry_after? {
+            RetryAfter::Delay(pause) => pause,
+            RetryAfter::Date(date) => date.saturating_since(self.date?),
+        };
+        Some(pause.min(MAX_PAUSE))
     }
 
     /// The body.
@@ -113,7 +128,7 @@ impl<'a> Response<'a> {
     pub(crate) fn rejected(&self) -> Error {
         let reason = reason(&self.body);
         let diagnosis = Diagnosis::of(self.meant_status(), &reason, is_html(&self.body));
-        Error::Rejected(Rejected { status: self.status, reason, diagnosis, retry_after: self.retry_after })
+        Error::Rejected(Rejected { status: self.status, reason, diagnosis, retry_after: self.retry_after() })
     }
 
     /// The status, or that of a refusal which arrived with a status of success.
@@ -142,11 +157,10 @@ pub(crate) fn date(_: &[u8]) -> Option<UnixTime> {
     None
 }
 
-/// The delay form of `Retry-After` (RFC 9110 section 10.2.3), a day at most: no answer may stop a client for good.
-fn seconds(value: &[u8]) -> Option<Duration> {
-    const DAY: u64 = 24 * 60 * 60;
-    let seconds: u64 = str::from_utf8(value).ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(DAY)))
+fn retry_after(value: &[u8]) -> Option<RetryAfter> {
+    let seconds = || str::from_utf8(value).ok()?.trim().parse().ok();
+    let delay = seconds().map(|seconds| RetryAfter::Delay(Duration::from_secs(seconds)));
+    delay.or_else(|| date(value).map(RetryAfter::Date))
 }
 
 /// Without what careless servers put around JSON: a byte order mark before it, NULs behind it.

@@ -323,6 +323,51 @@ fn a_body_does_not_talk_a_status_of_refusal_away() {
 }
 
 #[test]
+fn of_two_headers_with_one_name_the_one_that_can_be_read_counts() {
+    let pause = |values: [&str; 2]| {
+        let response = Response::new(429, b"");
+        values.iter().fold(response, |response, value| response.header("Retry-After", value.as_bytes())).retry_after()
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(pause(["120", "soon"]), seconds(120));
+    assert_eq!(pause(["soon", "120"]), seconds(120));
+    assert_eq!(pause(["30", "120"]), seconds(120));
+    assert_eq!(pause(["soon", ""]), None);
+}
+
+/// The server's clock as the session learns it from these dates, in seconds ahead of ours.
+#[cfg(feature = "std")]
+#[test]
+fn of_two_dates_the_one_that_can_be_read_counts() {
+    let right = "Thu, 02 May 2024 11:41:40 GMT";
+    for dates in [[right, "yesterday"], ["yesterday", right], [right, ""], ["Thu, 02 May 2024 11:40:00 GMT", right]] {
+        let mut session = OAuthSession::new(WorkedLogin::any().consumer);
+        let exchange = poll(&mut session).exchange;
+        let refusal = Response::new(503, b"");
+        let refusal = dates.iter().fold(refusal, |response, date| response.header("Date", date.as_bytes()));
+        session.handle_response(exchange, refusal, NOW).unwrap_err();
+        assert_eq!(session.clock_skew(), 100, "{dates:?}");
+    }
+}
+
+/// On the server's clock, not on ours.
+#[cfg(feature = "std")]
+#[test]
+fn a_date_to_come_back_at_is_compared_with_the_answers_own() {
+    let pause = |headers: &[(&str, &str)]| {
+        let response = Response::new(503, b"");
+        headers.iter().fold(response, |response, (name, value)| response.header(name, value.as_bytes())).retry_after()
+    };
+    let noon = ("Date", "Sun, 06 Nov 1994 12:00:00 GMT");
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(pause(&[noon, ("Retry-After", "Sun, 06 Nov 1994 12:02:00 GMT")]), seconds(120));
+    assert_eq!(pause(&[("Retry-After", "Sunday, 06-Nov-94 12:02:00 GMT"), noon]), seconds(120));
+    assert_eq!(pause(&[noon, ("Retry-After", "Sun, 06 Nov 1994 11:00:00 GMT")]), seconds(0));
+    assert_eq!(pause(&[noon, ("Retry-After", "Sat, 06 Nov 2094 12:00:00 GMT")]), seconds(86_400), "a day at most");
+    assert_eq!(pause(&[("Retry-After", "Sun, 06 Nov 1994 12:02:00 GMT")]), None);
+}
+
+#[test]
 fn redirects_and_informational_statuses_are_refusals() {
     for status in [0, 100, 199, 300, 302, 999] {
         assert_eq!(rejected(status, br#"{"oauth_token":"a1b2"}"#).status, status);
