@@ -56,6 +56,6 @@ impl<B: Into<Vec<u8>>> From<http::Response<B>> for Response<'static> {
 
 impl Response<'_> {
     fn headers(self, headers: &HeaderMap) -> Self {
-        headers.iter().fold(self, |response, (name, value)| response.header(name.as_str(), value.as_bytes()))
+        headers.iter().fold(self, |response, (name, value)| response.with_header(name.as_str(), value.as_bytes()))
     }
 }

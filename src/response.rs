@@ -30,7 +30,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 /// ```
 /// use ibkr_oauth::Response;
 /// let body = br#"{"error":"service unavailable"}"#.to_vec();
-/// let borrowed = Response::new(503, &body).header("Retry-After", b"120");
+/// let borrowed = Response::new(503, &body).with_header("Retry-After", b"120");
 /// let owned: Response<'static> = Response::new(503, body);
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl<'a> Response<'a> {
     /// Adds a header. Hand over all of them: those that mean nothing here, or cannot be read, are ignored. Of two with
     /// one name, the latter counts.
     #[must_use]
-    pub fn header(mut self, name: &str, value: &[u8]) -> Self {
+    pub fn with_header(mut self, name: &str, value: &[u8]) -> Self {
         if name.eq_ignore_ascii_case("date") {
             self.date = date(value).or(self.date);
         }
@@ -69,9 +69,9 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// What the server's clock showed, for callers without feature `std`, where `Date` headers are not read.
+    /// Sets what the server's clock showed, for callers without feature `std`, where `Date` headers are not read.
     #[must_use]
-    pub fn server_time(mut self, time: UnixTime) -> Self {
+    pub fn with_server_time(mut self, time: UnixTime) -> Self {
         self.date = Some(time);
         self
     }

@@ -12,7 +12,7 @@ fn refused(status: u16, body: &str, retry_after: Option<&str>) -> Error {
     let exchange = poll(&mut session).exchange;
     let mut response = Response::new(status, body.as_bytes());
     if let Some(pause) = retry_after {
-        response = response.header("Retry-After", pause.as_bytes());
+        response = response.with_header("Retry-After", pause.as_bytes());
     }
     session.handle_response(exchange, response, NOW).unwrap_err()
 }
@@ -109,7 +109,7 @@ fn an_api_request_that_is_refused_explains_itself_too() {
         assert_eq!(rejected.diagnosis, diagnosis);
     }
     let an_hour_ahead = NOW.saturating_add(Duration::from_secs(3600));
-    live.handle_response(&Response::new(200, b"").server_time(an_hour_ahead), NOW).unwrap();
+    live.handle_response(&Response::new(200, b"").with_server_time(an_hour_ahead), NOW).unwrap();
     assert_eq!(session.clock_skew(), 3600);
 }
 

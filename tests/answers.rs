@@ -254,7 +254,7 @@ fn bodies_that_are_no_json_object_are_told_apart() {
 }
 
 fn rejected(status: u16, body: &[u8]) -> Rejected {
-    match request_token(Response::new(status, body).header("retry-AFTER", b" 30 ")) {
+    match request_token(Response::new(status, body).with_header("retry-AFTER", b" 30 ")) {
         Err(Error::Rejected(rejected)) => rejected,
         other => panic!("{other:?}"),
     }
@@ -326,7 +326,10 @@ fn a_body_does_not_talk_a_status_of_refusal_away() {
 fn of_two_headers_with_one_name_the_one_that_can_be_read_counts() {
     let pause = |values: [&str; 2]| {
         let response = Response::new(429, b"");
-        values.iter().fold(response, |response, value| response.header("Retry-After", value.as_bytes())).retry_after()
+        values
+            .iter()
+            .fold(response, |response, value| response.with_header("Retry-After", value.as_bytes()))
+            .retry_after()
     };
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     assert_eq!(pause(["120", "soon"]), seconds(120));
@@ -344,7 +347,7 @@ fn of_two_dates_the_one_that_can_be_read_counts() {
         let mut session = OAuthSession::new(WorkedLogin::any().consumer);
         let exchange = poll(&mut session).exchange;
         let refusal = Response::new(503, b"");
-        let refusal = dates.iter().fold(refusal, |response, date| response.header("Date", date.as_bytes()));
+        let refusal = dates.iter().fold(refusal, |response, date| response.with_header("Date", date.as_bytes()));
         session.handle_response(exchange, refusal, NOW).unwrap_err();
         assert_eq!(session.clock_skew(), 100, "{dates:?}");
     }
@@ -356,7 +359,10 @@ fn of_two_dates_the_one_that_can_be_read_counts() {
 fn a_date_to_come_back_at_is_compared_with_the_answers_own() {
     let pause = |headers: &[(&str, &str)]| {
         let response = Response::new(503, b"");
-        headers.iter().fold(response, |response, (name, value)| response.header(name, value.as_bytes())).retry_after()
+        headers
+            .iter()
+            .fold(response, |response, (name, value)| response.with_header(name, value.as_bytes()))
+            .retry_after()
     };
     let noon = ("Date", "Sun, 06 Nov 1994 12:00:00 GMT");
     let seconds = |seconds| Some(Duration::from_secs(seconds));

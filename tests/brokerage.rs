@@ -317,7 +317,7 @@ fn too_many_requests_and_a_servers_wish_are_respected() {
     assert_eq!(scripted.seconds_to_go(), Some(600));
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, exchange) = scripted.poll().unwrap();
-    let wish = Response::new(503, b"").header("Retry-After", b"120");
+    let wish = Response::new(503, b"").with_header("Retry-After", b"120");
     scripted.session.handle_response(exchange, wish, scripted.now).unwrap();
     assert_eq!(scripted.seconds_to_go(), Some(120));
     let mut scripted = Scripted::ready();

@@ -110,7 +110,7 @@ fn an_expiry_in_the_past_or_missing_does_not_matter_to_a_token_that_has_just_com
 fn skew_from(date: &str) -> i32 {
     let mut session = WorkedLogin::any().session();
     let exchange = support::poll(&mut session).exchange;
-    let refusal = Response::new(503, b"").header("Date", date.as_bytes());
+    let refusal = Response::new(503, b"").with_header("Date", date.as_bytes());
     assert!(session.handle_response(exchange, refusal, NOW).is_err());
     session.clock_skew()
 }
@@ -142,7 +142,7 @@ fn a_date_is_read_in_all_three_forms_and_absurd_ones_are_ignored() {
 fn without_the_standard_library_the_servers_time_can_be_handed_over() {
     let mut session = WorkedLogin::any().session();
     let exchange = support::poll(&mut session).exchange;
-    let refusal = Response::new(503, b"").server_time(after(0, 10));
+    let refusal = Response::new(503, b"").with_server_time(after(0, 10));
     assert!(session.handle_response(exchange, refusal, NOW).is_err());
     assert_eq!(session.clock_skew(), 600);
     let request = support::poll(&mut session).request;
@@ -205,7 +205,7 @@ fn an_old_page_of_a_cache_does_not_turn_the_timestamps_back() {
         let mut session = WorkedLogin::any().session();
         drop(session.poll_request(&mut rng(1), after(1, 0)).unwrap());
         let exchange = support::poll(&mut session).exchange;
-        let old = Response::new(status, body).server_time(NOW);
+        let old = Response::new(status, body).with_server_time(NOW);
         assert!(session.handle_response(exchange, old, NOW).is_err());
         let request = support::poll(&mut session).request;
         assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714653600"), "{status}");

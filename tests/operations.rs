@@ -366,7 +366,7 @@ impl World {
     fn refusal(&self, to: &Request, status: u16, ahead: i64) -> Dated {
         let date = later(self.pair.now, ahead);
         let body = format!("unknown token: {}", parameter(to, "oauth_token").unwrap_or_default()).into_bytes();
-        Dated { response: Response::new(status, body).server_time(date), date: Some(date) }
+        Dated { response: Response::new(status, body).with_server_time(date), date: Some(date) }
     }
 
     fn answer_others_exchange(&mut self, who: usize) {

@@ -295,7 +295,7 @@ fn the_gateways_date_is_read_whole_or_not_at_all() {
     let date = pair.send(&poll(&mut session).request).header("Date").unwrap().to_string();
     let mut skew_from = |date: &str| {
         let exchange = poll(&mut session).exchange;
-        let answer = Response::new(503, b"").header("Date", date.as_bytes());
+        let answer = Response::new(503, b"").with_header("Date", date.as_bytes());
         assert!(session.handle_response(exchange, answer, NOW).is_err());
         session.clock_skew()
     };

@@ -118,7 +118,7 @@ fn what_is_known_of_the_servers_clock_is_kept() {
     let session = WorkedLogin::any().live_session(NOW);
     let server_time = NOW.saturating_add(Duration::from_secs(600));
     let live = session.live(NOW).unwrap();
-    live.handle_response(&Response::new(200, b"").server_time(server_time), NOW).unwrap();
+    live.handle_response(&Response::new(200, b"").with_server_time(server_time), NOW).unwrap();
     let mut snapshot = written(&session);
     let resumed_session = resumed(&snapshot, NOW).unwrap();
     assert_eq!(resumed_session.clock_skew(), 600);

@@ -112,7 +112,7 @@ fn shown() -> Vec<String> {
         format!("{request:?}"),
         format!("{:?}", request.base_string()),
         format!("{exchange:?}"),
-        format!("{:?}", Response::new(200, b"a secret").header("Date", b"today")),
+        format!("{:?}", Response::new(200, b"a secret").with_header("Date", b"today")),
         format!("{session:?}"),
     ];
     answer(&mut session, exchange, &login.body(None)).unwrap();

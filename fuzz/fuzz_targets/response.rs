@@ -32,8 +32,8 @@ fuzz_target!(|input: &[u8]| {
     let bytes = 16 * 1024 + if body.len() > MAX_BODY { 0 } else { 80 * body.len() };
     let _bound = MemoryBound::bytes(bytes);
     let headers = lines.filter_map(|line| line.split_once(": "));
-    let response =
-        headers.fold(Response::new(status, &body), |response, (name, value)| response.header(name, value.as_bytes()));
+    let response = headers
+        .fold(Response::new(status, &body), |response, (name, value)| response.with_header(name, value.as_bytes()));
     let is_proved = |honest: &Honest| body.windows(honest.proof.len()).any(|window| window == honest.proof.as_bytes());
     match session.handle_response(outbound.exchange, response, START) {
         Ok(phase) => {

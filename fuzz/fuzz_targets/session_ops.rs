@@ -206,7 +206,7 @@ fn refusal(argument: &str, now: UnixTime) -> (u16, Response<'_>) {
     let status = if (200..300).contains(&status) { 401 } else { status };
     let (seconds_ahead, body) = number::<i16>(rest);
     let millis = now.as_millis().saturating_add_signed(i64::from(seconds_ahead) * 1000);
-    (status, Response::new(status, body.as_bytes()).server_time(UnixTime::from_millis(millis)))
+    (status, Response::new(status, body.as_bytes()).with_server_time(UnixTime::from_millis(millis)))
 }
 
 fn sign(party: &mut Party, request: &ApiRequest<'_>, world: &mut World) {

@@ -36,6 +36,6 @@ impl Gateway {
 impl From<RawResponse> for Response<'static> {
     fn from(raw: RawResponse) -> Self {
         let response = Self::new(raw.status, raw.body);
-        raw.headers.iter().fold(response, |response, (name, value)| response.header(name, value.as_bytes()))
+        raw.headers.iter().fold(response, |response, (name, value)| response.with_header(name, value.as_bytes()))
     }
 }

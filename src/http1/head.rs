@@ -94,7 +94,9 @@ fn final_head(status: u16, is_http_1_1: bool, headers: &[httparse::Header<'_>]) 
     }
     let without_headers = Response::new(status, Vec::new());
     Ok(Head {
-        response: headers.iter().fold(without_headers, |response, header| response.header(header.name, header.value)),
+        response: headers
+            .iter()
+            .fold(without_headers, |response, header| response.with_header(header.name, header.value)),
         framing,
         persistent: is_http_1_1 && !says_close(headers) && framing != Framing::UntilClose,
     })
