@@ -109,7 +109,7 @@ impl World {
         }
         let last = self.sign_one(live, &ApiRequest::get("/portfolio/accounts").query(&query));
         self.time += Time { signatures: cpu_time() - start, ..Time::default() };
-        assert_eq!(self.pair.send(&last).status, 200);
+        assert_eq!(self.pair.send(&last).status(), 200);
     }
 
     fn sign_one(&mut self, live: &LiveSession, request: &ApiRequest<'_>) -> Request {

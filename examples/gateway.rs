@@ -1,7 +1,7 @@
 //! IBKR on your own machine: a gateway that logs clients in, with credentials to go with it.
 //!
 //! ```text
-//! cargo run --features gateway --example gateway -- [--listen ADDRESS] [--dir DIR] [--callback URL]
+//! cargo run --example gateway -- [--listen ADDRESS] [--dir DIR] [--callback URL]
 //! ```
 //!
 //! Serves until interrupted. `DIR` (a fresh temporary directory if there is no `--dir`) receives `credentials.json`,
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, thread};
 
-use ibkr_oauth::gateway::Gateway;
+use ibkr_oauth_gateway::Gateway;
 
 use support::credentials::{Credentials, Keys, Party, fresh_dir, write_secret};
 use support::server::Server;

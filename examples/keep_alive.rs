@@ -18,14 +18,14 @@ use std::thread;
 use std::time::Duration;
 
 use ibkr_oauth::brokerage::{Bridge, BrokerageEvent, BrokerageOutbound, BrokerageSession, CompetePolicy};
-use ibkr_oauth::gateway::{Gateway, Incident};
 use ibkr_oauth::{Backoff, OAuthSession, Outbound, Request, Response, Retry, UnixTime};
+use ibkr_oauth_gateway::{Gateway, Incident};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use support::arguments::Arguments;
 use support::credentials::{Credentials, Keys, Party, USER};
-use support::driver;
+use support::{driver, in_process};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -273,7 +273,7 @@ impl VirtualWorld {
         let mut incidents = VecDeque::new();
         for (hour, incident, words) in script {
             let at = now.saturating_add(HOUR * hour);
-            gateway.schedule(at, incident);
+            gateway.schedule(in_process::system_time(at), incident);
             incidents.push_back((at, words));
         }
         Self { gateway, rng: StdRng::seed_from_u64(1), now, incidents }
@@ -294,6 +294,6 @@ impl World for VirtualWorld {
     }
 
     fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>> {
-        Ok(self.gateway.answer_to(&request, &mut self.rng, self.now).into())
+        in_process::send(&mut self.gateway, request, &mut self.rng, self.now)
     }
 }

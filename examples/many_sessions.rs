@@ -18,14 +18,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use ibkr_oauth::brokerage::{Bridge, BrokerageOutbound, BrokerageSession, CompetePolicy};
-use ibkr_oauth::gateway::{Gateway, User};
 use ibkr_oauth::{AccessToken, Consumer, OAuthSession, Outbound, Request, Response, UnixTime};
+use ibkr_oauth_gateway::{Gateway, User};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use support::arguments::Arguments;
 use support::credentials::{Credentials, Keys, Party};
+use support::in_process;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -87,7 +88,7 @@ impl Member {
     fn step(&mut self, world: &mut World) -> Result<usize, Box<dyn Error>> {
         let mut requests = 0;
         while let Some(Outbound { request, exchange }) = self.oauth.poll_request(&mut world.rng, world.now)? {
-            let answer = world.send(&request);
+            let answer = world.send(request)?;
             self.oauth.handle_response(exchange, answer, world.now)?;
             requests += 1;
         }
@@ -97,7 +98,7 @@ impl Member {
         while let Some(BrokerageOutbound { request, exchange }) =
             self.brokerage.poll_request(&live, &mut world.rng, world.now)?
         {
-            let answer = world.send(&request);
+            let answer = world.send(request)?;
             self.brokerage.handle_response(exchange, answer, world.now)?;
             requests += 1;
         }
@@ -163,8 +164,8 @@ impl World {
         Ok(OAuthSession::with_access_token(self.consumer.clone(), access_token))
     }
 
-    fn send(&mut self, request: &Request) -> Response<'static> {
-        self.gateway.answer_to(request, &mut self.rng, self.now).into()
+    fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>> {
+        in_process::send(&mut self.gateway, request, &mut self.rng, self.now)
     }
 
     /// Bytes that dropping one live session with its brokerage session gives back, and its own size.

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::net::TcpListener;
 
 use ibkr_oauth::OAuthSession;
-use ibkr_oauth::gateway::Gateway;
+use ibkr_oauth_gateway::Gateway;
 use ureq::Agent;
 
 use support::credentials::{Credentials, Keys, Party, USER};

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use fd_lock::RwLock;
-use ibkr_oauth::gateway::Gateway;
 use ibkr_oauth::{OAuthSession, Phase, Snapshot};
+use ibkr_oauth_gateway::Gateway;
 
 use support::arguments::Arguments;
 use support::credentials::{Credentials, Keys, Party, write_secret};

@@ -34,8 +34,6 @@ pub mod doctor;
 mod error;
 mod exchange;
 mod forensics;
-#[cfg(feature = "gateway")]
-pub mod gateway;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http1")]

@@ -1,7 +1,8 @@
 //! What holds for the public types, whoever changes them: checked when this file is compiled.
-#![cfg(all(feature = "gateway", feature = "http1", feature = "serde"))]
+#![cfg(all(feature = "http1", feature = "serde"))]
 
-use ibkr_oauth::{brokerage, gateway, http1, *};
+use ibkr_oauth::{brokerage, http1, *};
+use ibkr_oauth_gateway as gateway;
 
 #[test]
 fn everything_can_go_to_any_thread() {

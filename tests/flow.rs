@@ -1,16 +1,15 @@
 //! Whole logins against the gateway, which shares no signing and no arithmetic with the client: no socket, a virtual
 //! clock.
-#![cfg(feature = "gateway")]
 
 mod support;
 
 use std::time::Duration;
 
-use ibkr_oauth::gateway::{Consent, RegisteredConsumer};
 use ibkr_oauth::{
     AccessToken, ApiRequest, Consumer, DhParams, Error, OAuthSession, Outbound, ParameterEncoding, Phase, QueryPolicy,
     RsaKeys, RsaPrivateKey,
 };
+use ibkr_oauth_gateway::{Consent, RegisteredConsumer};
 use support::pair::{BASE_URL, CONSUMER, Pair, response};
 use support::{DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM};
 
@@ -28,7 +27,7 @@ fn a_third_party_logs_in_with_its_users_consent() {
     session.handle_callback(&callback).unwrap();
     assert_eq!(pair.drive(&mut session), Ok(Phase::LiveSession));
     assert_eq!(session.access_token().unwrap().is_paper(), Some(true));
-    assert_eq!(pair.call(&session, &ACCOUNTS).status, 200);
+    assert_eq!(pair.call(&session, &ACCOUNTS).status(), 200);
 }
 
 #[test]
@@ -37,7 +36,7 @@ fn a_first_party_logs_in_and_every_login_has_a_fresh_secret() {
     // Half of the secrets need the 0x00 sign byte: twelve logins that all succeed leave no luck in it.
     for _ in 0..12 {
         let session = pair.live(pair.builder());
-        assert_eq!(pair.call(&session, &ACCOUNTS).status, 200);
+        assert_eq!(pair.call(&session, &ACCOUNTS).status(), 200);
     }
 }
 
@@ -95,8 +94,8 @@ fn api_requests_of_every_shape_are_verified() {
                 ApiRequest::post("/logout"),
             ] {
                 let answer = pair.call(&session, &request);
-                let body = String::from_utf8_lossy(&answer.body);
-                assert_eq!(answer.status, 200, "{request:?} {query_policy:?} {encoding:?}: {body}");
+                let body = String::from_utf8_lossy(answer.body());
+                assert_eq!(answer.status(), 200, "{request:?} {query_policy:?} {encoding:?}: {body}");
             }
         }
     }
@@ -114,7 +113,7 @@ fn queries_and_forms_with_any_text_are_verified() {
         ApiRequest::post("/tickle").form(&awkward),
     ] {
         let answer = pair.call(&session, &request);
-        assert_eq!(answer.status, 200, "{request:?}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(answer.status(), 200, "{request:?}: {}", String::from_utf8_lossy(answer.body()));
     }
 }
 
@@ -127,7 +126,7 @@ fn a_session_stays_live_for_days_by_refreshing() {
         let before = session.live(pair.now).unwrap().expires_at();
         assert_eq!(pair.drive(&mut session), Ok(Phase::LiveSession));
         assert!(session.live(pair.now).unwrap().expires_at() > before);
-        assert_eq!(pair.call(&session, &ACCOUNTS).status, 200);
+        assert_eq!(pair.call(&session, &ACCOUNTS).status(), 200);
         pair.wait(3600);
     }
 }
@@ -196,8 +195,8 @@ fn a_request_is_good_for_one_sending() {
     let mut pair = Pair::new();
     let session = pair.live(pair.builder());
     let signed = session.live(pair.now).unwrap().sign(&ACCOUNTS, &mut pair.rng, pair.now).unwrap();
-    assert_eq!(pair.send(&signed).status, 200);
-    assert_eq!(pair.send(&signed).status, 401, "a replayed nonce");
+    assert_eq!(pair.send(&signed).status(), 200);
+    assert_eq!(pair.send(&signed).status(), 401, "a replayed nonce");
 }
 
 #[cfg(feature = "std")]
@@ -210,7 +209,7 @@ fn a_clock_that_is_off_is_set_right_by_the_first_refusal() {
         assert!(matches!(pair.drive(&mut session), Err(Error::Rejected(_))), "an hour off is refused");
         assert_eq!(i64::from(session.clock_skew()), server_ahead);
         assert_eq!(pair.drive(&mut session), Ok(Phase::LiveSession), "{server_ahead}");
-        assert_eq!(pair.call(&session, &ACCOUNTS).status, 200);
+        assert_eq!(pair.call(&session, &ACCOUNTS).status(), 200);
     }
 }
 
@@ -237,7 +236,7 @@ fn a_clock_that_goes_back_does_not_stop_a_live_session() {
     let session = pair.live(pair.builder());
     let an_hour_late = pair.now.saturating_sub(Duration::from_secs(3600));
     let signed = session.live(an_hour_late).unwrap().sign(&ACCOUNTS, &mut pair.rng, an_hour_late).unwrap();
-    assert_eq!(pair.send(&signed).status, 200, "the timestamp stays where it was");
+    assert_eq!(pair.send(&signed).status(), 200, "the timestamp stays where it was");
 }
 
 #[test]
@@ -253,7 +252,7 @@ fn ten_requests_refused_together_lead_to_one_new_token() {
             let answer = pair.send(&request);
             session.handle_response(exchange, response(&answer), pair.now).unwrap();
         }
-        assert_eq!(pair.call(&session, &ACCOUNTS).status, 200);
+        assert_eq!(pair.call(&session, &ACCOUNTS).status(), 200);
     }
     assert_eq!(exchanges, 1);
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo test --all-features --test interop_ibind -- --ignored --nocapture
 //! ```
-#![cfg(all(feature = "gateway", feature = "http"))]
+#![cfg(feature = "http")]
 
 #[path = "../examples/support/mod.rs"]
 mod support;
@@ -15,7 +15,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use ibkr_oauth::gateway::Gateway;
+use ibkr_oauth_gateway::Gateway;
 use support::credentials::{Credentials, Keys, Party};
 use support::server::Server;
 

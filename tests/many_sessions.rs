@@ -1,5 +1,5 @@
 //! A thousand users of one consumer live through ten minutes in one loop, on one thread, with one timer queue.
-#![cfg(all(feature = "gateway", feature = "http"))]
+#![cfg(feature = "http")]
 
 #[allow(dead_code, reason = "its `main` belongs to the example")]
 #[path = "../examples/many_sessions.rs"]

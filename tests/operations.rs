@@ -10,7 +10,7 @@
 //! - nothing that is shown holds a secret;
 //! - afterwards an honest server and a right clock lead to a live session;
 //! - the same calls give the same bytes.
-#![cfg(all(feature = "gateway", feature = "http1", feature = "serde", feature = "std"))]
+#![cfg(all(feature = "http1", feature = "serde", feature = "std"))]
 
 mod support;
 
@@ -18,16 +18,16 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ibkr_oauth::gateway::{Consent, User};
 use ibkr_oauth::http1::encode;
 use ibkr_oauth::{
     ApiRequest, ConsumerKeys, Error, Exchange, Misuse, OAuthSession, Outbound, Phase, Request, Response, Snapshot,
     UnixTime,
 };
+use ibkr_oauth_gateway::{Consent, User};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
-use support::pair::Pair;
+use support::pair::{Pair, response};
 use support::{ENCRYPTION_PEM, SIGNATURE_PEM, keys, parameter, rng};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -355,12 +355,12 @@ impl World {
     }
 
     fn honest_answer(&mut self, request: &Request) -> Dated {
-        Dated { response: self.pair.send(request).into(), date: Some(self.server_time()) }
+        Dated { response: response(&self.pair.send(request)), date: Some(self.server_time()) }
     }
 
     fn others_answer(&mut self, who: usize) -> Option<Dated> {
         let answer = self.pair.send(&self.parties[1 - who].in_flight.as_ref()?.request);
-        Some(Dated::undated(answer.status, std::str::from_utf8(&answer.body).unwrap()))
+        Some(Dated::undated(answer.status().as_u16(), std::str::from_utf8(answer.body()).unwrap()))
     }
 
     fn refusal(&self, to: &Request, status: u16, ahead: i64) -> Dated {

@@ -342,7 +342,7 @@ fn a_third_partys_login_prints_the_consent_page_and_no_other_token() {
     write!(browser, "GET {consent_url}&approve= HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     browser.read_to_string(&mut answer).unwrap();
-    let callback = answer.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();
+    let callback = answer.lines().find_map(|line| line.strip_prefix("location: ")).unwrap();
     let (_, verifier) = callback.split_once("oauth_verifier=").unwrap();
     let stale = callback.replace("oauth_token=", "oauth_token=0");
     write!(login.child.stdin.as_mut().unwrap(), "{stale}\n{callback}\n").unwrap();

@@ -1,6 +1,6 @@
 //! Nothing that is shown holds a secret: planted ones are looked for in every `Debug`, `Display`, error chain and
 //! serialised form.
-#![cfg(all(feature = "gateway", feature = "serde"))]
+#![cfg(feature = "serde")]
 
 mod support;
 
@@ -11,11 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
 use ibkr_oauth::brokerage::{BrokerageSession, CompetePolicy};
-use ibkr_oauth::gateway::RawRequest;
 use ibkr_oauth::{
     AccessToken, ApiRequest, Callback, Consumer, Error, OAuthSession, Phase, Response, RsaPrivateKey, Secret,
 };
-use support::pair::Pair;
+use support::pair::{Pair, system_time};
 use support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, Script, WorkedLogin, answer, keys, rng};
 
 /// Recognisable, and of the forms in which secrets come.
@@ -247,10 +246,9 @@ fn the_gateway_shows_nothing() {
     let mut pair = Pair::new();
     let session = pair.live(pair.builder());
     let token = session.access_token().unwrap().token().to_string();
-    let target = format!("/v1/api/ws?oauth_token={token}");
-    let headers: &[(&str, &[u8])] = &[("User-Agent", b"test")];
-    let upgrade = RawRequest { method: "GET", target: &target, headers, body: b"" };
-    let web_socket = pair.gateway.open_web_socket(&upgrade, pair.now).unwrap();
+    let upgrade = http::Request::get(format!("/v1/api/ws?oauth_token={token}"));
+    let upgrade = upgrade.header("User-Agent", "test").body("").unwrap();
+    let web_socket = pair.gateway.open_web_socket(&upgrade, system_time(pair.now)).unwrap();
     let shown = format!("{:?} {session:?} {web_socket:?}", pair.gateway);
     assert!(shown.contains("WebSocket { is_waiting: true, .. }"), "{shown}");
     assert!(!shown.contains(&token), "{shown}");

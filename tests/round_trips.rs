@@ -1,18 +1,18 @@
 //! What one half writes, the other half or a library reads, and gets what went in. Of everything that is cut off, wherever
 //! it is cut, it says so; and then nothing has changed, so that the whole is still good.
-#![cfg(all(feature = "gateway", feature = "http", feature = "http1", feature = "serde"))]
+#![cfg(all(feature = "http", feature = "http1", feature = "serde"))]
 
 #[path = "../examples/support/mod.rs"]
 mod programs;
 mod support;
 
 use ibkr_oauth::brokerage::{BrokerageEvent, BrokerageSession, CompetePolicy};
-use ibkr_oauth::gateway::{Consent, Gateway, RawRequest, RawResponse, RegisteredConsumer};
 use ibkr_oauth::http1::{Decoder, Http1Error, encode};
 use ibkr_oauth::{ApiRequest, DhParams, Error, KeyError, OAuthSession, Phase, Request, Response, RsaPrivateKey};
+use ibkr_oauth_gateway::{Consent, Gateway, RegisteredConsumer};
 use programs::credentials::{Credentials, Keys, Party, dhparam_pem, group_14, private_pem, public_pem};
 use serde_json::Value;
-use support::pair::{BASE_URL, CONSUMER, Pair};
+use support::pair::{BASE_URL, CONSUMER, Pair, http_request, system_time};
 use support::{NOW, WorkedLogin, header, poll, rng};
 
 /// All that `text` may be cut down to.
@@ -39,14 +39,12 @@ impl<'a> Sent<'a> {
     }
 
     fn to(&self, pair: &mut Pair) -> u16 {
-        let replaced = |(name, value): (&'a str, &'a str)| match name {
-            "Authorization" => (name, self.authorization.as_bytes()),
-            _ => (name, value.as_bytes()),
-        };
-        let headers: Vec<_> = self.request.headers().map(replaced).collect();
-        let method = self.request.method().as_str();
-        let raw = RawRequest { method, target: self.target, headers: &headers, body: self.body.as_bytes() };
-        pair.gateway.handle(&raw, &mut pair.rng, pair.now).status
+        let mut request = http_request(self.request);
+        // No URI is empty.
+        *request.uri_mut() = format!("http://127.0.0.1:4000{}", self.target).parse().unwrap();
+        request.headers_mut().insert("Authorization", self.authorization.parse().unwrap());
+        let request = request.map(|_| self.body);
+        pair.gateway.handle(&request, &mut pair.rng, system_time(pair.now)).status().as_u16()
     }
 }
 
@@ -157,7 +155,7 @@ fn a_brokerage_answer_that_is_cut_off_anywhere_is_a_failure_and_the_whole_one_is
         });
         events.last().unwrap()
     };
-    let mut call = |path| String::from_utf8(pair.call(&oauth, &ApiRequest::post(path)).body).unwrap();
+    let mut call = |path| String::from_utf8(pair.call(&oauth, &ApiRequest::post(path)).into_body()).unwrap();
     let [absent, tickle] = ["/iserver/auth/status", "/tickle"].map(&mut call);
     for cut in cuts(&absent) {
         assert!(matches!(after(&[cut]), BrokerageEvent::Failed { error: Error::Malformed(_), .. }), "{cut}");
@@ -243,10 +241,12 @@ fn the_gateways_answers_in_bytes_are_waited_for_until_they_are_whole() {
     let mut pair = Pair::new();
     let session = pair.live(pair.builder());
     for path in ["/tickle", "/nowhere"] {
-        let answer: RawResponse = pair.call(&session, &ApiRequest::post(path));
-        let mut head = format!("HTTP/1.1 {} Whatever\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
-        answer.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
-        let bytes = [head.as_bytes(), b"\r\n", &answer.body].concat();
+        let answer = pair.call(&session, &ApiRequest::post(path));
+        let mut head =
+            format!("HTTP/1.1 {} Whatever\r\nContent-Length: {}\r\n", answer.status().as_u16(), answer.body().len());
+        let lines = answer.headers().iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
+        head.extend(lines);
+        let bytes = [head.as_bytes(), b"\r\n", answer.body()].concat();
         for end in 0..bytes.len() {
             let mut decoder = Decoder::new();
             assert_eq!(decoder.handle_bytes(&bytes[..end]), Ok(None), "{end}");
@@ -272,9 +272,10 @@ fn a_web_socket_opens_with_the_whole_token_and_the_whole_session_id_only() {
     let headers: Vec<_> = request.headers().collect();
     let [("Cookie", cookie), ("User-Agent", _)] = headers[..] else { panic!("other headers") };
     let mut open = |target: &str, cookie: &str| {
-        let headers: &[(&str, &[u8])] = &[("Cookie", cookie.as_bytes()), ("User-Agent", b"test")];
-        let upgrade = RawRequest { method: "GET", target, headers, body: b"" };
-        pair.gateway.open_web_socket(&upgrade, pair.now).map_err(|refusal| refusal.status)
+        let upgrade = http::Request::get(format!("http://127.0.0.1:4000{target}"));
+        let upgrade = upgrade.header("Cookie", cookie).header("User-Agent", "test").body("").unwrap();
+        let opened = pair.gateway.open_web_socket(&upgrade, system_time(pair.now));
+        opened.map_err(|refusal| refusal.status().as_u16())
     };
     assert!(cuts(target).all(|cut| matches!(open(cut, cookie), Err(400..500))));
     for cut in cuts(cookie) {
@@ -292,7 +293,7 @@ fn the_gateways_date_is_read_whole_or_not_at_all() {
     let mut pair = Pair::new();
     pair.server_ahead = 600;
     let mut session = OAuthSession::new(WorkedLogin::any().consumer);
-    let date = pair.send(&poll(&mut session).request).header("Date").unwrap().to_string();
+    let date = pair.send(&poll(&mut session).request).headers()["Date"].to_str().unwrap().to_string();
     let mut skew_from = |date: &str| {
         let exchange = poll(&mut session).exchange;
         let answer = Response::new(503, b"").with_header("Date", date.as_bytes());

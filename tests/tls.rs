@@ -1,6 +1,6 @@
 //! Logins over TLS: by an HTTP client and by the event loop of the example, and never past a certificate that nobody
 //! vouches for.
-#![cfg(all(feature = "gateway", feature = "http", feature = "http1"))]
+#![cfg(all(feature = "http", feature = "http1"))]
 
 #[allow(dead_code, reason = "its `main` is the example's")]
 #[path = "../examples/event_loop.rs"]
@@ -10,8 +10,8 @@ use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
 
 use event_loop::support;
-use ibkr_oauth::gateway::Gateway;
 use ibkr_oauth::{OAuthSession, Phase};
+use ibkr_oauth_gateway::Gateway;
 use rustls::{ClientConfig, RootCertStore};
 use support::credentials::{Credentials, Keys, Party};
 use support::driver::{accounts, agent, drive, now};

@@ -1,6 +1,6 @@
 //! A login and its brokerage session against the gateway, on a virtual clock, through days of what goes wrong: planned, and
 //! in any order.
-#![cfg(all(feature = "gateway", feature = "std"))]
+#![cfg(feature = "std")]
 
 mod support;
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 use ibkr_oauth::brokerage::{
     Bridge, BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy,
 };
-use ibkr_oauth::gateway::Incident;
 use ibkr_oauth::{Error, Misuse, OAuthSession, Response, UnixTime};
+use ibkr_oauth_gateway::Incident;
 use proptest::prelude::*;
-use support::pair::{Pair, response};
+use support::pair::{Pair, response, system_time};
 use support::{NOW, WorkedLogin, rng};
 
 /// Both machines in one loop against the gateway, until `until`; the events in words.
@@ -67,14 +67,14 @@ fn three_days_with_everything_that_goes_wrong_are_lived_through() {
     let mut brokerage = BrokerageSession::new(CompetePolicy::TakeOver);
     let after = |hours: u64| NOW.saturating_add(Duration::from_secs(hours * 3600));
     let half_an_hour = Duration::from_secs(1800);
-    pair.gateway.schedule(after(5), Incident::NightlyReset);
-    pair.gateway.schedule(after(8), Incident::CompetingLogin { user: "alice".to_string() });
-    pair.gateway.schedule(after(12), Incident::Outage { lasts: half_an_hour });
-    pair.gateway.schedule(after(20), Incident::Gone);
-    pair.gateway.schedule(after(30), Incident::LiveSessionsEnd);
-    pair.gateway.schedule(after(40), Incident::NoBrokerageSessions { lasts: half_an_hour });
-    pair.gateway.schedule(after(40), Incident::NightlyReset);
-    pair.gateway.schedule(after(60), Incident::ClockSkew { seconds: 7200 });
+    pair.gateway.schedule(system_time(after(5)), Incident::NightlyReset);
+    pair.gateway.schedule(system_time(after(8)), Incident::CompetingLogin { user: "alice".to_string() });
+    pair.gateway.schedule(system_time(after(12)), Incident::Outage { lasts: half_an_hour });
+    pair.gateway.schedule(system_time(after(20)), Incident::Gone);
+    pair.gateway.schedule(system_time(after(30)), Incident::LiveSessionsEnd);
+    pair.gateway.schedule(system_time(after(40)), Incident::NoBrokerageSessions { lasts: half_an_hour });
+    pair.gateway.schedule(system_time(after(40)), Incident::NightlyReset);
+    pair.gateway.schedule(system_time(after(60)), Incident::ClockSkew { seconds: 7200 });
 
     let mut day = |hours| live_through(&mut pair, &mut oauth, &mut brokerage, after(hours));
     assert_eq!(day(4), ["Ready"]);
@@ -209,7 +209,7 @@ impl Ordeal {
     /// Now, by the server's clock.
     fn happen(&mut self, incident: Incident) {
         let now = self.pair.now.as_millis().checked_add_signed(1000 * self.pair.server_ahead).unwrap();
-        self.pair.gateway.schedule(UnixTime::from_millis(now), incident);
+        self.pair.gateway.schedule(system_time(UnixTime::from_millis(now)), incident);
     }
 
     fn poll(&mut self) {

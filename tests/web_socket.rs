@@ -1,5 +1,5 @@
 //! The WebSocket on the gateway's port: opened by token and session id, asked for without, closed with the server.
-#![cfg(all(feature = "gateway", feature = "http"))]
+#![cfg(feature = "http")]
 
 #[allow(dead_code, reason = "its `main` is the example's")]
 #[path = "../examples/websocket.rs"]
@@ -7,13 +7,13 @@ mod example;
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use example::support;
 use example::{Feed, listen};
 use ibkr_oauth::brokerage::{BrokerageOutbound, BrokerageSession, CompetePolicy, WebSocketRequest};
-use ibkr_oauth::gateway::{Gateway, Incident};
 use ibkr_oauth::{ApiRequest, LiveSession, OAuthSession};
+use ibkr_oauth_gateway::{Gateway, Incident};
 use rustls::{ClientConfig, RootCertStore};
 use support::credentials::{Credentials, Keys, Party};
 use support::driver::{agent, drive, now, rng, send};
@@ -186,7 +186,7 @@ fn the_wrong_token_or_cookie_opens_nothing() {
     assert_eq!(status(&others_query, &good_cookie), Some(401), "a session id is good for its own token only");
     assert_eq!(service.open(&good_query, &[("Cookie", &good_cookie)]).err(), Some(403), "without User-Agent");
 
-    service.server.gateway().schedule(now(), Incident::LiveSessionsEnd);
+    service.server.gateway().schedule(SystemTime::now(), Incident::LiveSessionsEnd);
     assert_eq!(status(&good_query, &good_cookie), Some(401), "the login is over");
 }
 
@@ -224,7 +224,7 @@ fn prices_need_a_brokerage_session_and_a_login() {
     assert_eq!(ask(&mut socket, &session), READY);
     assert_eq!(read(&mut socket), SYSTEM);
 
-    service.server.gateway().schedule(now(), Incident::LiveSessionsEnd);
+    service.server.gateway().schedule(SystemTime::now(), Incident::LiveSessionsEnd);
     assert_eq!(ask(&mut socket, "tic"), WAITING);
 }
 

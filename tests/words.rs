@@ -1,6 +1,6 @@
 //! What refusals are explained with, and what `Debug` shows, in one file to read: `tests/words.txt`. Words change only on
 //! purpose.
-#![cfg(all(feature = "doctor", feature = "gateway", feature = "http1", feature = "serde"))]
+#![cfg(all(feature = "doctor", feature = "http1", feature = "serde"))]
 
 mod support;
 
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use ibkr_oauth::brokerage::{BrokerageOutbound, BrokerageSession, CompetePolicy, Maintenance, WaitForActivation};
 use ibkr_oauth::doctor::Credentials;
-use ibkr_oauth::gateway::Gateway;
 use ibkr_oauth::http1::Decoder;
 use ibkr_oauth::{Callback, Diagnosis, Error, Mismatch, OAuthSession, Outbound, Response, RsaPrivateKey};
+use ibkr_oauth_gateway::Gateway;
 use support::{NOW, SIGNATURE_PEM, WorkedLogin, answer, poll, rng};
 
 const WORDS: &str = "tests/words.txt";

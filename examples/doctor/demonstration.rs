@@ -1,6 +1,6 @@
 //! What the doctor does, shown on credentials that were made for it.
 
-use ibkr_oauth::gateway::Gateway;
+use ibkr_oauth_gateway::Gateway;
 
 use crate::pieces::Pieces;
 use crate::support::credentials::{Credentials, Keys, Party};

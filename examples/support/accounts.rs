@@ -4,7 +4,7 @@ use std::error::Error;
 use std::net::TcpListener;
 
 use ibkr_oauth::OAuthSession;
-use ibkr_oauth::gateway::Gateway;
+use ibkr_oauth_gateway::Gateway;
 
 use super::arguments::Arguments;
 use super::credentials::{Credentials, Keys, Party};

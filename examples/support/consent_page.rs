@@ -5,17 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use ibkr_oauth::gateway::{Consent, Gateway, RawResponse};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use ibkr_oauth_gateway::{Consent, Gateway};
 use rand::rand_core::CryptoRng;
 
 /// Answers a request for the page; `None` if the request is for anything else.
-pub fn answer(gateway: &mut Gateway, method: &str, target: &str, rng: &mut dyn CryptoRng) -> Option<RawResponse> {
-    let query = target.strip_prefix("/authorize")?;
-    let arguments = match query.strip_prefix('?') {
-        Some(query) => arguments(query),
-        None if query.is_empty() => BTreeMap::new(),
-        None => return None,
-    };
+pub fn answer<B>(gateway: &mut Gateway, request: &Request<B>, rng: &mut dyn CryptoRng) -> Option<Response<Vec<u8>>> {
+    if request.uri().path() != "/authorize" {
+        return None;
+    }
+    let arguments = arguments(request.uri().query().unwrap_or_default());
     let argument = |name: &str| arguments.get(name).map(String::as_str);
     let request_token = argument("oauth_token").unwrap_or_default();
     let decision = match (argument("approve"), argument("deny")) {
@@ -23,10 +23,10 @@ pub fn answer(gateway: &mut Gateway, method: &str, target: &str, rng: &mut dyn C
         (None, Some(user)) => Some((Consent::Deny, user)),
         _ => None,
     };
-    Some(match (method, decision) {
-        ("GET", Some((decision, user))) => decide(gateway, request_token, user, decision, rng),
-        ("GET", None) => ask(gateway, request_token),
-        _ => page(404, "<p>Not found.</p>"),
+    Some(match (request.method(), decision) {
+        (&Method::GET, Some((decision, user))) => decide(gateway, request_token, user, decision, rng),
+        (&Method::GET, None) => ask(gateway, request_token),
+        _ => page(StatusCode::NOT_FOUND, "<p>Not found.</p>"),
     })
 }
 
@@ -36,21 +36,23 @@ fn decide(
     user: &str,
     decision: Consent,
     rng: &mut dyn CryptoRng,
-) -> RawResponse {
+) -> Response<Vec<u8>> {
     let only_user = gateway.users().next().map(|user| user.name.clone()).unwrap_or_default();
     let user = if user.is_empty() { &only_user } else { user };
     match gateway.consent(request_token, user, decision, rng) {
         Ok(callback) => {
-            let location = ("Location".to_owned(), callback);
-            RawResponse { status: 303, headers: vec![location], body: Vec::new() }
+            let mut response = Response::new(Vec::new());
+            *response.status_mut() = StatusCode::SEE_OTHER;
+            response.headers_mut().extend(HeaderValue::try_from(callback).map(|callback| (LOCATION, callback)));
+            response
         }
-        Err(error) => page(404, &format!("<p>{}</p>", escape(&error.to_string()))),
+        Err(error) => page(StatusCode::NOT_FOUND, &format!("<p>{}</p>", escape(&error.to_string()))),
     }
 }
 
-fn ask(gateway: &Gateway, request_token: &str) -> RawResponse {
+fn ask(gateway: &Gateway, request_token: &str) -> Response<Vec<u8>> {
     let Some(consumer_key) = gateway.awaiting_consent(request_token) else {
-        return page(404, "<p>This link has been used, or never was any good.</p>");
+        return page(StatusCode::NOT_FOUND, "<p>This link has been used, or never was any good.</p>");
     };
     let buttons: String = gateway
         .users()
@@ -63,7 +65,7 @@ fn ask(gateway: &Gateway, request_token: &str) -> RawResponse {
         })
         .collect();
     page(
-        200,
+        StatusCode::OK,
         &format!(
             "<p><b>{consumer_key}</b> asks for access to your account.</p>\n\
              <form action=\"/authorize\">\n\
@@ -73,10 +75,12 @@ fn ask(gateway: &Gateway, request_token: &str) -> RawResponse {
     )
 }
 
-fn page(status: u16, content: &str) -> RawResponse {
+fn page(status: StatusCode, content: &str) -> Response<Vec<u8>> {
     let body = format!("<!doctype html>\n<title>Authorize</title>\n<h1>Authorize</h1>\n{content}\n");
-    let content_type = ("Content-Type".to_owned(), "text/html; charset=utf-8".to_owned());
-    RawResponse { status, headers: vec![content_type], body: body.into_bytes() }
+    let mut response = Response::new(body.into_bytes());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response
 }
 
 fn arguments(query: &str) -> BTreeMap<String, String> {

@@ -3,7 +3,8 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-use ibkr_oauth::gateway::{RawRequest, RawResponse};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, Method, Response};
 
 const MAX_HEADERS: usize = 100;
 const MAX_HEAD: usize = 64 * 1024;
@@ -18,25 +19,16 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// A request, complete.
 pub struct Request {
-    pub method: String,
-    pub target: String,
-    pub headers: Vec<(String, Vec<u8>)>,
-    pub body: Vec<u8>,
+    pub message: http::Request<Vec<u8>>,
     /// May another request follow?
     pub keep_alive: bool,
 }
 
 impl Request {
-    /// Lets `answer` see the request the way the gateway does.
-    pub fn as_raw<T>(&self, answer: impl FnOnce(&RawRequest<'_>) -> T) -> T {
-        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-        let headers: Vec<_> = headers.collect();
-        answer(&RawRequest { method: &self.method, target: &self.target, headers: &headers, body: &self.body })
-    }
-
     /// Does the client want to go on with a WebSocket?
     pub fn is_web_socket_upgrade(&self) -> bool {
-        has_token(&self.headers, "connection", "upgrade") && has_token(&self.headers, "upgrade", "websocket")
+        let headers = self.message.headers();
+        has_token(headers, CONNECTION, "upgrade") && has_token(headers, UPGRADE, "websocket")
     }
 }
 
@@ -81,24 +73,23 @@ impl<'s, S: Read + Write> Connection<'s, S> {
         }
         let deadline = Instant::now() + REQUEST_TIME;
         let mut head = self.receive_head(deadline)?;
-        head.request.body = match head.framing {
+        *head.request.message.body_mut() = match head.framing {
             Framing::Length(length) => self.receive_exactly(length, deadline)?,
             Framing::Chunked => self.receive_chunks(deadline)?,
         };
         Ok(head.request)
     }
 
-    pub fn send(&mut self, response: &RawResponse, to: &Request) -> io::Result<()> {
-        let mut message = format!("HTTP/1.1 {} {}\r\n", response.status, reason_phrase(response.status));
-        for (name, value) in &response.headers {
-            message.push_str(&format!("{name}: {value}\r\n"));
+    pub fn send(&mut self, response: &Response<Vec<u8>>, to: &Request) -> io::Result<()> {
+        let status = response.status().as_u16();
+        let mut message = format!("HTTP/1.1 {status} {}\r\n", reason_phrase(status)).into_bytes();
+        for (name, value) in response.headers() {
+            message.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
-        let connection = if to.keep_alive { "keep-alive" } else { "close" };
-        message.push_str(&format!("Content-Length: {}\r\n", response.body.len()));
-        message.push_str(&format!("Connection: {connection}\r\n\r\n"));
-        let mut message = message.into_bytes();
-        if to.method != "HEAD" {
-            message.extend_from_slice(&response.body);
+        let (length, connection) = (response.body().len(), if to.keep_alive { "keep-alive" } else { "close" });
+        message.extend(format!("Content-Length: {length}\r\nConnection: {connection}\r\n\r\n").into_bytes());
+        if to.message.method() != Method::HEAD {
+            message.extend_from_slice(response.body());
         }
         self.stream.write_all(&message)?;
         self.stream.flush()
@@ -229,31 +220,27 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Trouble> {
         }
         Err(_) => return Err(Trouble::Refused(400, "this is not HTTP/1.1")),
     };
-    let headers = parsed.headers.iter();
-    let request = Request {
-        method: parsed.method.unwrap_or_default().to_owned(),
-        target: parsed.path.unwrap_or_default().to_owned(),
-        headers: headers.map(|header| (header.name.to_owned(), header.value.to_owned())).collect(),
-        body: Vec::new(),
-        keep_alive: false,
-    };
-    let has_token = |name, token| has_token(&request.headers, name, token);
+    let message = http::Request::builder().method(parsed.method.unwrap_or_default());
+    let message = message.uri(parsed.path.unwrap_or_default());
+    let message = parsed.headers.iter().fold(message, |message, header| message.header(header.name, header.value));
+    let message = message.body(Vec::new()).map_err(|_| Trouble::Refused(400, "this is not HTTP/1.1"))?;
+    let has_token = |name, token| has_token(message.headers(), name, token);
     let keep_alive = match parsed.version {
-        Some(1) => !has_token("connection", "close"),
-        _ => has_token("connection", "keep-alive"),
+        Some(1) => !has_token(CONNECTION, "close"),
+        _ => has_token(CONNECTION, "keep-alive"),
     };
-    let expects_continue = has_token("expect", "100-continue");
-    let framing = framing(&request.headers)?;
-    Ok(Some((Head { request: Request { keep_alive, ..request }, framing, expects_continue }, length)))
+    let expects_continue = has_token(EXPECT, "100-continue");
+    let framing = framing(message.headers())?;
+    Ok(Some((Head { request: Request { message, keep_alive }, framing, expects_continue }, length)))
 }
 
 /// Two answers to the question where the body ends are one too many.
-fn framing(headers: &[(String, Vec<u8>)]) -> Result<Framing, Trouble> {
-    let values = |wanted: &str| -> Vec<String> {
-        let headers = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        headers.map(|(_, value)| String::from_utf8_lossy(value).trim().to_ascii_lowercase()).collect()
+fn framing(headers: &HeaderMap) -> Result<Framing, Trouble> {
+    let values = |name: HeaderName| -> Vec<String> {
+        let values = headers.get_all(name).iter();
+        values.map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase()).collect()
     };
-    let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
+    let (lengths, codings) = (values(CONTENT_LENGTH), values(TRANSFER_ENCODING));
     match (lengths.as_slice(), codings.as_slice()) {
         ([], []) => Ok(Framing::Length(0)),
         ([], [coding]) if coding == "chunked" => Ok(Framing::Chunked),
@@ -265,10 +252,9 @@ fn framing(headers: &[(String, Vec<u8>)]) -> Result<Framing, Trouble> {
     }
 }
 
-fn has_token(headers: &[(String, Vec<u8>)], wanted: &str, token: &str) -> bool {
-    let mut values = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
-    values.any(|(_, value)| {
-        let value = String::from_utf8_lossy(value);
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    headers.get_all(name).iter().any(|value| {
+        let value = String::from_utf8_lossy(value.as_bytes());
         value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
     })
 }

@@ -9,6 +9,7 @@ pub mod consent_page;
 pub mod credentials;
 pub mod driver;
 pub mod http;
+pub mod in_process;
 pub mod server;
 pub mod tls;
 pub mod web_socket;

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use ibkr_oauth::UnixTime;
-use ibkr_oauth::gateway::{Gateway, RawResponse, WebSocket};
+use http::{Request, Response};
+use ibkr_oauth_gateway::{Gateway, WebSocket};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::consent_page;
-use super::http::{Connection, Request, Trouble};
+use super::http::{Connection, Trouble};
 use super::tls::Certificate;
 use super::web_socket;
 
@@ -158,12 +158,12 @@ impl Shared {
                 }
             };
             let answer = if request.is_web_socket_upgrade() {
-                match self.open_web_socket(&request) {
+                match self.open_web_socket(&request.message) {
                     Ok(open) => return self.serve_web_socket(connection, open, &stopping),
                     Err(refusal) => refusal,
                 }
             } else {
-                self.answer(&request)
+                self.answer(&request.message)
             };
             connection.send(&answer, &request)?;
             if !request.keep_alive {
@@ -172,15 +172,16 @@ impl Shared {
         }
     }
 
-    fn answer(&self, request: &Request) -> RawResponse {
+    fn answer(&self, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
         let mut rng = UnwrapErr(SysRng);
         let mut gateway = self.gateway();
-        let consent = consent_page::answer(&mut gateway, &request.method, &request.target, &mut rng);
-        consent.unwrap_or_else(|| request.as_raw(|raw| gateway.handle(raw, &mut rng, now())))
+        let consent = consent_page::answer(&mut gateway, request, &mut rng);
+        consent.unwrap_or_else(|| gateway.handle(request, &mut rng, SystemTime::now()))
     }
 
-    fn open_web_socket(&self, request: &Request) -> Result<Opening, RawResponse> {
-        let (web_socket, greeting) = request.as_raw(|raw| self.gateway().open_web_socket(raw, now()))?;
+    #[expect(clippy::result_large_err, reason = "a refusal is a response, and moved once")]
+    fn open_web_socket(&self, request: &Request<Vec<u8>>) -> Result<Opening, Response<Vec<u8>>> {
+        let (web_socket, greeting) = self.gateway().open_web_socket(request, SystemTime::now())?;
         Ok(Opening { response: web_socket::handshake(request)?, web_socket, greeting })
     }
 
@@ -190,11 +191,7 @@ impl Shared {
         Opening { response, mut web_socket, greeting }: Opening,
         stopping: &dyn Fn() -> bool,
     ) -> io::Result<()> {
-        let answer = |message: &str| self.gateway().handle_message(&mut web_socket, message, now());
+        let answer = |message: &str| self.gateway().handle_message(&mut web_socket, message, SystemTime::now());
         web_socket::converse(connection, &response, greeting, stopping, answer).map_err(io::Error::other)
     }
-}
-
-fn now() -> UnixTime {
-    UnixTime::from(SystemTime::now())
 }

@@ -3,12 +3,12 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-use ibkr_oauth::gateway::RawResponse;
-use tungstenite::handshake::server::{Response, create_response, write_response};
+use http::{Request, StatusCode};
+use tungstenite::handshake::server::{Response, create_response_with_body, write_response};
 use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, Message, WebSocket, http};
+use tungstenite::{Error, Message, WebSocket};
 
-use super::http::{Connection, Request};
+use super::http::Connection;
 
 /// Longest message of a client, in bytes.
 const MAX_MESSAGE: usize = 64 * 1024;
@@ -16,12 +16,13 @@ const MAX_MESSAGE: usize = 64 * 1024;
 const SILENCE: Duration = Duration::from_secs(5 * 60);
 
 /// The answer that opens the WebSocket, if `request` is a handshake.
-pub fn handshake(request: &Request) -> Result<Response, RawResponse> {
-    let head = http::Request::builder().method(request.method.as_str()).uri(&request.target);
-    let headers = request.headers.iter();
-    let head = headers.fold(head, |head, (name, value)| head.header(name, value.as_slice()));
-    let opening = head.body(()).map_err(Error::from).and_then(|head| create_response(&head));
-    opening.map_err(|error| RawResponse { status: 400, headers: Vec::new(), body: error.to_string().into_bytes() })
+#[expect(clippy::result_large_err, reason = "a refusal is a response, and moved once")]
+pub fn handshake(request: &Request<Vec<u8>>) -> Result<Response, http::Response<Vec<u8>>> {
+    create_response_with_body(request, || ()).map_err(|error| {
+        let mut refusal = http::Response::new(error.to_string().into_bytes());
+        *refusal.status_mut() = StatusCode::BAD_REQUEST;
+        refusal
+    })
 }
 
 /// Says `greeting`, then what `answer` has for each message, until the client leaves or misbehaves, or the server stops.

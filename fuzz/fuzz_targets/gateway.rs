@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
-use ibkr_oauth::gateway::{Consent, Gateway, RawRequest, RegisteredConsumer, User, WebSocket};
 use ibkr_oauth::rand_core::CryptoRng;
 use ibkr_oauth::{
-    AccessToken, ApiRequest, Consumer, ConsumerKeys, Exchange, KeyError, OAuthSession, Outbound, Request, RsaKeys,
+    AccessToken, ApiRequest, Consumer, ConsumerKeys, Exchange, KeyError, OAuthSession, Outbound, Request, Response, RsaKeys,
     RsaPrivateKey, Secret, UnixTime,
 };
+use ibkr_oauth_gateway::{Consent, Gateway, RegisteredConsumer, User, WebSocket, http};
 use ibkr_oauth_fuzz::{MemoryBound, START, dh, dh_pem, number, operations};
 use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;
@@ -61,6 +62,15 @@ fuzz_target!(|script: &str| {
         world.step(operation, &argument);
     }
 });
+
+impl Message {
+    /// None if it is not HTTP.
+    fn to_http(&self) -> Option<http::Request<&[u8]>> {
+        let head = http::Request::builder().method(self.method.as_str()).uri(&self.target);
+        let head = self.headers.iter().fold(head, |head, (name, value)| head.header(name, value));
+        head.body(self.body.as_slice()).ok()
+    }
+}
 
 impl World {
     fn new() -> Self {
@@ -148,7 +158,7 @@ impl World {
             "upgrade" => self.upgrade(),
             "message" => {
                 let Some(web_socket) = &mut self.web_socket else { return };
-                let answers = self.gateway.handle_message(web_socket, argument, self.now);
+                let answers = self.gateway.handle_message(web_socket, argument, system_time(self.now));
                 assert!(answers.len() <= 2, "{answers:?}");
             }
             _ => {}
@@ -179,25 +189,31 @@ impl World {
     }
 
     fn send(&mut self) {
-        let answer = self.with_message(|gateway, raw, rng, now| gateway.handle(raw, rng, now));
-        assert!((200..600).contains(&answer.status));
-        if let Ok(tickle) = serde_json::from_slice::<Value>(&answer.body) {
+        let Some(request) = self.message.to_http() else { return };
+        let answer = self.gateway.handle(&request, &mut self.rng, system_time(self.now));
+        let status = answer.status().as_u16();
+        assert!((200..600).contains(&status));
+        if let Ok(tickle) = serde_json::from_slice::<Value>(answer.body()) {
             self.session_id = tickle["session"].as_str().unwrap_or(&self.session_id).to_string();
         }
-        if answer.status == 200 {
+        if status == 200 {
             let signed = self.signed.as_mut().expect("nobody signed it, and it was let in");
             let Message { method, target, .. } = &signed.message;
-            assert_eq!((method, path(target)), (&self.message.method, path(&self.message.target)));
+            assert_eq!((method.as_str(), path(target)), (request.method().as_str(), request.uri().path()));
             assert!(!std::mem::replace(&mut signed.is_used, true), "it was let in twice");
         }
-        if answer.status == 200 && path(&self.message.target).ends_with("/logout") {
+        let is_logout = request.uri().path().ends_with("/logout");
+        if status == 200 && is_logout {
             self.forget();
         }
         let is_honest = self.signed.as_ref().is_some_and(|signed| signed.message == self.message);
-        let reason = answer.header("Gateway-Reason").unwrap_or_default();
+        let reason = answer.headers().get("Gateway-Reason").map_or("", |reason| reason.to_str().unwrap());
         assert!(!is_honest || !reason.contains("signature"), "{reason}");
         if let Some(exchange) = self.exchange.take().filter(|_| is_honest) {
-            let _ = self.session.handle_response(exchange, answer.into(), self.now);
+            let response = Response::new(status, answer.body());
+            let headers = answer.headers().iter();
+            let response = headers.fold(response, |response, (name, value)| response.header(name.as_str(), value.as_bytes()));
+            let _ = self.session.handle_response(exchange, response, self.now);
         }
     }
 
@@ -210,20 +226,17 @@ impl World {
     }
 
     fn upgrade(&mut self) {
-        let opened = self.with_message(|gateway, raw, _, now| gateway.open_web_socket(raw, now));
-        if let Ok((web_socket, greeting)) = opened {
+        let Some(request) = self.message.to_http() else { return };
+        if let Ok((web_socket, greeting)) = self.gateway.open_web_socket(&request, system_time(self.now)) {
             let token = self.session.access_token().expect("nobody has a login, and somebody was let in").token();
             assert!(!greeting.is_empty() && !format!("{web_socket:?}").contains(token));
             self.web_socket = Some(web_socket);
         }
     }
+}
 
-    fn with_message<T>(&mut self, act: impl FnOnce(&mut Gateway, &RawRequest<'_>, &mut StdRng, UnixTime) -> T) -> T {
-        let headers: Vec<_> =
-            self.message.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        let Message { method, target, body, .. } = &self.message;
-        act(&mut self.gateway, &RawRequest { method, target, headers: &headers, body }, &mut self.rng, self.now)
-    }
+fn system_time(time: UnixTime) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(time.as_millis())
 }
 
 fn path(target: &str) -> &str {

@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ibkr_oauth::UnixTime;
-use ibkr_oauth::gateway::{Gateway, IssuedToken, RawResponse, User};
+use ibkr_oauth_gateway::{Gateway, IssuedToken, User};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::Value;
 
 use crate::event_loop::support::http::{Connection, Request};
 use crate::support::NOW;
-use crate::support::pair::CONSUMER;
+use crate::support::pair::{Answer as Said, CONSUMER, system_time};
 
 /// The longest that an answer is held back, in milliseconds: twice as long as a client waits.
 const LONGEST_DELAY: u64 = 60_000;
@@ -155,14 +155,14 @@ impl Server {
 
     fn answer(&mut self, request: &Request, stream: TcpStream, now: UnixTime) -> Answer {
         let line = self.lines.get_mut(access_token(request)).expect("only clients with an access token ask");
-        let response = request.as_raw(|raw| self.gateway.handle(raw, &mut line.rng, now));
+        let response = self.gateway.handle(&request.message, &mut line.rng, system_time(now));
         let fault = Fault::draw(&mut line.rng);
         let unsent = encode(&response, request);
         let answer = line.carry(Answer { stream, unsent, due: now, hang_up_at: now.saturating_add(LINGERING) }, fault);
         self.log.count(fault);
-        if request.target.ends_with("/oauth/live_session_token") {
+        if request.message.uri().path().ends_with("/oauth/live_session_token") {
             line.proved = proof_arrives(&response, &answer.unsent);
-            let corrupted = fault == Some(Fault::Corrupted) && response.status == 200;
+            let corrupted = fault == Some(Fault::Corrupted) && response.status() == 200;
             self.log.damaged_proofs += usize::from(corrupted && !line.proved);
         } else {
             self.log.unproved_signatures += usize::from(!line.may_have_signed(&response));
@@ -178,19 +178,19 @@ fn next_connection(listener: &TcpListener, wire: &Wire) -> Option<TcpStream> {
 }
 
 fn access_token(request: &Request) -> &str {
-    let (_, header) = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization")).unwrap();
-    let (_, token) = str::from_utf8(header).unwrap().split_once("oauth_token=\"").unwrap();
+    let header = request.message.headers()["authorization"].to_str().unwrap();
+    let (_, token) = header.split_once("oauth_token=\"").unwrap();
     token.split_once('"').unwrap().0
 }
 
-fn proof_arrives(response: &RawResponse, arrived: &[u8]) -> bool {
-    let sent: Value = serde_json::from_slice(&response.body).unwrap();
+fn proof_arrives(response: &Said, arrived: &[u8]) -> bool {
+    let sent: Value = serde_json::from_slice(response.body()).unwrap();
     let arrived = String::from_utf8_lossy(arrived).to_ascii_lowercase();
     let arrives = |field: &str| sent[field].as_str().is_some_and(|value| arrived.contains(value));
     arrives("diffie_hellman_response") && arrives("live_session_token_signature")
 }
 
-fn encode(response: &RawResponse, to: &Request) -> Vec<u8> {
+fn encode(response: &Said, to: &Request) -> Vec<u8> {
     let mut connection = Connection::new(Cursor::new(Vec::new()), &|| false);
     connection.send(response, to).unwrap();
     connection.into_parts().0.into_inner()
@@ -242,13 +242,13 @@ impl Line {
     }
 
     /// Was the token one that the gateway has issued, and is it an older one unless its proof arrived?
-    fn may_have_signed(&mut self, response: &RawResponse) -> bool {
-        match response.status {
+    fn may_have_signed(&mut self, response: &Said) -> bool {
+        match response.status().as_u16() {
             200 => {
-                let tickle: Value = serde_json::from_slice(&response.body).unwrap();
+                let tickle: Value = serde_json::from_slice(response.body()).unwrap();
                 !self.sessions.insert(tickle["session"].to_string()) || self.proved
             }
-            _ => response.body != b"Invalid signature",
+            _ => response.body() != b"Invalid signature",
         }
     }
 }

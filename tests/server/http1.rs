@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use ibkr_oauth::gateway::Gateway;
 use ibkr_oauth::http1::{Decoder, encode};
 use ibkr_oauth::{ApiRequest, OAuthSession, Outbound, Phase, Request, Response};
+use ibkr_oauth_gateway::Gateway;
 
 use crate::support::credentials::{Credentials, Keys, Party};
 use crate::support::driver::{now, rng};

@@ -2,14 +2,32 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use ibkr_oauth::gateway::Gateway;
+use ibkr_oauth_gateway::Gateway;
 
-use crate::client::{CALLBACK, keys};
-use crate::support::credentials::{Credentials, Party};
+use crate::support::credentials::{Credentials, Keys, Party};
+use crate::support::driver::{now, rng};
+use crate::support::in_process;
 use crate::support::server::Server;
-use crate::three_legs::{request_token, third_party};
+use ibkr_oauth::OAuthSession;
+
+const CALLBACK: &str = "https://localhost:20000/";
+
+fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| Keys::generate(&mut |_| ()).unwrap())
+}
+
+/// Lets a third party ask for a request token.
+fn request_token(gateway: &mut Gateway, credentials: &Credentials) -> String {
+    let mut session = OAuthSession::new(credentials.consumer().unwrap().build().unwrap());
+    let outbound = session.poll_request(&mut rng(), now()).unwrap().unwrap();
+    let answer = in_process::send(gateway, outbound.request, &mut rng(), now()).unwrap();
+    session.handle_response(outbound.exchange, answer, now()).unwrap();
+    session.consent_url().unwrap().split_once("oauth_token=").unwrap().1.to_owned()
+}
 
 struct Service {
     server: Server,
@@ -57,7 +75,7 @@ fn politeness_is_answered() {
     assert!(service.server.base_url().ends_with("/v1/api"));
     let answer = service.exchange(POLITE);
     assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
-    assert!(answer.contains("\r\nDate: ") && answer.ends_with("\r\n\r\nUnauthorized"), "{answer}");
+    assert!(answer.contains("\r\ndate: ") && answer.ends_with("\r\n\r\nUnauthorized"), "{answer}");
 }
 
 #[test]
@@ -134,16 +152,18 @@ fn a_stopped_server_is_gone_at_once_with_all_its_connections() {
 
 #[test]
 fn a_user_consents_in_a_browser() {
-    let mut world = third_party();
-    let (token, denied) = (request_token(&mut world), request_token(&mut world));
-    let service = Service::start_with(world.gateway, TcpListener::bind("127.0.0.1:0").unwrap());
+    let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api").unwrap();
+    let party = Party::Third { callback_url: CALLBACK };
+    let credentials = Credentials::enroll(&mut gateway, keys(), "TESTCONS", &party).unwrap();
+    let [token, denied] = [(); 2].map(|()| request_token(&mut gateway, &credentials));
+    let service = Service::start_with(gateway, TcpListener::bind("127.0.0.1:0").unwrap());
     let ask = |target: &str| service.exchange(format!("GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes());
 
     let page = ask(&format!("/authorize?oauth_token={token}"));
     assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<b>TESTCONS</b>"), "{page}");
     assert!(page.contains("name=\"approve\" value=\"demo\"") && page.contains(&token), "{page}");
     let approved = ask(&format!("/authorize?oauth_token={token}&approve=demo"));
-    assert!(approved.contains(&format!("\r\nLocation: {CALLBACK}?oauth_token={token}&oauth_verifier=")), "{approved}");
+    assert!(approved.contains(&format!("\r\nlocation: {CALLBACK}?oauth_token={token}&oauth_verifier=")), "{approved}");
     assert!(ask(&format!("/authorize?oauth_token={token}&approve=demo")).starts_with("HTTP/1.1 404 "));
     let denied = ask(&format!("/authorize?oauth_token={denied}&deny="));
     assert!(denied.starts_with("HTTP/1.1 303 ") && !denied.contains("oauth_verifier"), "{denied}");

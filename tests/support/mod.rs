@@ -1,7 +1,6 @@
 //! What several test files need: keys, randomness, a clock, vectors.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-#[cfg(feature = "gateway")]
 pub mod pair;
 
 use std::sync::OnceLock;

@@ -1,19 +1,22 @@
 //! Both halves in one process, on a virtual clock: every byte goes through, no socket.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use ibkr_oauth::gateway::{Gateway, IssuedToken, RawResponse, RegisteredConsumer, User};
 use ibkr_oauth::{
     AccessToken, ApiRequest, Consumer, ConsumerBuilder, Error, OAuthSession, Outbound, Phase, Request, Response,
     UnixTime,
 };
+use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
 use rand::rngs::StdRng;
 
 use super::{DHPARAM_PEM, NOW, keys, rng};
 
 pub const CONSUMER: &str = "TRADINGCO";
 pub const BASE_URL: &str = "http://127.0.0.1:4000/v1/api";
+
+/// What the gateway says.
+pub type Answer = http::Response<Vec<u8>>;
 
 /// Both halves, and time as each of them sees it.
 pub struct Pair {
@@ -52,9 +55,10 @@ impl Pair {
         session
     }
 
-    pub fn send(&mut self, request: &Request) -> RawResponse {
+    pub fn send(&mut self, request: &Request) -> Answer {
         let server_now = self.now.as_millis().checked_add_signed(self.server_ahead * 1000).unwrap();
-        self.gateway.answer_to(request, &mut self.rng, UnixTime::from_millis(server_now))
+        let server_now = system_time(UnixTime::from_millis(server_now));
+        self.gateway.handle(&http_request(request), &mut self.rng, server_now)
     }
 
     pub fn drive(&mut self, session: &mut OAuthSession) -> Result<Phase, Error> {
@@ -65,7 +69,7 @@ impl Pair {
         Ok(session.phase(self.now))
     }
 
-    pub fn call(&mut self, session: &OAuthSession, request: &ApiRequest<'_>) -> RawResponse {
+    pub fn call(&mut self, session: &OAuthSession, request: &ApiRequest<'_>) -> Answer {
         let signed = session.live(self.now).unwrap().sign(request, &mut self.rng, self.now).unwrap();
         self.send(&signed)
     }
@@ -89,6 +93,21 @@ pub fn gateway(base_url: &str) -> Gateway {
     gateway
 }
 
-pub fn response(answer: &RawResponse) -> Response<'static> {
-    answer.clone().into()
+/// What the client half says, as the gateway reads it.
+pub fn http_request(request: &Request) -> http::Request<Vec<u8>> {
+    let head = http::Request::builder().method(request.method().as_str()).uri(request.url());
+    let head = request.headers().fold(head, |head, (name, value)| head.header(name, value));
+    head.body(request.body().to_vec()).unwrap()
+}
+
+/// What the gateway says, as the client half reads it.
+pub fn response(answer: &Answer) -> Response<'static> {
+    let response = Response::new(answer.status().as_u16(), answer.body().clone());
+    let headers = answer.headers().iter();
+    headers.fold(response, |response, (name, value)| response.header(name.as_str(), value.as_bytes()))
+}
+
+/// A moment of the client's, as the gateway counts it.
+pub fn system_time(time: UnixTime) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(time.as_millis())
 }

@@ -4,13 +4,14 @@
 mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ibkr_oauth::gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
 use ibkr_oauth::{AccessToken, Consumer, ConsumerKeys, OAuthSession, Phase, Response};
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::{Padding, Rsa};
 use std::hint::black_box;
+use support::tests::pair::{http_request, system_time};
 use support::tests::{DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM, WorkedLogin, dh, keys};
 use support::{NOW, rng};
 
@@ -46,7 +47,7 @@ impl Replay {
             answer: Vec::new(),
         };
         let request = replay.session().poll_request(&mut rng(3), NOW).unwrap().unwrap().request;
-        replay.answer = gateway.answer_to(&request, &mut rng(4), NOW).body;
+        replay.answer = gateway.handle(&http_request(&request), &mut rng(4), system_time(NOW)).into_body();
         replay
     }
 

@@ -1,24 +1,20 @@
 //! A slice of the Web API behind the login: enough to log in, stay in, look around and leave (protocol section 8).
 
-use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
-
 use serde_json::{Map, Value, json};
 
-use super::brokerage::Standing;
-use super::refusal::Refusal;
-use super::signed_request::SignedRequest;
-use super::verification::Caller;
-use super::{Gateway, User};
-use crate::UnixTime;
+use crate::brokerage::Standing;
+use crate::refusal::Refusal;
+use crate::signed_request::SignedRequest;
+use crate::time::{UnixTime, millis};
+use crate::verification::Caller;
+use crate::{Gateway, User};
 
 /// Most contracts in one snapshot, as at IBKR.
 const MAX_CONTRACTS: usize = 100;
 
 impl Gateway {
     /// Answers a verified request to an `endpoint`, a path below the base URL.
-    pub(super) fn api(
+    pub(crate) fn api(
         &mut self,
         caller: &Caller,
         endpoint: &str,
@@ -29,7 +25,7 @@ impl Gateway {
         self.brokerage.touch(name, token, now);
         let standing = self.brokerage.standing(name, token, now);
         let user = self.registry.user(name).ok_or(Refusal::Unauthorized("the user is no longer known"))?;
-        match (request.raw.method, endpoint) {
+        match (request.method, endpoint) {
             ("GET", "/portfolio/accounts") => Ok(portfolio_accounts(user)),
             ("GET" | "POST", "/tickle") => Ok(tickle(&caller.session.cookie, standing)),
             ("GET" | "POST", "/iserver/auth/status") => Ok(auth_status(standing)),
@@ -70,7 +66,7 @@ fn argument(request: &SignedRequest<'_>, name: &str) -> Option<String> {
     if let Some((_, value)) = pairs.find(|(key, _)| key == name.as_bytes()) {
         return Some(String::from_utf8_lossy(value).into_owned());
     }
-    match serde_json::from_slice::<Map<String, Value>>(request.raw.body).ok()?.remove(name)? {
+    match serde_json::from_slice::<Map<String, Value>>(request.body).ok()?.remove(name)? {
         Value::String(text) => Some(text),
         other => Some(other.to_string()),
     }
@@ -162,13 +158,13 @@ fn snapshot(request: &SignedRequest<'_>, now: UnixTime) -> Result<Value, Refusal
 }
 
 /// With those of the `fields`, separated by commas, that are known here.
-pub(super) fn quote(conid: u32, fields: &str, now: UnixTime) -> Map<String, Value> {
+pub(crate) fn quote(conid: u32, fields: &str, now: UnixTime) -> Map<String, Value> {
     let cents = (conid % 50_000).saturating_add(1_000);
     let mut quote = Map::new();
     quote.insert("conid".into(), json!(conid));
     quote.insert("conidEx".into(), json!(conid.to_string()));
     quote.insert("server_id".into(), json!("q0"));
-    quote.insert("_updated".into(), json!(now.as_millis()));
+    quote.insert("_updated".into(), json!(millis(now)));
     for field in fields.split(',') {
         let value = match field {
             "31" => price(cents),

@@ -1,29 +1,27 @@
 //! The `Authorization` header, in all the layouts that are in use (protocol section 2.2).
 
-use alloc::collections::BTreeMap;
-use alloc::string::String;
-use alloc::vec::Vec;
+use std::collections::BTreeMap;
 
-use super::encoding::percent_decode;
-use super::refusal::Refusal;
+use crate::percent_encoding::percent_decode;
+use crate::refusal::Refusal;
 
 /// Longest header value that is read, in bytes: a DH challenge and a signature by the largest keys fit several times.
 const MAX_LENGTH: usize = 16 * 1024;
 
 /// The parameters of the header: names as they came, values percent-decoded once.
 #[derive(Debug)]
-pub(super) struct Authorization {
+pub(crate) struct Authorization {
     parameters: BTreeMap<String, String>,
 }
 
 impl Authorization {
     /// Accepts the realm anywhere, quoted or not, and commas with or without space, in any order.
-    pub(super) fn parse(value: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(value: &[u8]) -> Result<Self, Refusal> {
         if value.len() > MAX_LENGTH {
             return Err(Refusal::Malformed("the Authorization header is too long"));
         }
         let text =
-            core::str::from_utf8(value).map_err(|_| Refusal::Malformed("the Authorization header is not text"))?;
+            std::str::from_utf8(value).map_err(|_| Refusal::Malformed("the Authorization header is not text"))?;
         let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text, ""));
         if !scheme.eq_ignore_ascii_case("OAuth") {
             return Err(Refusal::Malformed("the Authorization header does not start with OAuth"));
@@ -42,12 +40,12 @@ impl Authorization {
     }
 
     /// The value of a parameter; a refusal that names it if the header has none.
-    pub(super) fn get(&self, name: &'static str) -> Result<&str, Refusal> {
+    pub(crate) fn get(&self, name: &'static str) -> Result<&str, Refusal> {
         self.parameters.get(name).map(String::as_str).ok_or(Refusal::Missing(name))
     }
 
     /// What the signature covers: all but itself and the realm (protocol section 2.1).
-    pub(super) fn signed(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn signed(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let covered = self.parameters.iter().filter(|(name, _)| !matches!(name.as_str(), "realm" | "oauth_signature"));
         covered.map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes())).collect()
     }
@@ -74,7 +72,7 @@ fn split_parameter(text: &str) -> Option<(&str, &str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::vectors;
+    use crate::vectors;
 
     #[test]
     fn every_layout_in_use_says_the_same() {

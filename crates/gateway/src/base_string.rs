@@ -1,18 +1,14 @@
 //! The text under a signature, rebuilt from what arrived (protocol section 3).
 
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
-
-use super::encoding::{Space, percent_encode};
+use crate::percent_encoding::{Space, percent_encode};
 
 /// A decoded parameter: name and value.
-pub(super) type Pair = (Vec<u8>, Vec<u8>);
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
 /// How a signer sorted the parameters. The two differ only where a name has characters that must be escaped; which of
 /// them IBKR means is not known (protocol section 3.6).
 #[derive(Clone, Copy)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// By the names as they are meant, as clients do that sort a dictionary.
     Plain,
     /// By the names as they are escaped (RFC 5849 section 3.4.1.3.2).
@@ -20,7 +16,7 @@ pub(super) enum Order {
 }
 
 /// `METHOD&url&parameters`, the parameters joined first and encoded once, as a whole (protocol section 3.1).
-pub(super) fn base_string(method: &str, url: &[u8], mut parameters: Vec<Pair>, order: Order, space: Space) -> String {
+pub(crate) fn base_string(method: &str, url: &[u8], mut parameters: Vec<Pair>, order: Order, space: Space) -> String {
     match order {
         Order::Plain => parameters.sort(),
         Order::Escaped => parameters.sort_by_cached_key(|(name, value)| {
@@ -35,7 +31,7 @@ pub(super) fn base_string(method: &str, url: &[u8], mut parameters: Vec<Pair>, o
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::vectors;
+    use crate::vectors;
 
     #[test]
     fn rebuilds_the_published_strings() {

@@ -1,33 +1,34 @@
 //! Where the gateway believes it is: the address that every signature covers.
 
-use alloc::format;
-use alloc::string::String;
+use http::Uri;
 
 /// A base URL, taken apart.
 ///
 /// Signatures are checked against this and never against the `Host` header, which clients are known to send wrong
 /// (ibind says `api.ibkr.com` to whatever it talks to).
-pub(super) struct BaseUrl {
+pub(crate) struct BaseUrl {
     /// `scheme://host[:port]`, in lower case, without a default port (protocol section 3.3).
     origin: String,
     /// Empty, or `/` and more, without a slash at the end.
     path: String,
 }
 
-/// A request target, seen from the base URL.
+/// A request's URI, seen from the base URL.
 #[derive(Clone, Copy)]
-pub(super) struct Target<'r> {
+pub(crate) struct Target<'r> {
+    /// Path and query.
+    pub(crate) whole: &'r str,
     /// The whole path.
-    pub(super) path: &'r str,
+    pub(crate) path: &'r str,
     /// The path below the base URL, with its leading slash.
-    pub(super) endpoint: &'r str,
+    pub(crate) endpoint: &'r str,
     /// The query, still encoded; empty if there is none.
-    pub(super) query: &'r str,
+    pub(crate) query: &'r str,
 }
 
 impl BaseUrl {
     /// `None` unless it is `http` or `https`, a host, and at most a path.
-    pub(super) fn parse(url: &str) -> Option<Self> {
+    pub(crate) fn parse(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (scheme, authority) = (scheme.to_ascii_lowercase(), authority.to_ascii_lowercase());
@@ -46,21 +47,22 @@ impl BaseUrl {
         Some(Self { origin: format!("{scheme}://{authority}"), path })
     }
 
-    /// `None` if the target is no path below this base URL.
-    pub(super) fn resolve<'r>(&self, target: &'r str) -> Option<Target<'r>> {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    /// `None` if the path is not below this base URL. Scheme and host, where a URI has them, are not looked at.
+    pub(crate) fn resolve<'r>(&self, uri: &'r Uri) -> Option<Target<'r>> {
+        let whole = uri.path_and_query()?.as_str();
+        let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
         let endpoint = path.strip_prefix(&self.path)?;
-        endpoint.starts_with('/').then_some(Target { path, endpoint, query })
+        endpoint.starts_with('/').then_some(Target { whole, path, endpoint, query })
     }
 
     /// The absolute URL of a path, or of a path and query.
-    pub(super) fn url(&self, path_and_query: &str) -> String {
+    pub(crate) fn url(&self, path_and_query: &str) -> String {
         format!("{}{path_and_query}", self.origin)
     }
 }
 
-impl core::fmt::Display for BaseUrl {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl std::fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.url(&self.path))
     }
 }
@@ -68,8 +70,6 @@ impl core::fmt::Display for BaseUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
-
     #[test]
     fn is_written_the_way_it_is_signed() {
         for (given, written) in [
@@ -90,10 +90,14 @@ mod tests {
     #[test]
     fn only_paths_below_it_are_served() {
         let base = BaseUrl::parse("http://h/v1/api").unwrap();
-        let target = base.resolve("/v1/api/tickle?a=b?c").unwrap();
-        assert_eq!((target.path, target.endpoint, target.query), ("/v1/api/tickle", "/tickle", "a=b?c"));
-        for outside in ["", "*", "/", "/v1/api", "/v1/apitickle", "/v2/api/tickle", "http://h/v1/api/tickle"] {
-            assert!(base.resolve(outside).is_none(), "{outside}");
+        for inside in ["/v1/api/tickle?a=b?c", "https://elsewhere/v1/api/tickle?a=b?c"] {
+            let uri = inside.parse().unwrap();
+            let target = base.resolve(&uri).unwrap();
+            assert_eq!((target.path, target.endpoint, target.query), ("/v1/api/tickle", "/tickle", "a=b?c"));
+            assert_eq!(target.whole, "/v1/api/tickle?a=b?c");
+        }
+        for outside in ["*", "/", "/v1/api", "/v1/apitickle", "/v2/api/tickle", "h:80", "http://h"] {
+            assert!(base.resolve(&outside.parse().unwrap()).is_none(), "{outside}");
         }
     }
 }

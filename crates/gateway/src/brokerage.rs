@@ -1,17 +1,16 @@
 //! Brokerage sessions: one for each user, whoever logs in (protocol section 8).
 
-use alloc::collections::BTreeMap;
-use alloc::string::String;
-use core::time::Duration;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::UnixTime;
+use crate::time::UnixTime;
 
 /// How long a brokerage session outlives the last request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(6 * 60);
 
 /// By user name.
 #[derive(Default)]
-pub(super) struct BrokerageSessions {
+pub(crate) struct BrokerageSessions {
     sessions: BTreeMap<String, BrokerageSession>,
 }
 
@@ -23,7 +22,7 @@ struct BrokerageSession {
 
 /// How a user's brokerage session looks to one access token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     Absent,
     Ready,
     Competing,
@@ -31,15 +30,15 @@ pub(super) enum Standing {
 
 impl BrokerageSessions {
     /// Opens the session, unless another holds it and is not to be competed with.
-    pub(super) fn open(&mut self, user: &str, holder: &str, compete: bool, now: UnixTime) {
+    pub(crate) fn open(&mut self, user: &str, holder: &str, compete: bool, now: UnixTime) {
         if compete || self.standing(user, holder, now) != Standing::Competing {
             self.sessions.insert(user.into(), BrokerageSession { holder: holder.into(), last_request: now });
         }
     }
 
-    pub(super) fn standing(&self, user: &str, holder: &str, now: UnixTime) -> Standing {
+    pub(crate) fn standing(&self, user: &str, holder: &str, now: UnixTime) -> Standing {
         let session = self.sessions.get(user);
-        let session = session.filter(|session| now.saturating_since(session.last_request) < IDLE_TIMEOUT);
+        let session = session.filter(|session| now.saturating_sub(session.last_request) < IDLE_TIMEOUT);
         match session {
             None => Standing::Absent,
             Some(session) if session.holder == holder => Standing::Ready,
@@ -48,17 +47,17 @@ impl BrokerageSessions {
     }
 
     /// Any request of its holder keeps a session alive.
-    pub(super) fn touch(&mut self, user: &str, holder: &str, now: UnixTime) {
+    pub(crate) fn touch(&mut self, user: &str, holder: &str, now: UnixTime) {
         if self.standing(user, holder, now) == Standing::Ready {
             self.open(user, holder, false, now);
         }
     }
 
-    pub(super) fn close_all(&mut self) {
+    pub(crate) fn close_all(&mut self) {
         self.sessions.clear();
     }
 
-    pub(super) fn close(&mut self, user: &str, holder: &str) {
+    pub(crate) fn close(&mut self, user: &str, holder: &str) {
         self.sessions.retain(|name, session| name != user || session.holder != holder);
     }
 }
@@ -67,7 +66,7 @@ impl BrokerageSessions {
 mod tests {
     use super::*;
 
-    const START: UnixTime = UnixTime::from_secs(1_700_000_000);
+    const START: UnixTime = Duration::from_secs(1_700_000_000);
 
     #[test]
     fn a_session_lives_as_long_as_its_holder_asks() {

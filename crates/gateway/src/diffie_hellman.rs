@@ -1,57 +1,66 @@
 //! IBKR's side of the Diffie-Hellman exchange (protocol section 5).
 
-use alloc::string::String;
-use alloc::vec;
-use alloc::vec::Vec;
-
 use der::asn1::UintRef;
 use der::{Decode, Document, Reader, SliceReader};
+use hmac::{Hmac, Mac};
 use num_bigint::BigUint;
 use rand_core::CryptoRng;
 use sha1::Sha1;
 
-use super::encoding::hex;
-use super::hmac::hmac;
+use crate::mac::keyed;
+use crate::percent_encoding::hex;
 
 /// Lengths of a prime this side will compute with, in bits.
-const PRIME_BITS: core::ops::RangeInclusive<u64> = 512..=8192;
+const PRIME_BITS: std::ops::RangeInclusive<u64> = 512..=8192;
 
 /// "IB always uses generator = 2", whatever the file says.
 const GENERATOR: u32 = 2;
 
 /// A consumer's own group: the prime in its `dhparam.pem`.
-pub(super) struct Group {
+pub(crate) struct Group {
     prime: BigUint,
 }
 
 /// What comes of an exchange.
-pub(super) struct Agreement {
+pub(crate) struct Agreement {
     /// `diffie_hellman_response`, in lower-case hexadecimal.
-    pub(super) response: String,
-    /// The shared secret, spelled as the HMAC key that makes the live session token.
-    pub(super) key: Vec<u8>,
+    pub(crate) response: String,
+    /// The live session token, as both sides compute it.
+    pub(crate) token: [u8; 20],
+    /// `live_session_token_signature`: proof to the client that both sides hold the same token.
+    pub(crate) proof: String,
 }
 
 impl Group {
     /// Reads what `openssl dhparam` writes; `None` if it is anything else, or a modulus that cannot be a prime.
-    pub(super) fn from_pem(pem: &str) -> Option<Self> {
+    pub(crate) fn from_pem(pem: &str) -> Option<Self> {
         let (_, document) = Document::from_pem(pem.trim()).ok()?;
         let prime = prime_from_der(document.as_bytes())?;
         (PRIME_BITS.contains(&prime.bits()) && prime.bit(0)).then_some(Self { prime })
     }
 
-    /// Answers a challenge with a fresh 256-bit exponent; `None` if the challenge is no number from 2 to p-2.
-    pub(super) fn agree(&self, challenge: &str, rng: &mut dyn CryptoRng) -> Option<Agreement> {
+    /// Answers a challenge with a fresh 256-bit exponent, for a consumer that holds this access token secret; `None` if
+    /// the challenge is no number from 2 to p-2.
+    pub(crate) fn agree(
+        &self,
+        challenge: &str,
+        secret: &[u8],
+        consumer_key: &str,
+        rng: &mut dyn CryptoRng,
+    ) -> Option<Agreement> {
         let challenge = self.challenge(challenge)?;
         let mut exponent = [0; 32];
         rng.fill_bytes(&mut exponent);
-        Some(self.answer(&challenge, &BigUint::from_bytes_be(&exponent)))
+        let (response, key) = self.answer(&challenge, &BigUint::from_bytes_be(&exponent));
+        let token = live_session_token(&key, secret)?;
+        Some(Agreement { response, token, proof: live_session_token_signature(&token, consumer_key)? })
     }
 
-    fn answer(&self, challenge: &BigUint, exponent: &BigUint) -> Agreement {
+    /// The response, in hexadecimal, and the shared secret, spelled as the HMAC key that makes the live session token.
+    fn answer(&self, challenge: &BigUint, exponent: &BigUint) -> (String, Vec<u8>) {
         let response = BigUint::from(GENERATOR).modpow(exponent, &self.prime);
         let secret = challenge.modpow(exponent, &self.prime);
-        Agreement { response: response.to_str_radix(16), key: java_bytes(&secret) }
+        (response.to_str_radix(16), java_bytes(&secret))
     }
 
     fn challenge(&self, text: &str) -> Option<BigUint> {
@@ -67,14 +76,12 @@ impl Group {
     }
 }
 
-/// The live session token, 20 bytes, as both sides compute it.
-pub(super) fn live_session_token(key: &[u8], secret: &[u8]) -> [u8; 20] {
-    hmac::<Sha1>(key, secret).into()
+fn live_session_token(key: &[u8], secret: &[u8]) -> Option<[u8; 20]> {
+    Some(keyed::<Hmac<Sha1>>(key)?.chain_update(secret).finalize().into_bytes().into())
 }
 
-/// `live_session_token_signature`: proof to the client that both sides hold the same token.
-pub(super) fn live_session_token_signature(token: &[u8; 20], consumer_key: &str) -> String {
-    hex(&hmac::<Sha1>(token, consumer_key.as_bytes()))
+fn live_session_token_signature(token: &[u8; 20], consumer_key: &str) -> Option<String> {
+    Some(hex(&keyed::<Hmac<Sha1>>(token)?.chain_update(consumer_key).finalize().into_bytes()))
 }
 
 /// Java's `BigInteger.toByteArray`: one more zero byte where the highest bit is set, for its sign (protocol section 5).
@@ -99,7 +106,7 @@ fn prime_from_der(der: &[u8]) -> Option<BigUint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::vectors;
+    use crate::vectors;
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use serde_json::Value;
@@ -112,20 +119,18 @@ mod tests {
     #[test]
     fn reaches_the_published_secrets_whatever_their_length() {
         for bits in ["2047", "2041", "2040", "2039"] {
-            let vector = vectors::ibkr(&std::format!("synthetic-k-{bits}-bits"));
+            let vector = vectors::ibkr(&format!("synthetic-k-{bits}-bits"));
             let (inputs, outputs) = (&vector["inputs"], &vector["outputs"]);
             let group = Group { prime: number(&inputs["primeHex"]) };
-            let agreement = group.answer(&number(&inputs["serverResponseHex"]), &number(&inputs["clientPrivateHex"]));
-            assert_eq!(agreement.response, outputs["clientChallengeHex"].as_str().unwrap());
-            assert_eq!(
-                agreement.key.len(),
-                usize::try_from(outputs["sharedSecretBytesLen"].as_u64().unwrap()).unwrap()
-            );
+            let (response, key) =
+                group.answer(&number(&inputs["serverResponseHex"]), &number(&inputs["clientPrivateHex"]));
+            assert_eq!(response, outputs["clientChallengeHex"].as_str().unwrap());
+            assert_eq!(key.len(), usize::try_from(outputs["sharedSecretBytesLen"].as_u64().unwrap()).unwrap());
 
             let secret = base16ct::lower::decode_vec(inputs["prependHex"].as_str().unwrap()).unwrap();
-            let token = live_session_token(&agreement.key, &secret);
+            let token = live_session_token(&key, &secret).unwrap();
             assert_eq!(BASE64_STANDARD.encode(token), outputs["liveSessionToken"].as_str().unwrap());
-            let signature = live_session_token_signature(&token, inputs["consumerKey"].as_str().unwrap());
+            let signature = live_session_token_signature(&token, inputs["consumerKey"].as_str().unwrap()).unwrap();
             assert_eq!(signature, outputs["liveSessionTokenSignature"].as_str().unwrap());
         }
     }
@@ -134,7 +139,7 @@ mod tests {
     fn signs_the_published_token() {
         let vector = vectors::ibkr("pdf-7.4.4-lst-validation");
         let token = BASE64_STANDARD.decode(vector["inputs"]["live_session_token"].as_str().unwrap()).unwrap();
-        let signature = live_session_token_signature(&token.try_into().unwrap(), "TESTCONS");
+        let signature = live_session_token_signature(&token.try_into().unwrap(), "TESTCONS").unwrap();
         assert_eq!(signature, vector["outputs"]["live_session_token_signature"].as_str().unwrap());
     }
 

@@ -1,73 +1,23 @@
-//! IBKR's half of the protocol, for tests.
-//!
-//! A [`Gateway`] is to a client what `api.ibkr.com` is: it verifies every signature, answers the Diffie-Hellman
-//! exchange, and serves a slice of the Web API behind it. Like the client half it does no I/O: a request goes in as
-//! it came off the wire, a response comes out. It shares no signing code and no arithmetic with the client half, so
-//! that the two can prove one another.
-//!
-//! ```
-//! use ibkr_oauth::{UnixTime, gateway::{Gateway, RawRequest}};
-//!
-//! let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api")?;
-//! let request = RawRequest {
-//!     method: "GET",
-//!     target: "/v1/api/portfolio/accounts",
-//!     headers: &[("User-Agent", b"example")],
-//!     body: b"",
-//! };
-//! # let mut rng = rand::rngs::StdRng::from_seed([0; 32]);
-//! # use rand::SeedableRng;
-//! let response = gateway.handle(&request, &mut rng, UnixTime::from_secs(1_714_669_716));
-//! assert_eq!(response.status, 401);
-//! # Ok::<_, ibkr_oauth::gateway::GatewayError>(())
-//! ```
-//!
-//! IBKR does not say what was wrong with a request. The gateway does: every refusal carries a `Gateway-Reason` header.
-//! Where IBKR's behaviour is not known, the gateway is strict.
+//! IBKR as a whole: requests in, responses out.
 
-mod address;
-mod api;
-mod authorization;
-mod base_string;
-mod brokerage;
-mod date;
-mod dh;
-mod encoding;
-mod hmac;
-mod in_process;
-mod incident;
-mod login;
-mod refusal;
-mod registry;
-mod replay;
-mod rsa_key;
-mod signed_request;
-#[cfg(test)]
-mod vectors;
-mod verification;
-mod web_socket;
-mod wire;
+use std::fmt;
+use std::time::{Duration, SystemTime};
 
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
-use core::fmt;
-use core::time::Duration;
-
+use http::header::{CONTENT_LENGTH, USER_AGENT};
+use http::{Method, Request, StatusCode};
 use rand_core::CryptoRng;
 use serde_json::Value;
 
-use address::BaseUrl;
-use brokerage::BrokerageSessions;
-pub use incident::Incident;
-use incident::Schedule;
-use refusal::Refusal;
-use registry::{Consumer, Registry};
-use replay::ReplayGuard;
-use signed_request::SignedRequest;
-pub use web_socket::WebSocket;
-pub use wire::{RawRequest, RawResponse};
-
-use crate::UnixTime;
+use crate::base_url::BaseUrl;
+use crate::brokerage::BrokerageSessions;
+use crate::incident::Schedule;
+use crate::refusal::Refusal;
+use crate::registry::{Consumer, Registry};
+use crate::replay::ReplayGuard;
+use crate::response::{JSON, Response, dated, response};
+use crate::signed_request::SignedRequest;
+use crate::time::UnixTime;
+use crate::{GatewayError, RegisteredConsumer, User};
 
 /// How far a timestamp may be from now, unless set otherwise; IBKR's own tolerance is not documented.
 const TIMESTAMP_WINDOW: Duration = Duration::from_secs(5 * 60);
@@ -79,97 +29,13 @@ const MAX_BODY: usize = 64 * 1024;
 ///
 /// Its memory is bounded, whatever it is sent, and it never panics.
 pub struct Gateway {
-    base_url: BaseUrl,
-    registry: Registry,
-    replay: ReplayGuard,
-    brokerage: BrokerageSessions,
-    schedule: Schedule,
-    /// The `id` in error messages: counts responses.
-    trace: u32,
-}
-
-/// What a consumer hands over to be registered (protocol section 9).
-#[derive(Clone, Debug)]
-pub struct RegisteredConsumer {
-    /// Upper-case letters and digits: nine of them, or `TESTCONS`. Other lengths are accepted.
-    pub consumer_key: String,
-    /// The public half of the signature key, as `openssl rsa -pubout` writes it (SPKI, PEM).
-    pub signature_public_key_pem: String,
-    /// The public half of the encryption key, in the same form.
-    pub encryption_public_key_pem: String,
-    /// The consumer's own Diffie-Hellman prime, as `openssl dhparam` writes it (PKCS#3, PEM).
-    pub dhparam_pem: String,
-    /// Where users are sent after they consented; none for a first party.
-    pub callback_url: Option<String>,
-}
-
-impl RegisteredConsumer {
-    /// The realm to send: `test_realm` for `TESTCONS`, else `limited_poa` (protocol section 9).
-    pub fn realm(&self) -> &'static str {
-        if self.consumer_key == "TESTCONS" { "test_realm" } else { "limited_poa" }
-    }
-}
-
-/// An IBKR username and what it gives access to.
-#[derive(Clone, Debug)]
-pub struct User {
-    /// The username.
-    pub name: String,
-    /// Account numbers, such as `DU1234567`.
-    pub accounts: Vec<String>,
-    /// Does the user trade on paper?
-    pub is_paper: bool,
-}
-
-/// What the self-service portal shows after "Generate token".
-#[derive(Clone, Debug)]
-pub struct IssuedToken {
-    /// The access token: 20 hexadecimal digits.
-    pub token: String,
-    /// The access token secret: 32 bytes, encrypted to the consumer's encryption key, in base64.
-    pub secret_base64: String,
-}
-
-/// A user's decision about a third party's request for access.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Consent {
-    /// The user lets the third party in.
-    Grant,
-    /// The user does not.
-    Deny,
-}
-
-/// A mistake in setting a gateway up, or in acting as its user.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GatewayError {
-    /// The base URL is not `http` or `https`, a host, and at most a path.
-    #[error("the base URL is not http(s)://host[:port][/path]")]
-    BaseUrl,
-    /// The consumer key is empty, or not of upper-case letters and digits.
-    #[error("the consumer key is not of upper-case letters and digits")]
-    ConsumerKey,
-    /// The signature key is not a public RSA key of 1024 to 8192 bits in SPKI PEM.
-    #[error("the signature key is not a public RSA key as `openssl rsa -pubout` writes it")]
-    SignatureKey,
-    /// The encryption key is not a public RSA key of 1024 to 8192 bits in SPKI PEM.
-    #[error("the encryption key is not a public RSA key as `openssl rsa -pubout` writes it")]
-    EncryptionKey,
-    /// The Diffie-Hellman parameters are not an odd prime of 512 to 8192 bits in PKCS#3 PEM.
-    #[error("the Diffie-Hellman parameters are not as `openssl dhparam` writes them")]
-    DhParameters,
-    /// The callback URL is not absolute, or has characters that no URL has.
-    #[error("the callback URL is not an absolute URL")]
-    CallbackUrl,
-    /// No consumer is registered under this key.
-    #[error("no such consumer is registered")]
-    UnknownConsumer,
-    /// No user of this name was added.
-    #[error("no such user was added")]
-    UnknownUser,
-    /// No flow waits for consent under this request token.
-    #[error("no flow waits for consent under this request token")]
-    UnknownRequestToken,
+    pub(crate) base_url: BaseUrl,
+    pub(crate) registry: Registry,
+    pub(crate) replay: ReplayGuard,
+    pub(crate) brokerage: BrokerageSessions,
+    pub(crate) schedule: Schedule,
+    /// The `id` in error messages: counts refusals.
+    pub(crate) trace: u32,
 }
 
 impl Gateway {
@@ -222,24 +88,41 @@ impl Gateway {
 
     /// Answers a request.
     ///
+    /// Of its URI, path and query count; whatever scheme and host stand before them, the request is taken to have come
+    /// to the [base URL](Self::base_url). The body is whole and free of transfer coding. What frames the response
+    /// (`Content-Length`, `Connection`) is the carrier's to add.
+    ///
     /// Statuses and bodies are those of protocol section 6. A refusal says why in its `Gateway-Reason` header. Only a
     /// request whose signature is verified changes anything.
-    pub fn handle(&mut self, request: &RawRequest<'_>, rng: &mut dyn CryptoRng, now: UnixTime) -> RawResponse {
-        self.trace = self.trace.wrapping_add(1);
+    pub fn handle<B: AsRef<[u8]>>(
+        &mut self,
+        request: &Request<B>,
+        rng: &mut dyn CryptoRng,
+        now: SystemTime,
+    ) -> http::Response<Vec<u8>> {
         let now = self.catch_up(now);
-        let response = match self.answer(request, rng, now) {
-            Ok(answer) => RawResponse::new(200, "application/json; charset=utf-8", answer.to_string()),
-            Err(refusal) => refusal.into_response(self.trace),
-        };
-        response.with_header("Date", date::imf_fixdate(now))
+        match self.answer(request, rng, now) {
+            Ok(answer) => dated(response(StatusCode::OK, JSON, answer.to_string()), now),
+            Err(refusal) => self.refuse(refusal, now),
+        }
     }
 
-    fn answer(&mut self, request: &RawRequest<'_>, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Value, Refusal> {
+    pub(crate) fn refuse(&mut self, refusal: Refusal, now: UnixTime) -> Response {
+        self.trace = self.trace.wrapping_add(1);
+        dated(refusal.into_response(self.trace), now)
+    }
+
+    fn answer<B: AsRef<[u8]>>(
+        &mut self,
+        request: &Request<B>,
+        rng: &mut dyn CryptoRng,
+        now: UnixTime,
+    ) -> Result<Value, Refusal> {
         admit(request)?;
         self.schedule.admit()?;
-        let target = self.base_url.resolve(request.target).ok_or(Refusal::NotFound)?;
+        let target = self.base_url.resolve(request.uri()).ok_or(Refusal::NotFound)?;
         let signed = SignedRequest::read(request, &self.base_url, target)?;
-        match (request.method, target.endpoint) {
+        match (signed.method, target.endpoint) {
             ("POST", "/oauth/request_token") => self.request_token(&signed, rng, now),
             ("POST", "/oauth/access_token") => self.access_token(&signed, rng, now),
             ("POST", "/oauth/live_session_token") => self.live_session_token(&signed, rng, now),
@@ -253,14 +136,15 @@ impl Gateway {
 }
 
 /// What the edge in front of IBKR asks of any request (protocol sections 2.3 and 2.4).
-fn admit(request: &RawRequest<'_>) -> Result<(), Refusal> {
-    if request.header("user-agent").is_none_or(<[u8]>::is_empty) {
+pub(crate) fn admit<B: AsRef<[u8]>>(request: &Request<B>) -> Result<(), Refusal> {
+    let headers = request.headers();
+    if headers.get(USER_AGENT).is_none_or(|value| value.is_empty()) {
         return Err(Refusal::NoUserAgent);
     }
-    if request.method == "POST" && request.header("content-length").is_none() {
+    if request.method() == Method::POST && !headers.contains_key(CONTENT_LENGTH) {
         return Err(Refusal::NoContentLength);
     }
-    if request.body.len() > MAX_BODY {
+    if request.body().as_ref().len() > MAX_BODY {
         return Err(Refusal::BodyTooLarge);
     }
     Ok(())

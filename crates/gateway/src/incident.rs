@@ -1,12 +1,10 @@
 //! What goes wrong at IBKR, on schedule: for testing how a client lives through it.
 
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::Gateway;
-use super::refusal::Refusal;
-use crate::UnixTime;
+use crate::Gateway;
+use crate::refusal::Refusal;
+use crate::time::{UnixTime, unix_time};
 
 /// Something that happens at IBKR. [`Gateway::schedule`] says when.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,7 +50,7 @@ pub enum Incident {
 
 /// Incidents to come, and those that last.
 #[derive(Default)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     /// The caller's clock, by which everything is scheduled.
     now: UnixTime,
     pending: Vec<(UnixTime, Incident)>,
@@ -67,19 +65,20 @@ impl Gateway {
     /// Lets `incident` happen with the first request at or after `at`, on the caller's clock.
     ///
     /// ```
-    /// # use core::time::Duration;
-    /// # use ibkr_oauth::{UnixTime, gateway::{Gateway, Incident}};
-    /// # fn night(gateway: &mut Gateway, midnight: UnixTime) {
+    /// # use std::time::{Duration, SystemTime};
+    /// # use ibkr_oauth_gateway::{Gateway, Incident};
+    /// # fn night(gateway: &mut Gateway, midnight: SystemTime) {
     /// gateway.schedule(midnight, Incident::NightlyReset);
     /// gateway.schedule(midnight, Incident::Outage { lasts: Duration::from_secs(300) });
     /// # }
     /// ```
-    pub fn schedule(&mut self, at: UnixTime, incident: Incident) {
-        self.schedule.pending.push((at, incident));
+    pub fn schedule(&mut self, at: SystemTime, incident: Incident) {
+        self.schedule.pending.push((unix_time(at), incident));
     }
 
     /// Lets everything happen that is due, and returns the server's own time.
-    pub(super) fn catch_up(&mut self, now: UnixTime) -> UnixTime {
+    pub(crate) fn catch_up(&mut self, now: SystemTime) -> UnixTime {
+        let now = unix_time(now);
         self.schedule.now = now;
         let (due, later) = self.schedule.pending.drain(..).partition(|(at, _)| *at <= now);
         self.schedule.pending = later;
@@ -88,15 +87,15 @@ impl Gateway {
         for (at, incident) in due {
             self.happen(incident, at);
         }
-        let millis = self.schedule.clock_skew.saturating_mul(1000);
-        UnixTime::from_millis(now.as_millis().saturating_add_signed(millis))
+        let skew = Duration::from_secs(self.schedule.clock_skew.unsigned_abs());
+        if self.schedule.clock_skew < 0 { now.saturating_sub(skew) } else { now.saturating_add(skew) }
     }
 
     fn happen(&mut self, incident: Incident, at: UnixTime) {
         match incident {
             Incident::NightlyReset => self.brokerage.close_all(),
             // Nobody's access token is empty.
-            Incident::CompetingLogin { user } => self.brokerage.open(&user, "", true, UnixTime::from_millis(u64::MAX)),
+            Incident::CompetingLogin { user } => self.brokerage.open(&user, "", true, Duration::MAX),
             Incident::CompetitorLeaves { user } => self.brokerage.close(&user, ""),
             Incident::Outage { lasts } => self.schedule.outage_until = Some(at.saturating_add(lasts)),
             Incident::TooManyRequests { lasts } => {
@@ -114,25 +113,25 @@ impl Gateway {
 
 impl Schedule {
     /// The caller's clock.
-    pub(super) fn now(&self) -> UnixTime {
+    pub(crate) fn now(&self) -> UnixTime {
         self.now
     }
 
     /// Somebody has a new live session token.
-    pub(super) fn live_session_made(&mut self) {
+    pub(crate) fn live_session_made(&mut self) {
         self.gone = false;
     }
 
-    pub(super) fn admit(&self) -> Result<(), Refusal> {
+    pub(crate) fn admit(&self) -> Result<(), Refusal> {
         refuse_if(self.lasts(self.outage_until), Refusal::Unavailable)?;
         refuse_if(self.lasts(self.too_many_requests_until), Refusal::TooManyRequests)
     }
 
-    pub(super) fn admit_to_api(&self) -> Result<(), Refusal> {
+    pub(crate) fn admit_to_api(&self) -> Result<(), Refusal> {
         refuse_if(self.gone, Refusal::Gone)
     }
 
-    pub(super) fn admit_to_brokerage(&self) -> Result<(), Refusal> {
+    pub(crate) fn admit_to_brokerage(&self) -> Result<(), Refusal> {
         let refusal = Refusal::NoBrokerageSession("scheduled: no brokerage sessions");
         refuse_if(self.lasts(self.no_brokerage_sessions_until), refusal)
     }

@@ -1,22 +1,19 @@
 //! The three OAuth endpoints, and the two places where people stand in the way of programs: portal and consent page.
 
-use alloc::format;
-use alloc::string::String;
-use core::time::Duration;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rand_core::CryptoRng;
 use serde_json::{Value, json};
 
-use super::dh::{live_session_token, live_session_token_signature};
-use super::encoding::hex;
-use super::refusal::Refusal;
-use super::registry::{LiveSession, random_hex};
-use super::signed_request::SignedRequest;
-use super::verification::known_consumer;
-use super::{Consent, Gateway, GatewayError, IssuedToken};
-use crate::UnixTime;
+use crate::percent_encoding::hex;
+use crate::refusal::Refusal;
+use crate::registry::{LiveSession, random_hex};
+use crate::signed_request::SignedRequest;
+use crate::time::{UnixTime, millis};
+use crate::verification::known_consumer;
+use crate::{Consent, Gateway, GatewayError, IssuedToken};
 
 /// How long a live session token lasts (protocol section 7).
 const LIVE_SESSION_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -84,7 +81,7 @@ impl Gateway {
     }
 
     /// `POST /oauth/request_token`: third parties only; a first party "will receive an error" (protocol section 4).
-    pub(super) fn request_token(
+    pub(crate) fn request_token(
         &mut self,
         request: &SignedRequest<'_>,
         rng: &mut dyn CryptoRng,
@@ -99,7 +96,7 @@ impl Gateway {
     }
 
     /// `POST /oauth/access_token`: what the user granted, once per verifier.
-    pub(super) fn access_token(
+    pub(crate) fn access_token(
         &mut self,
         request: &SignedRequest<'_>,
         rng: &mut dyn CryptoRng,
@@ -118,7 +115,7 @@ impl Gateway {
     }
 
     /// `POST /oauth/live_session_token`: the Diffie-Hellman exchange (protocol section 5).
-    pub(super) fn live_session_token(
+    pub(crate) fn live_session_token(
         &mut self,
         request: &SignedRequest<'_>,
         rng: &mut dyn CryptoRng,
@@ -132,17 +129,18 @@ impl Gateway {
         self.verify_rsa(request, &hex(&secret), now)?;
 
         let consumer_key = request.oauth("oauth_consumer_key")?;
-        let agreement = self.registry.consumer(consumer_key).and_then(|consumer| consumer.group.agree(challenge, rng));
+        let consumer = self.registry.consumer(consumer_key);
+        let agreement = consumer.and_then(|consumer| consumer.group.agree(challenge, &secret, consumer_key, rng));
         let agreement = agreement.ok_or(Refusal::LoginFailed("diffie_hellman_challenge is no number from 2 to p-2"))?;
         let session = LiveSession {
-            token: live_session_token(&agreement.key, &secret),
+            token: agreement.token,
             expires: now.saturating_add(LIVE_SESSION_LIFETIME),
             cookie: random_hex::<16>(rng),
         };
         let answer = json!({
             "diffie_hellman_response": agreement.response,
-            "live_session_token_signature": live_session_token_signature(&session.token, consumer_key),
-            "live_session_token_expiration": session.expires.as_millis(),
+            "live_session_token_signature": agreement.proof,
+            "live_session_token_expiration": millis(session.expires),
         });
         self.registry.open_live_session(token, session);
         self.schedule.live_session_made();

@@ -1,47 +1,38 @@
 //! Percent-encoding, as the far end of the wire sees it (protocol section 3.2).
 
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::fmt::Write;
+use ::percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
 /// How a signer wrote a space: both kinds are in use (protocol section 3.2).
 #[derive(Clone, Copy)]
-pub(super) enum Space {
+pub(crate) enum Space {
     PercentTwenty,
     Plus,
 }
 
+/// All but `A-Z a-z 0-9 - . _ ~`.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Encodes everything but `A-Z a-z 0-9 - . _ ~`, with upper-case digits.
-pub(super) fn percent_encode(bytes: &[u8], space: Space) -> String {
-    let mut encoded = String::new();
-    for &byte in bytes {
-        match (byte, space) {
-            (b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~', _) => encoded.push(char::from(byte)),
-            (b' ', Space::Plus) => encoded.push('+'),
-            _ => {
-                // Writing to a string cannot fail.
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-        }
+pub(crate) fn percent_encode(bytes: &[u8], space: Space) -> String {
+    let encoded = ::percent_encoding::percent_encode(bytes, RESERVED).to_string();
+    match space {
+        Space::PercentTwenty => encoded,
+        // A percent sign in `bytes` is `%25` by now: each `%20` is a space.
+        Space::Plus => encoded.replace("%20", "+"),
     }
-    encoded
 }
 
 /// Undoes percent-encoding once; `None` if an escape is broken.
-pub(super) fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.iter();
-    while let Some(&byte) = rest.next() {
-        decoded.push(match byte {
-            b'%' => hex_digit(rest.next())? << 4 | hex_digit(rest.next())?,
-            _ => byte,
-        });
-    }
-    Some(decoded)
+pub(crate) fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
+    // The library leaves a broken escape as it is.
+    let mut after_percent_signs = text.split(|&byte| byte == b'%').skip(1);
+    let is_whole =
+        |after: &[u8]| matches!(after, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+    after_percent_signs.all(is_whole).then(|| ::percent_encoding::percent_decode(text).collect())
 }
 
 /// The pairs of a query or of a form body, where `+` also means a space; `None` if an escape is broken.
-pub(super) fn form_pairs(form: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn form_pairs(form: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let pairs = form.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
@@ -53,19 +44,14 @@ pub(super) fn form_pairs(form: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// Undoes form encoding, where `+` also means a space; `None` if an escape is broken.
-pub(super) fn form_decode(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn form_decode(text: &[u8]) -> Option<Vec<u8>> {
     let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
     percent_decode(&spaced)
 }
 
 /// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     base16ct::lower::encode_string(bytes)
-}
-
-fn hex_digit(byte: Option<&u8>) -> Option<u8> {
-    let digit = char::from(*byte?).to_digit(16)?;
-    u8::try_from(digit).ok()
 }
 
 #[cfg(test)]
@@ -93,7 +79,7 @@ mod tests {
 
     #[test]
     fn broken_escapes_are_refused() {
-        for broken in ["%", "%4", "%zz", "a%4"] {
+        for broken in ["%", "%4", "%zz", "a%4", "%4%41", "%%41", "%41%"] {
             assert_eq!(percent_decode(broken.as_bytes()), None, "{broken}");
         }
     }

@@ -1,17 +1,15 @@
 //! The ways in which IBKR says no: status and body of each, verbatim where they are known (protocol section 6.2).
 
-use alloc::format;
-use alloc::string::String;
+use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::wire::RawResponse;
+use crate::response::{JSON, Response, response};
 
-const JSON: &str = "application/json; charset=utf-8";
 const HTML: &str = "text/html";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Why a request gets no answer. What stands in brackets is for the developer at the other end, in [`REASON_HEADER`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// The edge in front of IBKR lets no request through without one.
     NoUserAgent,
     /// A POST must say how long its body is, even if it has none (protocol section 2.4).
@@ -35,32 +33,41 @@ pub(super) enum Refusal {
 }
 
 /// The header in which the gateway, unlike IBKR, says what was really wrong.
-pub(super) const REASON_HEADER: &str = "Gateway-Reason";
+const REASON_HEADER: HeaderName = HeaderName::from_static("gateway-reason");
 
 impl Refusal {
     /// `id` is IBKR's trace counter, different in each response and of no meaning to a client.
-    pub(super) fn into_response(self, id: u32) -> RawResponse {
+    pub(crate) fn into_response(self, id: u32) -> Response {
         let (status, content_type, body) = match self {
-            Self::NoUserAgent => (403, HTML, page("Access Denied")),
-            Self::NoContentLength => (411, HTML, page("Length Required")),
-            Self::BodyTooLarge => (413, HTML, page("Request Entity Too Large")),
-            Self::NotFound => (404, HTML, page("Not Found")),
-            Self::Malformed(_) => (400, TEXT, "Bad Request".into()),
-            Self::Missing(name) => (400, JSON, traced(400, id, &format!("missing {name}"))),
-            Self::InvalidConsumer(_) => (401, JSON, traced(401, id, "invalid consumer")),
-            Self::NoAccessSecret => {
-                (401, JSON, traced(401, id, "LST failed, error: No access secret key found for ***"))
+            Self::NoUserAgent => (StatusCode::FORBIDDEN, HTML, page("Access Denied")),
+            Self::NoContentLength => (StatusCode::LENGTH_REQUIRED, HTML, page("Length Required")),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, HTML, page("Request Entity Too Large")),
+            Self::NotFound => (StatusCode::NOT_FOUND, HTML, page("Not Found")),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, TEXT, "Bad Request".into()),
+            Self::Missing(name) => (StatusCode::BAD_REQUEST, JSON, traced(400, id, &format!("missing {name}"))),
+            Self::InvalidConsumer(_) => (StatusCode::UNAUTHORIZED, JSON, traced(401, id, "invalid consumer")),
+            Self::NoAccessSecret => (
+                StatusCode::UNAUTHORIZED,
+                JSON,
+                traced(401, id, "LST failed, error: No access secret key found for ***"),
+            ),
+            Self::LoginFailed(_) => (StatusCode::UNAUTHORIZED, JSON, traced(401, id, "LST failed, error: ")),
+            Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, TEXT, "Unauthorized".into()),
+            Self::InvalidSignature => (StatusCode::UNAUTHORIZED, TEXT, "Invalid signature".into()),
+            Self::NoBridge => {
+                (StatusCode::BAD_REQUEST, JSON, r#"{"error":"Bad Request: no bridge","statusCode":400}"#.into())
             }
-            Self::LoginFailed(_) => (401, JSON, traced(401, id, "LST failed, error: ")),
-            Self::Unauthorized(_) => (401, TEXT, "Unauthorized".into()),
-            Self::InvalidSignature => (401, TEXT, "Invalid signature".into()),
-            Self::NoBridge => (400, JSON, r#"{"error":"Bad Request: no bridge","statusCode":400}"#.into()),
-            Self::NoBrokerageSession(_) => (500, JSON, r#"{"error":"failed to generate sso dh token"}"#.into()),
-            Self::Gone => (410, TEXT, "gone".into()),
-            Self::TooManyRequests => (429, TEXT, String::new()),
-            Self::Unavailable => (503, HTML, page("Service Unavailable")),
+            Self::NoBrokerageSession(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, JSON, r#"{"error":"failed to generate sso dh token"}"#.into())
+            }
+            Self::Gone => (StatusCode::GONE, TEXT, "gone".into()),
+            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, TEXT, String::new()),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, HTML, page("Service Unavailable")),
         };
-        RawResponse::new(status, content_type, body).with_header(REASON_HEADER, self.reason())
+        let mut response = response(status, content_type, body);
+        let reason = HeaderValue::try_from(self.reason());
+        response.headers_mut().extend(reason.map(|reason| (REASON_HEADER, reason)));
+        response
     }
 
     fn reason(self) -> String {

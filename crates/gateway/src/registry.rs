@@ -1,16 +1,14 @@
 //! What IBKR has on file: consumers, users, and the tokens between them.
 
-use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::String;
-use alloc::vec::Vec;
+use std::collections::{BTreeMap, VecDeque};
 
 use rand_core::CryptoRng;
 
-use super::dh::Group;
-use super::encoding::hex;
-use super::rsa_key::RsaKey;
-use super::{GatewayError, RegisteredConsumer, User};
-use crate::UnixTime;
+use crate::diffie_hellman::Group;
+use crate::percent_encoding::hex;
+use crate::rsa_key::RsaKey;
+use crate::time::UnixTime;
+use crate::{GatewayError, RegisteredConsumer, User};
 
 /// Most request tokens that wait for their user at once; the oldest gives way.
 const MAX_REQUEST_TOKENS: usize = 1024;
@@ -19,7 +17,7 @@ const MAX_REQUEST_TOKENS: usize = 1024;
 const MAX_LIVE_SESSIONS: usize = 16;
 
 #[derive(Default)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     consumers: BTreeMap<String, Consumer>,
     users: BTreeMap<String, User>,
     /// In the order of their issue.
@@ -27,17 +25,17 @@ pub(super) struct Registry {
     access_tokens: BTreeMap<String, AccessToken>,
 }
 
-pub(super) struct Consumer {
-    pub(super) key: String,
-    pub(super) realm: &'static str,
-    pub(super) signature_key: RsaKey,
-    pub(super) encryption_key: RsaKey,
-    pub(super) group: Group,
+pub(crate) struct Consumer {
+    pub(crate) key: String,
+    pub(crate) realm: &'static str,
+    pub(crate) signature_key: RsaKey,
+    pub(crate) encryption_key: RsaKey,
+    pub(crate) group: Group,
     /// Where consent leads; a first party has none, and no use for request tokens.
-    pub(super) callback_url: Option<String>,
+    pub(crate) callback_url: Option<String>,
 }
 
-pub(super) struct RequestToken {
+pub(crate) struct RequestToken {
     token: String,
     consumer_key: String,
     /// Set once the user has said yes.
@@ -49,24 +47,24 @@ struct Grant {
     verifier: String,
 }
 
-pub(super) struct AccessToken {
-    pub(super) consumer_key: String,
-    pub(super) user: String,
-    pub(super) secret: [u8; 32],
+pub(crate) struct AccessToken {
+    pub(crate) consumer_key: String,
+    pub(crate) user: String,
+    pub(crate) secret: [u8; 32],
     /// In the order of their issue.
     live_sessions: Vec<LiveSession>,
 }
 
 #[derive(Clone)]
-pub(super) struct LiveSession {
-    pub(super) token: [u8; 20],
-    pub(super) expires: UnixTime,
+pub(crate) struct LiveSession {
+    pub(crate) token: [u8; 20],
+    pub(crate) expires: UnixTime,
     /// What `/tickle` calls `session`: the cookie of a WebSocket.
-    pub(super) cookie: String,
+    pub(crate) cookie: String,
 }
 
 impl Consumer {
-    pub(super) fn parse(registered: &RegisteredConsumer) -> Result<Self, GatewayError> {
+    pub(crate) fn parse(registered: &RegisteredConsumer) -> Result<Self, GatewayError> {
         let key = &registered.consumer_key;
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) {
             return Err(GatewayError::ConsumerKey);
@@ -88,28 +86,28 @@ impl Consumer {
 }
 
 impl Registry {
-    pub(super) fn add_consumer(&mut self, consumer: Consumer) {
+    pub(crate) fn add_consumer(&mut self, consumer: Consumer) {
         self.consumers.insert(consumer.key.clone(), consumer);
     }
 
-    pub(super) fn add_user(&mut self, user: User) {
+    pub(crate) fn add_user(&mut self, user: User) {
         self.users.insert(user.name.clone(), user);
     }
 
-    pub(super) fn consumer(&self, key: &str) -> Option<&Consumer> {
+    pub(crate) fn consumer(&self, key: &str) -> Option<&Consumer> {
         self.consumers.get(key)
     }
 
-    pub(super) fn user(&self, name: &str) -> Option<&User> {
+    pub(crate) fn user(&self, name: &str) -> Option<&User> {
         self.users.get(name)
     }
 
-    pub(super) fn users(&self) -> impl Iterator<Item = &User> {
+    pub(crate) fn users(&self) -> impl Iterator<Item = &User> {
         self.users.values()
     }
 
     /// Starts a flow: a new request token.
-    pub(super) fn open_flow(&mut self, consumer_key: &str, rng: &mut dyn CryptoRng) -> String {
+    pub(crate) fn open_flow(&mut self, consumer_key: &str, rng: &mut dyn CryptoRng) -> String {
         if self.request_tokens.len() >= MAX_REQUEST_TOKENS {
             self.request_tokens.pop_front();
         }
@@ -120,14 +118,14 @@ impl Registry {
     }
 
     /// The consumer that waits for consent under this request token.
-    pub(super) fn awaiting_consent(&self, request_token: &str) -> Option<&Consumer> {
+    pub(crate) fn awaiting_consent(&self, request_token: &str) -> Option<&Consumer> {
         let mut waiting = self.request_tokens.iter().filter(|flow| flow.grant.is_none());
         let flow = waiting.find(|flow| flow.token == request_token)?;
         self.consumer(&flow.consumer_key)
     }
 
     /// Notes the user's yes, once: the verifier, or `None` if no flow waits under this request token.
-    pub(super) fn grant(&mut self, request_token: &str, user: &str, rng: &mut dyn CryptoRng) -> Option<String> {
+    pub(crate) fn grant(&mut self, request_token: &str, user: &str, rng: &mut dyn CryptoRng) -> Option<String> {
         let mut waiting = self.request_tokens.iter_mut().filter(|flow| flow.grant.is_none());
         let flow = waiting.find(|flow| flow.token == request_token)?;
         let verifier = random_hex::<10>(rng);
@@ -136,12 +134,12 @@ impl Registry {
     }
 
     /// Ends a flow without a token.
-    pub(super) fn abandon(&mut self, request_token: &str) {
+    pub(crate) fn abandon(&mut self, request_token: &str) {
         self.request_tokens.retain(|flow| flow.token != request_token);
     }
 
     /// Ends a flow with the user who granted it; `None`, and no change, if anything about it is wrong.
-    pub(super) fn redeem(&mut self, consumer_key: &str, request_token: &str, verifier: &str) -> Option<String> {
+    pub(crate) fn redeem(&mut self, consumer_key: &str, request_token: &str, verifier: &str) -> Option<String> {
         let redeemable = |flow: &RequestToken| {
             let verified = flow.grant.as_ref().is_some_and(|grant| grant.verifier == verifier);
             verified && flow.token == request_token && flow.consumer_key == consumer_key
@@ -150,14 +148,14 @@ impl Registry {
         self.request_tokens.remove(position)?.grant.map(|grant| grant.user)
     }
 
-    pub(super) fn access_token(&self, token: &str) -> Option<&AccessToken> {
+    pub(crate) fn access_token(&self, token: &str) -> Option<&AccessToken> {
         self.access_tokens.get(token)
     }
 
     /// Gives user and consumer a new secret, and with it a fresh start: what the old one made is void.
     ///
     /// The token stays the same, for ever (protocol section 7).
-    pub(super) fn renew_access_token(
+    pub(crate) fn renew_access_token(
         &mut self,
         consumer_key: &str,
         user: &str,
@@ -172,7 +170,7 @@ impl Registry {
         token
     }
 
-    pub(super) fn open_live_session(&mut self, access_token: &str, session: LiveSession) {
+    pub(crate) fn open_live_session(&mut self, access_token: &str, session: LiveSession) {
         if let Some(access) = self.access_tokens.get_mut(access_token) {
             if access.live_sessions.len() >= MAX_LIVE_SESSIONS {
                 access.live_sessions.remove(0);
@@ -181,11 +179,11 @@ impl Registry {
         }
     }
 
-    pub(super) fn close_all_live_sessions(&mut self) {
+    pub(crate) fn close_all_live_sessions(&mut self) {
         self.access_tokens.values_mut().for_each(|access| access.live_sessions.clear());
     }
 
-    pub(super) fn close_live_session(&mut self, access_token: &str, live_session_token: &[u8; 20]) {
+    pub(crate) fn close_live_session(&mut self, access_token: &str, live_session_token: &[u8; 20]) {
         if let Some(access) = self.access_tokens.get_mut(access_token) {
             access.live_sessions.retain(|session| session.token != *live_session_token);
         }
@@ -194,7 +192,7 @@ impl Registry {
 
 impl AccessToken {
     /// The sessions that still stand.
-    pub(super) fn live_sessions(&self, now: UnixTime) -> impl Iterator<Item = &LiveSession> {
+    pub(crate) fn live_sessions(&self, now: UnixTime) -> impl Iterator<Item = &LiveSession> {
         self.live_sessions.iter().filter(move |session| now < session.expires)
     }
 }
@@ -205,7 +203,7 @@ fn is_absolute_url(url: &str) -> bool {
 }
 
 /// As many random bytes, in hexadecimal: tokens and verifiers have 20 digits (protocol section 6.1).
-pub(super) fn random_hex<const BYTES: usize>(rng: &mut dyn CryptoRng) -> String {
+pub(crate) fn random_hex<const BYTES: usize>(rng: &mut dyn CryptoRng) -> String {
     let mut bytes = [0; BYTES];
     rng.fill_bytes(&mut bytes);
     hex(&bytes)

@@ -1,14 +1,13 @@
 //! Timestamps and nonces: no request counts twice (protocol section 7).
 
-use alloc::collections::BTreeMap;
-use alloc::string::String;
-use core::time::Duration;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::authorization::Authorization;
-use super::refusal::Refusal;
-use crate::UnixTime;
+use crate::authorization::Authorization;
+use crate::refusal::Refusal;
+use crate::time::UnixTime;
 
 /// How far a request may fall behind the newest of its consumer: concurrent requests overtake one another on the way.
 const OVERTAKING_SECONDS: u64 = 5;
@@ -20,7 +19,7 @@ const MAX_NONCE_LENGTH: usize = 128;
 const MAX_NONCES: usize = 1 << 18;
 
 /// When a request says it was made, and what tells it from all others.
-pub(super) struct Stamp<'r> {
+pub(crate) struct Stamp<'r> {
     /// Seconds since 1970.
     timestamp: u64,
     nonce: &'r str,
@@ -28,7 +27,7 @@ pub(super) struct Stamp<'r> {
 
 impl<'r> Stamp<'r> {
     /// "Values beyond 10 digits will result in an error."
-    pub(super) fn read(authorization: &'r Authorization) -> Result<Self, Refusal> {
+    pub(crate) fn read(authorization: &'r Authorization) -> Result<Self, Refusal> {
         let (text, nonce) = (authorization.get("oauth_timestamp")?, authorization.get("oauth_nonce")?);
         let digits = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit());
         let timestamp = text.parse().ok().filter(|_| digits);
@@ -41,7 +40,7 @@ impl<'r> Stamp<'r> {
 }
 
 /// What is remembered of verified requests; others leave no trace.
-pub(super) struct ReplayGuard {
+pub(crate) struct ReplayGuard {
     /// How far a timestamp may be from now, either way.
     window: Duration,
     /// The newest timestamp of each consumer.
@@ -55,16 +54,16 @@ pub(super) struct ReplayGuard {
 const FIRST_PRUNING: usize = 1024;
 
 impl ReplayGuard {
-    pub(super) fn new(window: Duration) -> Self {
+    pub(crate) fn new(window: Duration) -> Self {
         Self { window, newest: BTreeMap::new(), nonces: BTreeMap::new(), prune_at: FIRST_PRUNING }
     }
 
-    pub(super) fn set_window(&mut self, window: Duration) {
+    pub(crate) fn set_window(&mut self, window: Duration) {
         self.window = window;
     }
 
     /// Is the request from now, or near it? On refusal, the reason.
-    pub(super) fn check_clock(&self, stamp: &Stamp<'_>, now: UnixTime) -> Result<(), &'static str> {
+    pub(crate) fn check_clock(&self, stamp: &Stamp<'_>, now: UnixTime) -> Result<(), &'static str> {
         if now.as_secs().abs_diff(stamp.timestamp) > self.window.as_secs() {
             return Err("oauth_timestamp is too far from the time of the Date header");
         }
@@ -72,7 +71,7 @@ impl ReplayGuard {
     }
 
     /// Takes note of a request whose signature is verified, or gives the reason why it must not count.
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &mut self,
         consumer: &str,
         token: &str,
@@ -119,12 +118,11 @@ fn digest(consumer: &str, token: &str, nonce: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::format;
 
     const WINDOW: Duration = Duration::from_secs(300);
 
     fn admit(guard: &mut ReplayGuard, timestamp: u64, nonce: &str) -> Result<(), &'static str> {
-        let (stamp, now) = (Stamp { timestamp, nonce }, UnixTime::from_secs(timestamp));
+        let (stamp, now) = (Stamp { timestamp, nonce }, Duration::from_secs(timestamp));
         guard.check_clock(&stamp, now)?;
         guard.admit("KEY", "token", &stamp, now)
     }
@@ -136,10 +134,10 @@ mod tests {
         assert_eq!(admit(&mut guard, 1_700_000_001, "n"), Err("oauth_nonce was used before"));
         admit(&mut guard, 1_700_000_001, "m").unwrap();
         let stamp = Stamp { timestamp: 1_700_000_001, nonce: "n" };
-        guard.admit("KEY", "other token", &stamp, UnixTime::from_secs(1_700_000_001)).unwrap();
-        guard.admit("OTHER", "token", &stamp, UnixTime::from_secs(1_700_000_001)).unwrap();
-        guard.admit("KEYt", "oken", &stamp, UnixTime::from_secs(1_700_000_001)).unwrap();
-        guard.admit("KEY", "tokenn", &Stamp { nonce: "", ..stamp }, UnixTime::from_secs(1_700_000_001)).unwrap();
+        guard.admit("KEY", "other token", &stamp, Duration::from_secs(1_700_000_001)).unwrap();
+        guard.admit("OTHER", "token", &stamp, Duration::from_secs(1_700_000_001)).unwrap();
+        guard.admit("KEYt", "oken", &stamp, Duration::from_secs(1_700_000_001)).unwrap();
+        guard.admit("KEY", "tokenn", &Stamp { nonce: "", ..stamp }, Duration::from_secs(1_700_000_001)).unwrap();
     }
 
     #[test]
@@ -152,7 +150,7 @@ mod tests {
             let (past, future) = (1_700_000_000 - timestamp, 1_700_000_000 + timestamp);
             for timestamp in [past, future] {
                 let stamp = Stamp { timestamp, nonce: "d" };
-                assert_eq!(guard.check_clock(&stamp, UnixTime::from_secs(1_700_000_000)).is_ok(), near);
+                assert_eq!(guard.check_clock(&stamp, Duration::from_secs(1_700_000_000)).is_ok(), near);
             }
         }
     }

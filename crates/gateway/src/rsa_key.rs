@@ -1,23 +1,20 @@
 //! A consumer's RSA public key: checks its signatures, encrypts its secrets.
 
-use alloc::vec;
-use alloc::vec::Vec;
-
 use der::{Decode, Document};
 use num_bigint::BigUint;
 use rand_core::CryptoRng;
-use rsa::{pkcs1, pkcs8};
 use sha2::{Digest, Sha256};
+use spki::SubjectPublicKeyInfoRef;
 
 /// Lengths of a modulus this side will compute with, in bits: below is no security, above is a way to keep it busy.
-const MODULUS_BITS: core::ops::RangeInclusive<u64> = 1024..=8192;
+const MODULUS_BITS: std::ops::RangeInclusive<u64> = 1024..=8192;
 
 /// What stands before a SHA-256 digest in a signature: its DigestInfo (RFC 8017, section 9.2, note 1).
 const SHA256_DIGEST_INFO: [u8; 19] =
     [0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
 
 /// Modulus and exponent of a public key, as registered with IBKR.
-pub(super) struct RsaKey {
+pub(crate) struct RsaKey {
     modulus: BigUint,
     exponent: BigUint,
     /// Length of the modulus, and so of every signature and ciphertext, in bytes.
@@ -26,9 +23,9 @@ pub(super) struct RsaKey {
 
 impl RsaKey {
     /// Reads what `openssl rsa -pubout` writes; `None` if it is anything else.
-    pub(super) fn from_pem(pem: &str) -> Option<Self> {
+    pub(crate) fn from_pem(pem: &str) -> Option<Self> {
         let (_, document) = Document::from_pem(pem.trim()).ok()?;
-        let info = pkcs8::SubjectPublicKeyInfoRef::from_der(document.as_bytes()).ok()?;
+        let info = SubjectPublicKeyInfoRef::from_der(document.as_bytes()).ok()?;
         info.algorithm.assert_algorithm_oid(pkcs1::ALGORITHM_OID).ok()?;
         let key = pkcs1::RsaPublicKeyRef::from_der(info.subject_public_key.as_bytes()?).ok()?;
         let modulus = BigUint::from_bytes_be(key.modulus.as_bytes());
@@ -41,7 +38,7 @@ impl RsaKey {
     /// Is `signature` the holder's RSASSA-PKCS1-v1_5 signature, with SHA-256, of `message`?
     ///
     /// The whole encoding is compared, so that nothing can hide in its padding.
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let signature_value = BigUint::from_bytes_be(signature);
         let Some(expected) = self.signature_encoding(message) else {
             return false;
@@ -54,10 +51,10 @@ impl RsaKey {
     /// RSAES-PKCS1-v1_5, as access token secrets are handed out (protocol section 4).
     ///
     /// `None` if `message` is too long for the key.
-    pub(super) fn encrypt(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Option<Vec<u8>> {
+    pub(crate) fn encrypt(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Option<Vec<u8>> {
         let padding = self.length.checked_sub(message.len())?.checked_sub(3).filter(|&padding| padding >= 8)?;
         let mut block = vec![0x00, 0x02];
-        block.extend(core::iter::repeat_with(|| nonzero_byte(rng)).take(padding));
+        block.extend(std::iter::repeat_with(|| nonzero_byte(rng)).take(padding));
         block.push(0x00);
         block.extend_from_slice(message);
         let ciphertext = self.raise(&BigUint::from_bytes_be(&block)).to_bytes_be();
@@ -91,18 +88,17 @@ fn nonzero_byte(rng: &mut dyn CryptoRng) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::vectors;
+    use crate::vectors;
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
+    use der::Encode;
     use der::asn1::{BitStringRef, UintRef};
-    use der::pem::LineEnding;
-    use der::{Encode, EncodePem};
-    use std::borrow::ToOwned;
+    use der::pem::{LineEnding, encode_string};
 
     const PUBLISHED: [&str; 4] =
         ["pdf-request-token", "guide2020-request-token", "guide2020-access-token", "guide2020-live-session-token"];
 
-    fn published(id: &str) -> (RsaKey, std::string::String, Vec<u8>) {
+    fn published(id: &str) -> (RsaKey, String, Vec<u8>) {
         let vector = vectors::ibkr(id);
         let key = RsaKey::from_pem(vector["inputs"]["signing_public_key_pem"].as_str().unwrap()).unwrap();
         let base_string = vector["outputs"]["base_string"].as_str().unwrap().into();
@@ -150,11 +146,12 @@ mod tests {
             public_exponent: UintRef::new(&exponent).unwrap(),
         };
         let key = key.to_der().unwrap();
-        let info = pkcs8::SubjectPublicKeyInfoRef {
+        let info = SubjectPublicKeyInfoRef {
             algorithm: pkcs1::ALGORITHM_ID,
             subject_public_key: BitStringRef::from_bytes(&key).unwrap(),
         };
-        RsaKey::from_pem(&info.to_pem(LineEnding::LF).unwrap()).is_some()
+        let pem = encode_string("PUBLIC KEY", LineEnding::LF, &info.to_der().unwrap()).unwrap();
+        RsaKey::from_pem(&pem).is_some()
     }
 
     #[test]

@@ -1,62 +1,67 @@
 //! A request, read as far as its signature needs.
 
-use alloc::string::String;
-use alloc::vec::Vec;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, Request};
 
-use super::address::{BaseUrl, Target};
-use super::authorization::Authorization;
-use super::base_string::{Order, Pair, base_string};
-use super::encoding::{Space, form_decode, form_pairs};
-use super::refusal::Refusal;
-use super::wire::RawRequest;
+use crate::authorization::Authorization;
+use crate::base_string::{Order, Pair, base_string};
+use crate::base_url::{BaseUrl, Target};
+use crate::percent_encoding::{Space, form_decode, form_pairs};
+use crate::refusal::Refusal;
 
 /// All that goes into a base string, decoded.
-pub(super) struct SignedRequest<'r> {
-    pub(super) raw: RawRequest<'r>,
-    pub(super) authorization: Authorization,
-    pub(super) query: Vec<Pair>,
+pub(crate) struct SignedRequest<'r> {
+    pub(crate) method: &'r str,
+    pub(crate) body: &'r [u8],
+    pub(crate) authorization: Authorization,
+    pub(crate) query: Vec<Pair>,
     /// The body, if it is a form; JSON is never signed (protocol section 3.5).
-    pub(super) form: Vec<Pair>,
+    pub(crate) form: Vec<Pair>,
     /// Without query.
     url: String,
     url_with_query: String,
 }
 
 impl<'r> SignedRequest<'r> {
-    pub(super) fn read(raw: &RawRequest<'r>, base_url: &BaseUrl, target: Target<'r>) -> Result<Self, Refusal> {
-        let header = raw.header("authorization").ok_or(Refusal::Unauthorized("there is no Authorization header"))?;
-        let body = if raw.body_is("application/x-www-form-urlencoded") { raw.body } else { &[] };
+    pub(crate) fn read<B: AsRef<[u8]>>(
+        request: &'r Request<B>,
+        base_url: &BaseUrl,
+        target: Target<'_>,
+    ) -> Result<Self, Refusal> {
+        let (headers, body) = (request.headers(), request.body().as_ref());
+        let header = headers.get(AUTHORIZATION).ok_or(Refusal::Unauthorized("there is no Authorization header"))?;
+        let form = if is_form(headers) { body } else { &[] };
         Ok(Self {
-            raw: *raw,
-            authorization: Authorization::parse(header)?,
+            method: request.method().as_str(),
+            body,
+            authorization: Authorization::parse(header.as_bytes())?,
             query: form_pairs(target.query.as_bytes()).ok_or(BROKEN_ESCAPE)?,
-            form: form_pairs(body).ok_or(BROKEN_ESCAPE)?,
+            form: form_pairs(form).ok_or(BROKEN_ESCAPE)?,
             url: base_url.url(target.path),
-            url_with_query: base_url.url(raw.target),
+            url_with_query: base_url.url(target.whole),
         })
     }
 
     /// The value of an OAuth parameter; a refusal that names it if there is none.
-    pub(super) fn oauth(&self, name: &'static str) -> Result<&str, Refusal> {
+    pub(crate) fn oauth(&self, name: &'static str) -> Result<&str, Refusal> {
         self.authorization.get(name)
     }
 
     /// The signature's bytes; none if it is not base64, and no signature is that short.
-    pub(super) fn signature(&self) -> Result<Vec<u8>, Refusal> {
+    pub(crate) fn signature(&self) -> Result<Vec<u8>, Refusal> {
         let encoded = self.authorization.get("oauth_signature")?;
         Ok(BASE64_STANDARD.decode(encoded).unwrap_or_default())
     }
 
     /// The documented base string: query and form folded into the parameters (protocol section 3.4).
-    pub(super) fn base_string(&self) -> String {
+    pub(crate) fn base_string(&self) -> String {
         self.folded(Order::Plain, Space::PercentTwenty)
     }
 
     /// Every base string that clients are known to sign API requests with (protocol section 3.4).
-    pub(super) fn api_base_strings(&self) -> Vec<String> {
+    pub(crate) fn api_base_strings(&self) -> Vec<String> {
         let mut strings = Vec::from([self.base_string()]);
         if !self.query.is_empty() || !self.form.is_empty() {
             strings.extend([
@@ -79,13 +84,20 @@ impl<'r> SignedRequest<'r> {
 
     fn folded(&self, order: Order, space: Space) -> String {
         let parameters = [self.authorization.signed(), self.query.clone(), self.form.clone()].concat();
-        base_string(self.raw.method, self.url.as_bytes(), parameters, order, space)
+        base_string(self.method, self.url.as_bytes(), parameters, order, space)
     }
 
     fn query_left_out(&self, url: &[u8], space: Space) -> String {
         let parameters = [self.authorization.signed(), self.form.clone()].concat();
-        base_string(self.raw.method, url, parameters, Order::Plain, space)
+        base_string(self.method, url, parameters, Order::Plain, space)
     }
+}
+
+/// Is the body a form, whatever parameters follow the media type?
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
 const BROKEN_ESCAPE: Refusal = Refusal::Malformed("a percent escape in the query or the body is broken");
@@ -93,15 +105,15 @@ const BROKEN_ESCAPE: Refusal = Refusal::Malformed("a percent escape in the query
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::hmac::hmac;
-    use crate::gateway::vectors;
+    use crate::mac::keyed;
+    use crate::vectors;
+    use hmac::{Hmac, Mac};
     use serde_json::Value;
     use sha2::Sha256;
-    use std::format;
 
-    fn read<'r>(base_url: &str, raw: &RawRequest<'r>) -> SignedRequest<'r> {
+    fn read<'r>(base_url: &str, request: &'r Request<&str>) -> SignedRequest<'r> {
         let base_url = BaseUrl::parse(base_url).unwrap();
-        SignedRequest::read(raw, &base_url, base_url.resolve(raw.target).unwrap()).unwrap()
+        SignedRequest::read(request, &base_url, base_url.resolve(request.uri()).unwrap()).unwrap()
     }
 
     fn header(parameters: &Value) -> String {
@@ -117,17 +129,13 @@ mod tests {
         let mut parameters = vector["inputs"]["params"].clone();
         parameters.as_object_mut().unwrap().remove("device_id");
         let header = header(&parameters);
-        let raw = RawRequest {
-            method: "POST",
-            target: "/v1/api/oauth/live_session_token",
-            headers: &[
-                ("Authorization", header.as_bytes()),
-                ("Content-Type", b"application/x-www-form-urlencoded; charset=utf-8"),
-            ],
-            body: vector["inputs"]["form_body"].as_str().unwrap().as_bytes(),
-        };
+        let request = Request::post("/v1/api/oauth/live_session_token")
+            .header("Authorization", header)
+            .header("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+            .body(vector["inputs"]["form_body"].as_str().unwrap())
+            .unwrap();
         let prepend = vector["inputs"]["prepend_hex"].as_str().unwrap();
-        let rebuilt = format!("{prepend}{}", read("https://api.ibkr.com/v1/api", &raw).base_string());
+        let rebuilt = format!("{prepend}{}", read("https://api.ibkr.com/v1/api", &request).base_string());
         assert_eq!(rebuilt, vector["outputs"]["base_string"].as_str().unwrap());
     }
 
@@ -135,28 +143,21 @@ mod tests {
     fn a_folded_query_is_signed_as_in_the_published_request() {
         let vector = vectors::ibkr("pdf-7.5-protected-get-query-folded");
         let header = header(&vector["inputs"]["oauth_params"]);
-        let raw = RawRequest {
-            method: "GET",
-            target: "/tradingapi/v1/marketdata/snapshot?conid=8314",
-            headers: &[("authorization", header.as_bytes())],
-            body: b"",
-        };
-        let request = read("http://localhost:12345/tradingapi/v1", &raw);
+        let request = Request::get("/tradingapi/v1/marketdata/snapshot?conid=8314");
+        let request = request.header("authorization", header).body("").unwrap();
+        let request = read("http://localhost:12345/tradingapi/v1", &request);
         assert_eq!(request.base_string(), vector["outputs"]["base_string"].as_str().unwrap());
         let token = BASE64_STANDARD.decode(vector["inputs"]["live_session_token"].as_str().unwrap()).unwrap();
-        let signature = BASE64_STANDARD.encode(hmac::<Sha256>(&token, request.base_string().as_bytes()));
+        let code = keyed::<Hmac<Sha256>>(&token).unwrap().chain_update(request.base_string()).finalize();
+        let signature = BASE64_STANDARD.encode(code.into_bytes());
         assert_eq!(signature, vector["outputs"]["oauth_signature"].as_str().unwrap());
     }
 
     #[test]
     fn all_known_treatments_of_a_query_are_among_the_candidates() {
-        let raw = RawRequest {
-            method: "GET",
-            target: "/v1/api/x?q=a+b&c=1%2C2",
-            headers: &[("Authorization", b"OAuth oauth_nonce=n")],
-            body: b"",
-        };
-        let candidates = read("http://h/v1/api", &raw).api_base_strings();
+        let request = Request::get("/v1/api/x?q=a+b&c=1%2C2").header("Authorization", "OAuth oauth_nonce=n");
+        let request = request.body("").unwrap();
+        let candidates = read("http://h/v1/api", &request).api_base_strings();
         for expected in [
             "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&c%3D1%2C2%26oauth_nonce%3Dn%26q%3Da%20b",
             "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&c%3D1%2C2%26oauth_nonce%3Dn%26q%3Da+b",
@@ -171,18 +172,17 @@ mod tests {
 
     #[test]
     fn a_form_is_signed_even_where_the_query_is_not() {
-        let headers: &[(&str, &[u8])] =
-            &[("Authorization", b"OAuth a=b"), ("Content-Type", b"application/x-www-form-urlencoded")];
-        let raw = RawRequest { method: "POST", target: "/v1/api/x?q=1", headers, body: b"f=2" };
-        let candidates = read("http://h/v1/api", &raw).api_base_strings();
+        let request = Request::post("/v1/api/x?q=1").header("Authorization", "OAuth a=b");
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded").body("f=2").unwrap();
+        let candidates = read("http://h/v1/api", &request).api_base_strings();
         let expected = "POST&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&a%3Db%26f%3D2";
         assert!(candidates.iter().any(|candidate| candidate == expected));
     }
 
     #[test]
     fn json_is_no_part_of_the_signature() {
-        let headers: &[(&str, &[u8])] = &[("Authorization", b"OAuth a=b"), ("Content-Type", b"application/json")];
-        let raw = RawRequest { method: "POST", target: "/v1/api/x", headers, body: b"{}" };
-        assert_eq!(read("http://h/v1/api", &raw).base_string(), "POST&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&a%3Db");
+        let request = Request::post("/v1/api/x").header("Authorization", "OAuth a=b");
+        let request = request.header("Content-Type", "application/json").body("{}").unwrap();
+        assert_eq!(read("http://h/v1/api", &request).base_string(), "POST&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&a%3Db");
     }
 }

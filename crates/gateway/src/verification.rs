@@ -1,30 +1,27 @@
 //! Is this request really from whom it says, and from now?
 
-use alloc::format;
-use alloc::string::String;
-
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use subtle::ConstantTimeEq;
 
-use super::Gateway;
-use super::hmac::hmac;
-use super::refusal::Refusal;
-use super::registry::{Consumer, LiveSession, Registry};
-use super::replay::Stamp;
-use super::signed_request::SignedRequest;
-use crate::UnixTime;
+use crate::Gateway;
+use crate::mac::keyed;
+use crate::refusal::Refusal;
+use crate::registry::{Consumer, LiveSession, Registry};
+use crate::replay::Stamp;
+use crate::signed_request::SignedRequest;
+use crate::time::UnixTime;
 
 /// Who made a verified API request.
-pub(super) struct Caller {
-    pub(super) access_token: String,
-    pub(super) user: String,
-    pub(super) session: LiveSession,
+pub(crate) struct Caller {
+    pub(crate) access_token: String,
+    pub(crate) user: String,
+    pub(crate) session: LiveSession,
 }
 
 impl Gateway {
     /// Verifies a request signed with the consumer's RSA key; `prepend` stands before its base string (protocol
     /// section 4).
-    pub(super) fn verify_rsa(
+    pub(crate) fn verify_rsa(
         &mut self,
         request: &SignedRequest<'_>,
         prepend: &str,
@@ -46,7 +43,7 @@ impl Gateway {
     }
 
     /// Verifies a request signed with a live session token (protocol section 5).
-    pub(super) fn verify_hmac(&mut self, request: &SignedRequest<'_>, now: UnixTime) -> Result<Caller, Refusal> {
+    pub(crate) fn verify_hmac(&mut self, request: &SignedRequest<'_>, now: UnixTime) -> Result<Caller, Refusal> {
         let consumer = known_consumer(&self.registry, request)?.map_err(Refusal::Unauthorized)?;
         let (method, signature) = (request.oauth("oauth_signature_method")?, request.signature()?);
         let (token, stamp) = (request.oauth("oauth_token")?, Stamp::read(&request.authorization)?);
@@ -66,7 +63,7 @@ impl Gateway {
 }
 
 /// The consumer that the header names, or the reason why not: the outer error is for a header that names none.
-pub(super) fn known_consumer<'g>(
+pub(crate) fn known_consumer<'g>(
     registry: &'g Registry,
     request: &SignedRequest<'_>,
 ) -> Result<Result<&'g Consumer, &'static str>, Refusal> {
@@ -85,7 +82,9 @@ fn signer<'g>(
 ) -> Option<&'g LiveSession> {
     let base_strings = request.api_base_strings();
     sessions.find(|session| {
-        let mut codes = base_strings.iter().map(|string| hmac::<Sha256>(&session.token, string.as_bytes()));
-        codes.any(|code| code.as_slice().ct_eq(signature).into())
+        let matches = |mac: Hmac<Sha256>| {
+            base_strings.iter().any(|string| mac.clone().chain_update(string).verify_slice(signature).is_ok())
+        };
+        keyed(&session.token).is_some_and(matches)
     })
 }

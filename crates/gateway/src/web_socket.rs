@@ -1,18 +1,18 @@
 //! The WebSocket: not signed, but opened by the access token and the session id of a tickle (protocol section 8).
 
-use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
-use core::fmt;
+use std::fmt;
+use std::time::SystemTime;
 
+use http::header::COOKIE;
+use http::{HeaderValue, Method, Request};
 use serde_json::{Map, Value, json};
 
-use super::brokerage::Standing;
-use super::encoding::form_pairs;
-use super::refusal::Refusal;
-use super::wire::{RawRequest, RawResponse};
-use super::{Gateway, admit, api, date};
-use crate::UnixTime;
+use crate::brokerage::Standing;
+use crate::gateway::admit;
+use crate::percent_encoding::form_pairs;
+use crate::refusal::Refusal;
+use crate::time::UnixTime;
+use crate::{Gateway, api};
 
 /// An open WebSocket, as the gateway sees it. It lasts as long as the carrier keeps it; whose it is, is looked up with
 /// each message, so that it knows nobody any more once the login has ended.
@@ -34,20 +34,19 @@ impl Gateway {
     ///
     /// # Errors
     /// A response like those of [`Gateway::handle`].
-    pub fn open_web_socket(
+    #[expect(clippy::result_large_err, reason = "a refusal is a response, and moved once")]
+    pub fn open_web_socket<B: AsRef<[u8]>>(
         &mut self,
-        upgrade: &RawRequest<'_>,
-        now: UnixTime,
-    ) -> Result<(WebSocket, Vec<String>), RawResponse> {
-        self.trace = self.trace.wrapping_add(1);
+        upgrade: &Request<B>,
+        now: SystemTime,
+    ) -> Result<(WebSocket, Vec<String>), http::Response<Vec<u8>>> {
         let now = self.catch_up(now);
-        self.admit_web_socket(upgrade, now)
-            .map_err(|refusal| refusal.into_response(self.trace).with_header("Date", date::imf_fixdate(now)))
+        self.admit_web_socket(upgrade, now).map_err(|refusal| self.refuse(refusal, now))
     }
 
     /// Takes a message, and gives the client's answers: to `{"session":"ID"}` for a WebSocket that waits for it, to
     /// `tic`, and to `smd+CONID+{"fields":[...]}` with one tick. Whatever else there is at IBKR remains unanswered.
-    pub fn handle_message(&mut self, web_socket: &mut WebSocket, message: &str, now: UnixTime) -> Vec<String> {
+    pub fn handle_message(&mut self, web_socket: &mut WebSocket, message: &str, now: SystemTime) -> Vec<String> {
         let now = self.catch_up(now);
         if let Some(session_id) = session_id_in(message) {
             let logged_in = WebSocket { session_id: Some(session_id), ..web_socket.clone() };
@@ -74,14 +73,18 @@ impl Gateway {
         [Value::from(tick).to_string()].into()
     }
 
-    fn admit_web_socket(&self, upgrade: &RawRequest<'_>, now: UnixTime) -> Result<(WebSocket, Vec<String>), Refusal> {
+    fn admit_web_socket<B: AsRef<[u8]>>(
+        &self,
+        upgrade: &Request<B>,
+        now: UnixTime,
+    ) -> Result<(WebSocket, Vec<String>), Refusal> {
         admit(upgrade)?;
         self.schedule.admit()?;
-        let target = self.base_url.resolve(upgrade.target).filter(|target| target.endpoint == "/ws");
-        let target = target.filter(|_| upgrade.method == "GET").ok_or(Refusal::NotFound)?;
+        let target = self.base_url.resolve(upgrade.uri()).filter(|target| target.endpoint == "/ws");
+        let target = target.filter(|_| upgrade.method() == Method::GET).ok_or(Refusal::NotFound)?;
         let web_socket = WebSocket {
             access_token: access_token(target.query).ok_or(Refusal::Unauthorized("the query has no oauth_token"))?,
-            session_id: upgrade.header("cookie").and_then(session_cookie),
+            session_id: upgrade.headers().get(COOKIE).and_then(session_cookie),
         };
         let access = self.registry.access_token(&web_socket.access_token);
         if access.is_none_or(|access| access.live_sessions(now).next().is_none()) {
@@ -130,8 +133,8 @@ fn access_token(query: &str) -> Option<String> {
 }
 
 /// The bare session id; the JSON that one of IBKR's samples has for a value is refused (protocol section 8).
-fn session_cookie(header: &[u8]) -> Option<String> {
-    let mut cookies = core::str::from_utf8(header).ok()?.split(';').map(str::trim);
+fn session_cookie(header: &HeaderValue) -> Option<String> {
+    let mut cookies = std::str::from_utf8(header.as_bytes()).ok()?.split(';').map(str::trim);
     cookies.find_map(|cookie| cookie.strip_prefix("api=")).map(str::to_string)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ibkr_oauth::gateway::RawResponse;
+use ibkr_oauth_gateway::http::Response;
 
 use crate::client::{Live, World, json, said, text};
 
@@ -12,7 +12,7 @@ fn live() -> (World, Live) {
     (world, live)
 }
 
-fn open_brokerage_session(world: &mut World, live: &Live, body: &'static str) -> RawResponse {
+fn open_brokerage_session(world: &mut World, live: &Live, body: &'static str) -> Response<Vec<u8>> {
     let call = world.api_call("POST", "/iserver/auth/ssodh/init", live);
     let call = call.with_body("application/json", body).signed_with(&live.token);
     world.send(&call)
@@ -27,7 +27,7 @@ const NO_BRIDGE: &str = r#"{"error":"Bad Request: no bridge","statusCode":400}"#
 fn trading_takes_a_brokerage_session() {
     let (mut world, live) = live();
     let refusal = world.api("GET", "/iserver/accounts", &live);
-    assert_eq!((refusal.status, text(&refusal)), (400, NO_BRIDGE));
+    assert_eq!((refusal.status().as_u16(), text(&refusal)), (400, NO_BRIDGE));
     assert_eq!(json(&world.api("POST", "/iserver/auth/status", &live))["authenticated"], false);
 
     let opened = json(&open_brokerage_session(&mut world, &live, COMPETE));
@@ -41,7 +41,7 @@ fn trading_takes_a_brokerage_session() {
 fn a_brokerage_session_wants_to_be_published() {
     let (mut world, live) = live();
     let refusal = open_brokerage_session(&mut world, &live, r#"{"compete":true}"#);
-    assert_eq!((refusal.status, text(&refusal)), (500, r#"{"error":"failed to generate sso dh token"}"#));
+    assert_eq!((refusal.status().as_u16(), text(&refusal)), (500, r#"{"error":"failed to generate sso dh token"}"#));
 }
 
 /// Python writes `True`.
@@ -96,7 +96,7 @@ fn a_brokerage_session_ends_when_nobody_tickles() {
     world.wait(Duration::from_secs(6 * 60));
     let refusal = world.api("GET", "/iserver/accounts", &live);
     assert_eq!(text(&refusal), NO_BRIDGE);
-    assert_eq!(world.api("GET", "/portfolio/accounts", &live).status, 200, "the login outlives it");
+    assert_eq!(world.api("GET", "/portfolio/accounts", &live).status(), 200, "the login outlives it");
 }
 
 #[test]
@@ -108,8 +108,8 @@ fn two_programs_of_one_user_compete_for_the_session() {
     let answer = json(&open_brokerage_session(&mut world, &second, GIVE_WAY));
     assert_eq!((&answer["authenticated"], &answer["competing"]), (&false.into(), &true.into()));
     open_brokerage_session(&mut world, &second, COMPETE);
-    assert_eq!(world.api("GET", "/iserver/accounts", &second).status, 200);
-    assert_eq!(world.api("GET", "/iserver/accounts", &first).status, 400);
+    assert_eq!(world.api("GET", "/iserver/accounts", &second).status(), 200);
+    assert_eq!(world.api("GET", "/iserver/accounts", &first).status(), 400);
 }
 
 #[test]
@@ -128,9 +128,9 @@ fn prices_are_plausible_and_stay() {
     let price = |field: &str| quotes[1][field].as_str().unwrap().parse::<f64>().unwrap();
     assert_eq!(quotes[1]["conid"], 8314);
     assert!(price("84") < price("31") && price("31") < price("86"), "{quotes}");
-    assert_eq!(ask("AAPL").status, 400);
-    assert_eq!(ask(vec!["1"; 100].join(",").leak()).status, 200);
-    assert_eq!(ask(vec!["1"; 101].join(",").leak()).status, 400);
+    assert_eq!(ask("AAPL").status(), 400);
+    assert_eq!(ask(vec!["1"; 100].join(",").leak()).status(), 200);
+    assert_eq!(ask(vec!["1"; 101].join(",").leak()).status(), 400);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn both_methods_serve_where_ibkrs_samples_disagree() {
         for method in ["GET", "POST"] {
             let (mut world, live) = live();
             let response = world.api(method, endpoint, &live);
-            assert_eq!(response.status, 200, "{method} {endpoint}: {}", said(&response));
+            assert_eq!(response.status(), 200, "{method} {endpoint}: {}", said(&response));
         }
     }
 }
@@ -149,7 +149,7 @@ fn after_logout_everything_starts_over() {
     let (mut world, live) = live();
     open_brokerage_session(&mut world, &live, COMPETE);
     assert_eq!(text(&world.api("POST", "/logout", &live)), r#"{"status":true}"#);
-    assert_eq!(world.api("GET", "/portfolio/accounts", &live).status, 401);
+    assert_eq!(world.api("GET", "/portfolio/accounts", &live).status(), 401);
     let again = world.live(&live.login);
     assert_eq!(text(&world.api("GET", "/iserver/accounts", &again)), NO_BRIDGE);
 }
@@ -160,6 +160,6 @@ fn other_paths_are_not_found() {
     for (method, endpoint) in
         [("GET", "/trsrv/stocks"), ("GET", "/"), ("DELETE", "/tickle"), ("GET", "/oauth/request_token")]
     {
-        assert_eq!(world.api(method, endpoint, &live).status, 404, "{method} {endpoint}");
+        assert_eq!(world.api(method, endpoint, &live).status(), 404, "{method} {endpoint}");
     }
 }

@@ -1,39 +1,82 @@
-//! A client as simple as can be, which shares nothing with the crate: what it signs is right by inspection.
+//! A client as simple as can be, which shares nothing with the gateway: what it signs is right by inspection.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, Odd, Resize};
+use der::Encode;
+use der::asn1::UintRef;
+use der::pem::{LineEnding, encode_string};
 use hmac::{Hmac, KeyInit, Mac};
-use ibkr_oauth::UnixTime;
-use ibkr_oauth::gateway::{Gateway, RawRequest, RawResponse};
+use ibkr_oauth_gateway::http::{Request, Response};
+use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rsa::pkcs8::EncodePublicKey;
 use rsa::{Pkcs1v15Encrypt, Pkcs1v15Sign, PrivateKey};
 use serde_json::Value;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use crate::support::credentials::{Credentials, Keys, Party};
-
 pub const ORIGIN: &str = "http://127.0.0.1:4000";
 pub const FIRST_PARTY: &str = "FIRSTPRTY";
-pub const CALLBACK: &str = "https://localhost:20000/";
+/// The user of every consumer.
+pub const USER: &str = "demo";
+
+/// The 2048-bit MODP group (RFC 3526, group 14): a prime that need not be searched for.
+const PRIME: &str = "ffffffffffffffffc90fdaa22168c234c4c6628b80dc1cd129024e088a67cc74020bbea63b139b22514a08798e3404dd\
+    ef9519b3cd3a431b302b0a6df25f14374fe1356d6d51c245e485b576625e7ec6f44c42e9a637ed6b0bff5cb6f406b7ed\
+    ee386bfb5a899fa5ae9f24117c4b1fe649286651ece45b3dc2007cb8a163bf0598da48361c55d39a69163fa8fd24cf5f\
+    83655d23dca3ad961c62f356208552bb9ed529077096966d670c354e4abc9804f1746c08ca18217c32905e462e36ce3b\
+    e39e772c180e86039b2783a2ec07a28fb5c55df06f4c52c9de2bcbf6955817183995497cea956ae515d2261898fa0510\
+    15728e5a8aacaa68ffffffffffffffff";
+
+/// A consumer's two private keys.
+pub struct Keys {
+    pub signature: PrivateKey,
+    pub encryption: PrivateKey,
+}
 
 /// One set for all tests: they take a while to make.
 pub fn keys() -> &'static Keys {
     static KEYS: OnceLock<Keys> = OnceLock::new();
-    KEYS.get_or_init(|| Keys::generate(&mut |_| ()).unwrap())
+    KEYS.get_or_init(|| {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut generate = || PrivateKey::new(&mut rng, 2048).unwrap();
+        Keys { signature: generate(), encryption: generate() }
+    })
+}
+
+/// What a consumer of this key registers: a third party, if it has a callback URL.
+pub fn registration(consumer_key: &str, callback_url: Option<&str>) -> RegisteredConsumer {
+    let public_pem = |key: &PrivateKey| key.to_public_key().to_public_key_pem(LineEnding::LF).unwrap();
+    RegisteredConsumer {
+        consumer_key: consumer_key.to_owned(),
+        signature_public_key_pem: public_pem(&keys().signature),
+        encryption_public_key_pem: public_pem(&keys().encryption),
+        dhparam_pem: dhparam_pem(&prime(), &[2]),
+        callback_url: callback_url.map(str::to_owned),
+    }
+}
+
+/// What `openssl dhparam` would write.
+pub fn dhparam_pem(prime: &[u8], generator: &[u8]) -> String {
+    let parameters = [prime, generator].map(|number| UintRef::new(number).unwrap());
+    encode_string("DH PARAMETERS", LineEnding::LF, &parameters.to_vec().to_der().unwrap()).unwrap()
+}
+
+fn prime() -> Vec<u8> {
+    base16ct::lower::decode_vec(PRIME).unwrap()
 }
 
 /// A gateway, its clock, and consumers to talk to it.
 pub struct World {
     pub gateway: Gateway,
-    pub now: UnixTime,
+    pub now: SystemTime,
     rng: StdRng,
     nonces: u32,
 }
@@ -51,7 +94,7 @@ pub struct Login {
 pub struct Live {
     pub login: Login,
     pub token: Vec<u8>,
-    pub expires: UnixTime,
+    pub expires: SystemTime,
 }
 
 /// A request in the making: tests bend it, sign it, bend it again.
@@ -73,7 +116,7 @@ pub struct Call {
 impl World {
     pub fn new() -> Self {
         let gateway = Gateway::new(&format!("{ORIGIN}/v1/api")).unwrap();
-        let now = UnixTime::from_secs(1_714_669_716);
+        let now = at(1_714_669_716_000);
         Self { gateway, now, rng: StdRng::seed_from_u64(7), nonces: 0 }
     }
 
@@ -84,13 +127,23 @@ impl World {
     }
 
     pub fn enroll_first_party(&mut self, consumer_key: &str) -> Login {
-        let credentials = self.enroll(consumer_key, &Party::First);
-        let access = credentials.access.unwrap();
-        self.login(&credentials.consumer_key, &credentials.realm, &access.token, &access.secret)
+        let realm = self.enroll(consumer_key, None);
+        let issued = self.gateway.issue_access_token(consumer_key, USER, &mut self.rng);
+        let IssuedToken { token, secret_base64 } = issued.unwrap();
+        self.login(consumer_key, realm, &token, &secret_base64)
     }
 
-    pub fn enroll(&mut self, consumer_key: &str, party: &Party<'_>) -> Credentials {
-        Credentials::enroll(&mut self.gateway, keys(), consumer_key, party).unwrap()
+    pub fn enroll_third_party(&mut self, consumer_key: &str, callback_url: &str) {
+        self.enroll(consumer_key, Some(callback_url));
+    }
+
+    /// Returns the realm.
+    fn enroll(&mut self, consumer_key: &str, callback_url: Option<&str>) -> &'static str {
+        let consumer = registration(consumer_key, callback_url);
+        self.gateway.register_consumer(&consumer).unwrap();
+        let accounts = vec!["DU1234567".to_owned(), "DU7654321".to_owned()];
+        self.gateway.add_user(User { name: USER.to_owned(), accounts, is_paper: true });
+        consumer.realm()
     }
 
     pub fn login(&self, consumer_key: &str, realm: &str, token: &str, secret: &str) -> Login {
@@ -102,19 +155,17 @@ impl World {
     }
 
     pub fn wait(&mut self, duration: Duration) {
-        self.now = self.now.saturating_add(duration);
+        self.now += duration;
     }
 
-    pub fn send(&mut self, call: &Call) -> RawResponse {
-        let mut headers: Vec<(&str, Vec<u8>)> = vec![("authorization", (call.layout)(call).into_bytes())];
-        headers.extend(call.headers.iter().map(|(name, value)| (*name, value.clone().into_bytes())));
-        let headers: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
-        let target = format!("/v1/api{}", call.endpoint);
-        let body = call.body.as_bytes();
-        self.send_raw(&RawRequest { method: call.method, target: &target, headers: &headers, body })
+    pub fn send(&mut self, call: &Call) -> Response<Vec<u8>> {
+        let request = Request::builder().method(call.method).uri(format!("/v1/api{}", call.endpoint));
+        let request = request.header("authorization", (call.layout)(call));
+        let request = call.headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        self.send_raw(&request.body(call.body).unwrap())
     }
 
-    pub fn send_raw(&mut self, request: &RawRequest<'_>) -> RawResponse {
+    pub fn send_raw<B: AsRef<[u8]>>(&mut self, request: &Request<B>) -> Response<Vec<u8>> {
         self.gateway.handle(request, &mut self.rng, self.now)
     }
 
@@ -124,7 +175,7 @@ impl World {
         let oauth = [
             ("oauth_consumer_key", consumer_key.to_owned()),
             ("oauth_nonce", format!("nonce{}", self.nonces)),
-            ("oauth_timestamp", self.now.as_secs().to_string()),
+            ("oauth_timestamp", seconds(self.now).to_string()),
         ];
         Call {
             method,
@@ -152,10 +203,11 @@ impl World {
     }
 
     /// Logs in, or gives the refusal.
-    pub fn try_live(&mut self, login: &Login) -> Result<Live, RawResponse> {
+    #[expect(clippy::result_large_err, reason = "a refusal is a response, and moved once")]
+    pub fn try_live(&mut self, login: &Login) -> Result<Live, Response<Vec<u8>>> {
         let (call, exponent) = self.live_session_call(login);
         let response = self.send(&call.signed_by(login));
-        if response.status != 200 {
+        if response.status() != 200 {
             return Err(response);
         }
         let answer = json(&response);
@@ -169,7 +221,7 @@ impl World {
         let token = mac::<Hmac<Sha1>>(&secret, &login.secret);
         let proof = base16ct::lower::encode_string(&mac::<Hmac<Sha1>>(&token, login.consumer_key.as_bytes()));
         assert_eq!(answer["live_session_token_signature"], proof);
-        let expires = UnixTime::from_millis(answer["live_session_token_expiration"].as_u64().unwrap());
+        let expires = at(answer["live_session_token_expiration"].as_u64().unwrap());
         Ok(Live { login: login.clone(), token, expires })
     }
 
@@ -183,7 +235,7 @@ impl World {
         self.call(method, endpoint, &login.consumer_key, &login.realm).with("oauth_token", &login.token)
     }
 
-    pub fn api(&mut self, method: &'static str, endpoint: &str, live: &Live) -> RawResponse {
+    pub fn api(&mut self, method: &'static str, endpoint: &str, live: &Live) -> Response<Vec<u8>> {
         let call = self.api_call(method, endpoint, live).signed_with(&live.token);
         self.send(&call)
     }
@@ -265,17 +317,31 @@ pub fn encode(text: &str) -> String {
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-pub fn json(response: &RawResponse) -> Value {
-    serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("no JSON: {}", said(response)))
+pub fn json(response: &Response<Vec<u8>>) -> Value {
+    serde_json::from_slice(response.body()).unwrap_or_else(|_| panic!("no JSON: {}", said(response)))
 }
 
-pub fn text(response: &RawResponse) -> &str {
-    std::str::from_utf8(&response.body).unwrap()
+pub fn text(response: &Response<Vec<u8>>) -> &str {
+    std::str::from_utf8(response.body()).unwrap()
+}
+
+pub fn header<'a>(response: &'a Response<Vec<u8>>, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+/// So many milliseconds after 1970 began.
+pub fn at(milliseconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds)
+}
+
+/// As `oauth_timestamp` has them.
+pub fn seconds(moment: SystemTime) -> u64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// For the message of a failed assertion.
-pub fn said(response: &RawResponse) -> String {
-    format!("{} {} ({:?})", response.status, text(response), response.header("gateway-reason"))
+pub fn said(response: &Response<Vec<u8>>) -> String {
+    format!("{} {} ({:?})", response.status(), text(response), header(response, "gateway-reason"))
 }
 
 fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {
@@ -285,17 +351,11 @@ fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {
 
 /// A power in the group of the test credentials, big-endian, without leading zeros.
 fn power(base: &BoxedUint, exponent: &BoxedUint) -> Vec<u8> {
-    let (_, parameters) = der::Document::from_pem(&dhparam()).unwrap();
-    let parameters: Vec<der::asn1::Uint> = parameters.decode_msg().unwrap();
-    let prime = BoxedUint::from_be_slice_vartime(parameters[0].as_bytes());
+    let prime = BoxedUint::from_be_slice_vartime(&prime());
     let base = base.resize(prime.bits_precision());
     let group = BoxedMontyParams::new(Odd::new(prime).unwrap());
     let power = BoxedMontyForm::new(base, &group).pow(exponent).retrieve();
     power.to_be_bytes_trimmed_vartime().to_vec()
-}
-
-fn dhparam() -> String {
-    Credentials::enroll(&mut Gateway::new(ORIGIN).unwrap(), keys(), FIRST_PARTY, &Party::First).unwrap().dhparam_pem
 }
 
 fn hex(number: &[u8]) -> String {

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use ibkr_oauth::UnixTime;
-use ibkr_oauth::gateway::{RawRequest, RawResponse};
+use ibkr_oauth_gateway::http::{Request, Response};
 use proptest::prelude::*;
 
-use crate::client::{Call, Login, World, json, keys, said, text};
+use crate::client::{Call, Login, World, at, header, json, keys, said, seconds, text};
 
 fn live_session_call(world: &mut World, login: &Login) -> Call {
     world.live_session_call(login).0
 }
 
 /// `id: N` in IBKR's messages is different each time.
-fn without_id(response: &RawResponse) -> String {
+fn without_id(response: &Response<Vec<u8>>) -> String {
     let body = text(response);
     let digits = |text: &str| text.trim_start_matches(|character: char| character.is_ascii_digit()).to_owned();
     match body.split_once("id: ") {
@@ -28,9 +27,9 @@ type Spoil = fn(Call, &Login) -> Call;
 const INVALID_CONSUMER: &str = r#"{"error":"id: N, error: invalid consumer","statusCode":401}"#;
 
 #[track_caller]
-fn assert_refused(response: &RawResponse, status: u16, body: &str, reason: &str) {
-    assert_eq!((response.status, without_id(response).as_str()), (status, body), "{}", said(response));
-    let told = response.header("Gateway-Reason").unwrap();
+fn assert_refused(response: &Response<Vec<u8>>, status: u16, body: &str, reason: &str) {
+    assert_eq!((response.status().as_u16(), without_id(response).as_str()), (status, body), "{}", said(response));
+    let told = header(response, "Gateway-Reason").unwrap();
     assert!(told.contains(reason), "{told}");
 }
 
@@ -128,8 +127,7 @@ fn an_api_request_without_a_good_signature_is_unauthorized() {
     let call = world.api_call("GET", "/portfolio/accounts", &live).with("oauth_consumer_key", &other.consumer_key);
     assert_refused(&world.send(&call.signed_with(&live.token)), 401, "Unauthorized", "another consumer's");
 
-    let headers: &[(&str, &[u8])] = &[("User-Agent", b"test")];
-    let bare = RawRequest { method: "GET", target: "/v1/api/portfolio/accounts", headers, body: b"" };
+    let bare = Request::get("/v1/api/portfolio/accounts").header("User-Agent", "test").body("").unwrap();
     assert_refused(&world.send_raw(&bare), 401, "Unauthorized", "no Authorization");
 }
 
@@ -137,11 +135,11 @@ fn an_api_request_without_a_good_signature_is_unauthorized() {
 fn a_request_counts_once() {
     let (mut world, login) = World::first_party();
     let call = live_session_call(&mut world, &login).signed_by(&login);
-    assert_eq!(world.send(&call).status, 200);
+    assert_eq!(world.send(&call).status(), 200);
     assert_refused(&world.send(&call), 401, INVALID_CONSUMER, "nonce");
     let live = world.live(&login);
     let call = world.api_call("GET", "/portfolio/accounts", &live).signed_with(&live.token);
-    assert_eq!(world.send(&call).status, 200);
+    assert_eq!(world.send(&call).status(), 200);
     assert_refused(&world.send(&call), 401, "Unauthorized", "nonce");
 }
 
@@ -152,32 +150,32 @@ fn a_request_that_is_not_verified_leaves_no_trace() {
     let live = world.live(&login);
     let call = world.api_call("GET", "/portfolio/accounts", &live);
     let forged = call.clone().signed_with(b"not the token");
-    let late = world.now.saturating_add(Duration::from_secs(200)).as_secs().to_string();
-    assert_eq!(world.send(&forged).status, 401);
-    assert_eq!(world.send(&forged.with("oauth_timestamp", &late)).status, 401);
-    assert_eq!(world.send(&call.signed_with(&live.token)).status, 200);
+    let late = seconds(world.now + Duration::from_secs(200)).to_string();
+    assert_eq!(world.send(&forged).status(), 401);
+    assert_eq!(world.send(&forged.with("oauth_timestamp", &late)).status(), 401);
+    assert_eq!(world.send(&call.signed_with(&live.token)).status(), 200);
 }
 
 #[test]
 fn a_clock_may_be_minutes_off_but_not_run_backwards() {
     let (mut world, login) = World::first_party();
     let mut at = |offset: i64| {
-        let seconds = world.now.as_secs().checked_add_signed(offset).unwrap();
+        let seconds = seconds(world.now).checked_add_signed(offset).unwrap();
         let call = live_session_call(&mut world, &login).with("oauth_timestamp", &seconds.to_string());
         world.send(&call.signed_by(&login))
     };
     assert_refused(&at(-301), 401, INVALID_CONSUMER, "too far");
-    assert_eq!(at(-300).status, 200);
-    assert_eq!(at(0).status, 200);
-    assert_eq!(at(-5).status, 200, "requests overtake one another");
+    assert_eq!(at(-300).status(), 200);
+    assert_eq!(at(0).status(), 200);
+    assert_eq!(at(-5).status(), 200, "requests overtake one another");
     assert_refused(&at(-6), 401, INVALID_CONSUMER, "older");
-    assert_eq!(at(300).status, 200);
+    assert_eq!(at(300).status(), 200);
     assert_refused(&at(301), 401, INVALID_CONSUMER, "too far");
     assert_refused(&at(0), 401, INVALID_CONSUMER, "older");
 
     let (mut world, login) = World::first_party();
     world.gateway.set_timestamp_window(Duration::from_secs(10));
-    let seconds = (world.now.as_secs() - 11).to_string();
+    let seconds = (seconds(world.now) - 11).to_string();
     let call = live_session_call(&mut world, &login).with("oauth_timestamp", &seconds);
     assert_refused(&world.send(&call.signed_by(&login)), 401, INVALID_CONSUMER, "too far");
 }
@@ -219,7 +217,7 @@ fn a_header_of_sixteen_kilobytes_is_the_longest() {
         (more, world.send(&call))
     };
     let mut whole = |length| (0..).map(|_| padded(length)).find(|(more, _)| *more == 0).unwrap().1;
-    assert_eq!(whole(16 * 1024).status, 200);
+    assert_eq!(whole(16 * 1024).status(), 200);
     assert_refused(&whole(16 * 1024 + 1), 400, "Bad Request", "too long");
 }
 
@@ -228,25 +226,24 @@ fn the_edge_wants_to_know_who_asks_and_how_much() {
     let (mut world, login) = World::first_party();
     let call = live_session_call(&mut world, &login).signed_by(&login);
     let anonymous = world.send(&call.clone().without_header("User-Agent"));
-    assert_eq!(anonymous.status, 403);
-    assert!(text(&anonymous).contains("Access Denied") && anonymous.header("content-type") == Some("text/html"));
-    assert_eq!(world.send(&call.clone().without_header("Content-Length")).status, 411);
+    assert_eq!(anonymous.status(), 403);
+    assert!(text(&anonymous).contains("Access Denied") && header(&anonymous, "content-type") == Some("text/html"));
+    assert_eq!(world.send(&call.clone().without_header("Content-Length")).status(), 411);
     let long: &'static str = "x".repeat(64 * 1024 + 1).leak();
-    assert_eq!(world.send(&Call { body: long, ..call.clone() }).status, 413);
-    assert_eq!(world.send(&Call { body: &long[1..], ..call.clone().without("oauth_nonce") }).status, 400);
-    let headers: &[(&str, &[u8])] = &[("User-Agent", b"test")];
-    let outside = RawRequest { method: "GET", target: "/v2/api/tickle", headers, body: b"" };
-    assert_eq!(world.send_raw(&outside).status, 404);
-    assert_eq!(world.send(&call).status, 200, "none of this used the request up");
+    assert_eq!(world.send(&Call { body: long, ..call.clone() }).status(), 413);
+    assert_eq!(world.send(&Call { body: &long[1..], ..call.clone().without("oauth_nonce") }).status(), 400);
+    let outside = Request::get("/v2/api/tickle").header("User-Agent", "test").body("").unwrap();
+    assert_eq!(world.send_raw(&outside).status(), 404);
+    assert_eq!(world.send(&call).status(), 200, "none of this used the request up");
 }
 
 #[test]
 fn every_answer_is_dated_and_every_refusal_numbered() {
     let (mut world, login) = World::first_party();
-    world.now = UnixTime::from_secs(784_111_777);
+    world.now = at(784_111_777_000);
     let call = live_session_call(&mut world, &login);
     let answers = [(); 2].map(|()| world.send(&call));
-    assert_eq!(answers[0].header("Date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    assert_eq!(header(&answers[0], "Date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
     assert_ne!(json(&answers[0]), json(&answers[1]), "the id varies");
 }
 
@@ -261,14 +258,12 @@ proptest! {
         now in any::<u64>(),
     ) {
         let mut world = World::new();
-        world.now = UnixTime::from_millis(now);
-        let headers: &[(&str, &[u8])] = &[
-            ("User-Agent", b"test"),
-            ("Content-Length", b"0"),
-            ("Authorization", authorization.as_bytes()),
-            ("Content-Type", content_type.as_bytes()),
-        ];
-        let response = world.send_raw(&RawRequest { method: &method, target: &target, headers, body: &body });
-        prop_assert!((400..=413).contains(&response.status), "{}", said(&response));
+        world.now = at(now);
+        let request = Request::builder().method(method.as_str()).uri(target).header("User-Agent", "test");
+        let request = request.header("Content-Length", "0").header("Authorization", authorization.as_bytes());
+        let request = request.header("Content-Type", content_type.as_bytes()).body(body);
+        prop_assume!(request.is_ok(), "that is not HTTP");
+        let response = world.send_raw(&request.unwrap());
+        prop_assert!((400..=413).contains(&response.status().as_u16()), "{}", said(&response));
     }
 }

@@ -1,0 +1,49 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used,
+    )
+)]
+
+mod api;
+mod authorization;
+mod base_string;
+mod base_url;
+mod brokerage;
+mod diffie_hellman;
+mod error;
+mod gateway;
+mod incident;
+mod login;
+mod mac;
+mod percent_encoding;
+mod refusal;
+mod registration;
+mod registry;
+mod replay;
+mod response;
+mod rsa_key;
+mod signed_request;
+mod time;
+#[cfg(test)]
+mod vectors;
+mod verification;
+mod web_socket;
+
+pub use error::GatewayError;
+pub use gateway::Gateway;
+pub use http;
+pub use incident::Incident;
+pub use rand_core;
+pub use registration::{Consent, IssuedToken, RegisteredConsumer, User};
+pub use web_socket::WebSocket;

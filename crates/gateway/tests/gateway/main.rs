@@ -1,0 +1,9 @@
+//! The gateway stands in for IBKR: it lets in whom IBKR lets in, and refuses in IBKR's words.
+
+mod api;
+mod client;
+mod incidents;
+mod login;
+mod refusals;
+mod registration;
+mod three_legs;
