@@ -7,7 +7,7 @@ use ibkr_oauth::{
     AccessToken, ApiRequest, Consumer, ConsumerBuilder, Error, OAuthSession, Outbound, Phase, Request, Response,
     UnixTime,
 };
-use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User, http};
 use rand::rngs::StdRng;
 
 use super::{DHPARAM_PEM, NOW, keys, rng};
