@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use ibkr_oauth::rand_core::CryptoRng;
 use ibkr_oauth::{
-    AccessToken, ApiRequest, Consumer, ConsumerKeys, Exchange, KeyError, OAuthSession, Outbound, Request, Response, RsaKeys,
-    RsaPrivateKey, Secret, UnixTime,
+    AccessToken, ApiRequest, Consumer, ConsumerKeys, Exchange, KeyError, OAuthSession, Outbound, Request, Response,
+    RsaKeys, RsaPrivateKey, Secret, UnixTime,
 };
-use ibkr_oauth_gateway::{Consent, Gateway, RegisteredConsumer, User, WebSocket, http};
 use ibkr_oauth_fuzz::{MemoryBound, START, dh, dh_pem, number, operations};
+use ibkr_oauth_gateway::{Consent, Gateway, RegisteredConsumer, User, WebSocket, http};
 use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -212,7 +212,8 @@ impl World {
         if let Some(exchange) = self.exchange.take().filter(|_| is_honest) {
             let response = Response::new(status, answer.body());
             let headers = answer.headers().iter();
-            let response = headers.fold(response, |response, (name, value)| response.header(name.as_str(), value.as_bytes()));
+            let response =
+                headers.fold(response, |response, (name, value)| response.header(name.as_str(), value.as_bytes()));
             let _ = self.session.handle_response(exchange, response, self.now);
         }
     }
