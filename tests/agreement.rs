@@ -125,7 +125,12 @@ fn encoding() -> impl Strategy<Value = ParameterEncoding> {
 }
 
 fn path() -> impl Strategy<Value = String> {
-    "(/([a-zA-Z0-9._~-]|%[0-9A-F]{2}|[!$&'()*+,;=:@]){0,8}){1,4}"
+    let paths = "(/([a-zA-Z0-9._~-]|%[0-9A-F]{2}|[!$&'()*+,;=:@]){0,8}){1,4}";
+    paths.prop_filter("refused", |path| !has_dot_segment(path))
+}
+
+fn has_dot_segment(path: &str) -> bool {
+    path.replace("%2E", ".").split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 fn borrowed(pairs: &[Pair]) -> Vec<(&str, &str)> {
@@ -300,7 +305,7 @@ proptest! {
         (scheme, default_port) in prop_oneof![Just(("https", 443)), Just(("http", 80))],
         host in prop_oneof!["[a-zA-Z0-9]{1,8}(\\.[a-zA-Z0-9-]{1,6}){0,3}", Just("[::1]".into()), Just("[2001:DB8::7]".into())],
         port in proptest::option::of(prop_oneof![Just(80_u16), Just(443), Just(8443), 1_u16..]),
-        path in "(/[a-zA-Z0-9._~-]{1,8}){0,3}", slashes in 0_usize..3, upper in any::<bool>(), query in pairs(4),
+        path in "(/[a-zA-Z0-9._~-]{1,8}){0,3}".prop_filter("refused", |path| !has_dot_segment(path)), slashes in 0_usize..3, upper in any::<bool>(), query in pairs(4),
     ) {
         let written = if upper { scheme.to_uppercase() } else { scheme.to_string() };
         let colon_port = port.map(|port| format!(":{port}")).unwrap_or_default();

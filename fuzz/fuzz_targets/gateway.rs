@@ -213,7 +213,7 @@ impl World {
             let response = Response::new(status, answer.body());
             let headers = answer.headers().iter();
             let response =
-                headers.fold(response, |response, (name, value)| response.header(name.as_str(), value.as_bytes()));
+                headers.fold(response, |response, (name, value)| response.with_header(name.as_str(), value.as_bytes()));
             let _ = self.session.handle_response(exchange, response, self.now);
         }
     }
