@@ -74,7 +74,7 @@ fn parameters_with_another_generator_log_in() {
     for _ in 0..4 {
         let mut session = OAuthSession::with_access_token(consumer.clone(), access_token.clone());
         assert_eq!(pair.drive(&mut session), Ok(Phase::LiveSession));
-        assert_eq!(pair.call(&session, &ACCOUNTS).status, 200);
+        assert_eq!(pair.call(&session, &ACCOUNTS).status(), 200);
     }
 }
 

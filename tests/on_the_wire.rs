@@ -1,5 +1,5 @@
 //! What the examples' HTTP clients send, byte for byte: the descriptor, and the `Host` that HTTP/1.1 wants.
-#![cfg(all(feature = "gateway", feature = "http", feature = "http1"))]
+#![cfg(all(feature = "http", feature = "http1"))]
 
 #[allow(dead_code, reason = "its `main` is the example's")]
 #[path = "../examples/async.rs"]

@@ -104,7 +104,7 @@ pub fn http_request(request: &Request) -> http::Request<Vec<u8>> {
 pub fn response(answer: &Answer) -> Response<'static> {
     let response = Response::new(answer.status().as_u16(), answer.body().clone());
     let headers = answer.headers().iter();
-    headers.fold(response, |response, (name, value)| response.header(name.as_str(), value.as_bytes()))
+    headers.fold(response, |response, (name, value)| response.with_header(name.as_str(), value.as_bytes()))
 }
 
 /// A moment of the client's, as the gateway counts it.

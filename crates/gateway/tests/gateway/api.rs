@@ -64,7 +64,7 @@ fn a_boolean_may_be_a_word_in_any_letter_case_and_no_other_word() {
         r#"{"publish":true,"compete":""}"#,
     ] {
         let refusal = open_brokerage_session(&mut world, &live, words);
-        assert_eq!(refusal.status, 400, "{words}: {}", said(&refusal));
+        assert_eq!(refusal.status(), 400, "{words}: {}", said(&refusal));
     }
 }
 
