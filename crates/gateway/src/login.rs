@@ -41,6 +41,26 @@ impl Gateway {
         Ok(IssuedToken { token, secret_base64: BASE64_STANDARD.encode(ciphertext) })
     }
 
+    /// Takes back an access token that an earlier gateway issued, with its secret *decrypted*: clients that have both go
+    /// on with them, and log in anew.
+    ///
+    /// It takes the place of the one that the user and consumer have.
+    ///
+    /// # Errors
+    /// [`GatewayError::UnknownConsumer`] or [`GatewayError::UnknownUser`]: register them first.
+    pub fn restore_access_token(
+        &mut self,
+        consumer_key: &str,
+        user: &str,
+        token: &str,
+        secret: [u8; 32],
+    ) -> Result<(), GatewayError> {
+        self.registry.consumer(consumer_key).ok_or(GatewayError::UnknownConsumer)?;
+        self.registry.user(user).ok_or(GatewayError::UnknownUser)?;
+        self.registry.restore_access_token(consumer_key, user, token, secret);
+        Ok(())
+    }
+
     /// The consumer key that asks for consent under this request token, for a consent page to show (protocol
     /// section 1); `None` if the flow is unknown, or decided.
     pub fn awaiting_consent(&self, request_token: &str) -> Option<&str> {

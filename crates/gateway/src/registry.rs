@@ -165,9 +165,15 @@ impl Registry {
         let mut known = self.access_tokens.iter();
         let known = known.find(|(_, access)| access.consumer_key == consumer_key && access.user == user);
         let token = known.map_or_else(|| random_hex::<10>(rng), |(token, _)| token.clone());
-        let (consumer_key, user) = (consumer_key.into(), user.into());
-        self.access_tokens.insert(token.clone(), AccessToken { consumer_key, user, secret, live_sessions: Vec::new() });
+        self.restore_access_token(consumer_key, user, &token, secret);
         token
+    }
+
+    /// Makes `token` the only one of user and consumer.
+    pub(crate) fn restore_access_token(&mut self, consumer_key: &str, user: &str, token: &str, secret: [u8; 32]) {
+        self.access_tokens.retain(|_, access| access.consumer_key != consumer_key || access.user != user);
+        let (consumer_key, user) = (consumer_key.into(), user.into());
+        self.access_tokens.insert(token.into(), AccessToken { consumer_key, user, secret, live_sessions: Vec::new() });
     }
 
     pub(crate) fn open_live_session(&mut self, access_token: &str, session: LiveSession) {
