@@ -22,7 +22,8 @@ use std::{env, fs, thread};
 
 use ibkr_oauth_gateway::Gateway;
 
-use support::credentials::{Credentials, Keys, Party, fresh_dir, write_secret};
+use support::credentials::{Credentials, Keys, Party};
+use support::files::{fresh_dir, write_new};
 use support::server::Server;
 
 const USAGE: &str = "usage: gateway [--listen ADDRESS] [--dir DIR] [--callback URL]";
@@ -92,14 +93,16 @@ fn run(options: Options) -> Result<Never, Box<dyn Error>> {
 }
 
 fn open_dir(dir: Option<PathBuf>) -> Result<PathBuf, String> {
-    let dir = dir.unwrap_or_else(|| fresh_dir("ibkr-gateway"));
+    let Some(dir) = dir else {
+        return fresh_dir("ibkr-gateway").map_err(|error| format!("cannot make a temporary directory: {error}"));
+    };
     fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
     Ok(dir)
 }
 
 fn write_files(credentials: &Credentials, dir: &Path) -> io::Result<()> {
-    write_secret(&dir.join("private_signature.pem"), &credentials.private_signature_pem)?;
-    write_secret(&dir.join("private_encryption.pem"), &credentials.private_encryption_pem)?;
-    write_secret(&dir.join("dhparam.pem"), &credentials.dhparam_pem)?;
-    credentials.write(&dir.join("credentials.json"))
+    write_new(&dir.join("private_signature.pem"), &credentials.private_signature_pem)?;
+    write_new(&dir.join("private_encryption.pem"), &credentials.private_encryption_pem)?;
+    write_new(&dir.join("dhparam.pem"), &credentials.dhparam_pem)?;
+    credentials.write_new(&dir.join("credentials.json"))
 }

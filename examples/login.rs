@@ -93,7 +93,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Some(access_token) => log_in(OAuthSession::with_access_token(consumer, access_token)),
         None if options.third_party => {
             authorize(OAuthSession::new(consumer), options.port.unwrap_or(20_000)).and_then(|session| {
-                store(credentials.clone(), &session, file)?;
+                store(&session, file)?;
                 log_in(session)
             })
         }
@@ -225,10 +225,8 @@ fn request_target(mut stream: &TcpStream) -> Option<String> {
     Some(target)
 }
 
-fn store(credentials: Credentials, session: &OAuthSession, file: &Path) -> Result<(), Box<dyn Error>> {
-    let access_token = session.access_token().ok_or("there is no access token to store")?;
-    let access = Access { token: access_token.token().to_string(), secret: access_token.secret().expose().clone() };
-    Credentials { access: Some(access), ..credentials }.write(file)?;
+fn store(session: &OAuthSession, file: &Path) -> Result<(), Box<dyn Error>> {
+    Access::of(session.access_token().ok_or("there is no access token to store")?).store(file)?;
     println!("The access token is stored in {}: the user need not be asked again.", file.display());
     Ok(())
 }

@@ -12,7 +12,7 @@ mod support;
 
 use std::env;
 use std::error::Error;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -23,9 +23,13 @@ use ibkr_oauth::{OAuthSession, Phase, Snapshot};
 use ibkr_oauth_gateway::Gateway;
 
 use support::arguments::Arguments;
-use support::credentials::{Credentials, Keys, Party, write_secret};
+use support::credentials::{Credentials, Keys, Party, json_text};
 use support::driver::{accounts, agent, drive, now};
+use support::files::{read_secret, replace};
 use support::server::Server;
+
+/// Bytes of a stored session, about.
+const SNAPSHOT_LENGTH: usize = 2048;
 
 fn main() -> ExitCode {
     let outcome: Result<(), Box<dyn Error>> =
@@ -106,7 +110,7 @@ impl Store {
     }
 
     fn read(&self) -> Result<Option<Snapshot>, Box<dyn Error>> {
-        match fs::read(&self.0) {
+        match read_secret(&self.0) {
             Ok(json) => Ok(Some(serde_json::from_slice(&json)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
@@ -114,18 +118,14 @@ impl Store {
     }
 
     fn keep(&self, session: &OAuthSession) -> Result<(), Box<dyn Error>> {
-        let json = serde_json::to_string(session.snapshot().expose())?;
-        Ok(write_secret(&self.0, &json)?)
+        let json = json_text(SNAPSHOT_LENGTH, |out| serde_json::to_writer(out, session.snapshot().expose()));
+        Ok(replace(&self.0, json.as_bytes())?)
     }
 }
 
 fn demonstrate() -> Result<(), Box<dyn Error>> {
     println!("Four jobs, against a gateway of our own. Making keys ...");
-    let dir = env::temp_dir().join(format!("ibkr-oauth-resume-{}", std::process::id()));
-    fs::create_dir_all(&dir)?;
-    let outcome = run_jobs(&dir);
-    fs::remove_dir_all(&dir)?;
-    outcome
+    run_jobs(tempfile::tempdir()?.path())
 }
 
 fn run_jobs(dir: &Path) -> Result<(), Box<dyn Error>> {
@@ -133,7 +133,7 @@ fn run_jobs(dir: &Path) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
     let file = dir.join("credentials.json");
-    Credentials::enroll(&mut gateway, &keys, "SHAREDJOB", &Party::First)?.write(&file)?;
+    Credentials::enroll(&mut gateway, &keys, "SHAREDJOB", &Party::First)?.write_new(&file)?;
     let _server = Server::start(gateway, listener)?;
 
     let start = || Command::new(env::current_exe()?).arg("--credentials").arg(&file).spawn();

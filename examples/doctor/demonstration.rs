@@ -22,24 +22,24 @@ fn healthy() -> Result<Pieces, Box<dyn std::error::Error>> {
     let made = Credentials::enroll(&mut gateway, &keys, "EXAMPLECO", &Party::First)?;
     let access = made.access.ok_or("the portal issued no access token")?;
     Ok(Pieces {
-        consumer_key: Some(made.consumer_key),
-        realm: Some(made.realm),
+        consumer_key: Some(made.consumer_key.into()),
+        realm: Some(made.realm.into()),
         access_token: Some(access.token),
         access_token_secret: Some(access.secret),
         signature_key: Some(made.private_signature_pem),
         encryption_key: Some(made.private_encryption_pem),
-        dh_params: Some(made.dhparam_pem),
-        base_url: Some(made.base_url),
+        dh_params: Some(made.dhparam_pem.into()),
+        base_url: Some(made.base_url.into()),
         ..Pieces::default()
     })
 }
 
 fn broken(healthy: Pieces) -> Pieces {
     Pieces {
-        consumer_key: healthy.consumer_key.map(|key| key.to_lowercase()),
-        signature_key: healthy.encryption_key.map(|pem| pem.replace('\n', "\\n")),
+        consumer_key: healthy.consumer_key.map(|key| key.to_lowercase().into()),
+        signature_key: healthy.encryption_key.map(|pem| pem.replace('\n', "\\n").into()),
         encryption_key: healthy.signature_key,
-        dh_params: healthy.dh_params.map(|pem| pem.replace('\n', "\r\n")),
+        dh_params: healthy.dh_params.map(|pem| pem.replace('\n', "\r\n").into()),
         ..healthy
     }
 }

@@ -32,8 +32,8 @@ use std::process::ExitCode;
 use ibkr_oauth::doctor::{Clocks, Credentials, Piece, Report, ServerTime, Severity, examine};
 
 use pieces::Pieces;
-use support::credentials::write_new;
 use support::driver::{now, rng};
+use support::files::write_new;
 
 const USAGE: &str = "usage: doctor [--credentials FILE] [--dir DIR] [--server-date DATE] [--repair DIR] [--json]";
 

@@ -1,38 +1,36 @@
 //! Pieces of credentials, from wherever their owner keeps them.
 
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, io};
 
 use ibkr_oauth::doctor::Credentials;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
-/// Whatever was found.
+use crate::support::credentials::object;
+use crate::support::files::read_secret;
+
+/// Whatever was found. It is wiped on drop.
 #[derive(Default)]
 pub struct Pieces {
-    pub consumer_key: Option<String>,
-    pub realm: Option<String>,
-    pub access_token: Option<String>,
-    pub access_token_secret: Option<String>,
-    pub signature_key: Option<String>,
-    pub encryption_key: Option<String>,
-    pub signature_passphrase: Option<String>,
-    pub encryption_passphrase: Option<String>,
-    pub dh_params: Option<String>,
+    pub consumer_key: Option<Zeroizing<String>>,
+    pub realm: Option<Zeroizing<String>>,
+    pub access_token: Option<Zeroizing<String>>,
+    pub access_token_secret: Option<Zeroizing<String>>,
+    pub signature_key: Option<Zeroizing<String>>,
+    pub encryption_key: Option<Zeroizing<String>>,
+    pub signature_passphrase: Option<Zeroizing<String>>,
+    pub encryption_passphrase: Option<Zeroizing<String>>,
+    pub dh_params: Option<Zeroizing<String>>,
     pub dh_generator: Option<u32>,
-    pub base_url: Option<String>,
+    pub base_url: Option<Zeroizing<String>>,
 }
 
 impl Pieces {
     pub fn from_file(path: &Path) -> Result<Self, String> {
-        let text = read(path)?.ok_or_else(|| format!("{} is not there", path.display()))?;
-        let fields: Map<String, Value> =
-            serde_json::from_str(&text).map_err(|error| format!("{} is not a JSON object: {error}", path.display()))?;
-        // A number where a text belongs is shown to the doctor, not refused.
-        let text = |name: &str| match fields.get(name)? {
-            Value::Null => None,
-            Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        };
+        let json = read(path)?.ok_or_else(|| format!("{} is not there", path.display()))?;
+        let fields = object(&json).map_err(|error| format!("{}: {error}", path.display()))?;
+        let text = |name: &str| fields.get(name).and_then(|value| as_text(value));
         Ok(Self {
             consumer_key: text("consumer_key"),
             realm: text("realm"),
@@ -70,9 +68,9 @@ impl Pieces {
 
     /// The names, and the precedence of a key's text over its path, are those of ibind 0.2.2.
     fn from_ibind() -> Result<Option<Self>, String> {
-        let text = |name: &str| env::var(format!("IBIND_OAUTH1A_{name}")).ok();
+        let text = |name: &str| env::var(format!("IBIND_OAUTH1A_{name}")).ok().map(Zeroizing::new);
         let file = |name: &str| {
-            let Some(path) = text(name).map(PathBuf::from) else { return Ok(None) };
+            let Some(path) = text(name).map(|path| PathBuf::from(path.as_str())) else { return Ok(None) };
             match read(&path)? {
                 Some(text) => Ok(Some(text)),
                 None => Err(format!("IBIND_OAUTH1A_{name} names {}, which is not there", path.display())),
@@ -117,32 +115,44 @@ impl Pieces {
 
     pub fn credentials(&self) -> Credentials<'_> {
         Credentials {
-            consumer_key: self.consumer_key.as_deref(),
-            realm: self.realm.as_deref(),
-            access_token: self.access_token.as_deref(),
-            access_token_secret: self.access_token_secret.as_deref(),
-            signature_key: self.signature_key.as_deref(),
-            encryption_key: self.encryption_key.as_deref(),
-            signature_passphrase: self.signature_passphrase.as_deref(),
-            encryption_passphrase: self.encryption_passphrase.as_deref(),
-            dh_params: self.dh_params.as_deref(),
+            consumer_key: shown(&self.consumer_key),
+            realm: shown(&self.realm),
+            access_token: shown(&self.access_token),
+            access_token_secret: shown(&self.access_token_secret),
+            signature_key: shown(&self.signature_key),
+            encryption_key: shown(&self.encryption_key),
+            signature_passphrase: shown(&self.signature_passphrase),
+            encryption_passphrase: shown(&self.encryption_passphrase),
+            dh_params: shown(&self.dh_params),
             dh_generator: self.dh_generator,
-            base_url: self.base_url.as_deref(),
+            base_url: shown(&self.base_url),
             clocks: None,
         }
     }
 }
 
+fn shown(piece: &Option<Zeroizing<String>>) -> Option<&str> {
+    piece.as_ref().map(|text| text.as_str())
+}
+
+/// A number where a text belongs is shown to the doctor, not refused.
+fn as_text(value: &RawValue) -> Option<Zeroizing<String>> {
+    match serde_json::from_str(value.get()) {
+        Ok(text) => Option::map(text, Zeroizing::new),
+        Err(_) => Some(value.get().to_owned().into()),
+    }
+}
+
 /// The text of a file; None if there is no such file. What is no text becomes one that the doctor knows for what it is.
-fn read(path: &Path) -> Result<Option<String>, String> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+fn read(path: &Path) -> Result<Option<Zeroizing<String>>, String> {
+    match read_secret(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned().into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     }
 }
 
-fn generator(text: Option<String>) -> Result<Option<u32>, String> {
+fn generator(text: Option<Zeroizing<String>>) -> Result<Option<u32>, String> {
     let number = text.map(|text| text.trim().parse());
     number.transpose().map_err(|_| "the Diffie-Hellman generator is not a number".to_string())
 }

@@ -23,12 +23,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ibkr_oauth::doctor::{Credentials, Report, Severity, examine};
+use zeroize::Zeroizing;
 
 use support::arguments::Arguments;
-use support::credentials::{
-    Keys, dhparam_pem, fresh_dir, group_14, private_pem, public_pem, write_new, write_new_public,
-};
+use support::credentials::{Keys, dhparam_pem, group_14, private_pem, public_pem};
 use support::driver::rng;
+use support::files::{fresh_dir, write_new, write_new_public};
 
 const SIGNATURE: &str = "private_signature.pem";
 const ENCRYPTION: &str = "private_encryption.pem";
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         Ok((arguments.get("--dir").map(PathBuf::from), group))
     });
     let outcome = match options {
-        Ok((dir, group)) => run(dir.unwrap_or_else(temporary_dir), group),
+        Ok((dir, group)) => dir.map_or_else(temporary_dir, Ok).and_then(|dir| run(dir, group)),
         Err(problem) => {
             eprintln!("{problem}");
             return ExitCode::from(3);
@@ -81,10 +81,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn temporary_dir() -> PathBuf {
-    let dir = fresh_dir("ibkr-keys");
+fn temporary_dir() -> Result<PathBuf, Box<dyn Error>> {
+    let dir = fresh_dir("ibkr-keys").map_err(|error| format!("cannot make a temporary directory: {error}"))?;
     println!("No --dir: the files go to {}. Move them before your system cleans up there.", dir.display());
-    dir
+    Ok(dir)
 }
 
 fn run(dir: PathBuf, group: Group) -> Result<(), Box<dyn Error>> {
@@ -117,8 +117,8 @@ fn refuse_to_overwrite(dir: &Path) -> Result<(), String> {
 
 /// The contents of the five files.
 struct Files {
-    signature: String,
-    encryption: String,
+    signature: Zeroizing<String>,
+    encryption: Zeroizing<String>,
     public_signature: String,
     public_encryption: String,
     dhparam: String,

@@ -1,21 +1,24 @@
-//! Throw-away credentials: what a consumer of IBKR's Web API keeps, made up on the spot.
+//! Credentials in a file, and throw-away ones made up on the spot.
 
-use std::env;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use der::asn1::UintRef;
 use der::pem::LineEnding;
 use der::{Encode, pem};
 use ibkr_oauth::{AccessToken, Consumer, ConsumerBuilder, DhParams, RsaKeys, RsaPrivateKey};
 use ibkr_oauth_gateway::{Gateway, GatewayError, RegisteredConsumer, User};
-use rand::Rng;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
-use rsa::PrivateKey;
-use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey};
-use serde_json::{Map, Value, json};
+use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey};
+use rsa::{Pkcs1v15Encrypt, PrivateKey};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::files::{read_secret, replace, write_new};
 
 /// Where a file without `base_url` leads.
 const PRODUCTION: &str = "https://api.ibkr.com/v1/api";
@@ -45,15 +48,15 @@ pub enum Party<'a> {
     Third { callback_url: &'a str },
 }
 
-/// All that a client needs to log in.
+/// All that a client needs to log in. What is secret is wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub consumer_key: String,
     pub realm: String,
     /// None for a third party that has yet to ask.
     pub access: Option<Access>,
-    pub private_signature_pem: String,
-    pub private_encryption_pem: String,
+    pub private_signature_pem: Zeroizing<String>,
+    pub private_encryption_pem: Zeroizing<String>,
     pub dhparam_pem: String,
     pub base_url: String,
 }
@@ -61,9 +64,9 @@ pub struct Credentials {
 /// An access token and its secret: there is never one without the other.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Access {
-    pub token: String,
+    pub token: Zeroizing<String>,
     /// Encrypted to the encryption key, in base64.
-    pub secret: String,
+    pub secret: Zeroizing<String>,
 }
 
 impl Keys {
@@ -75,8 +78,28 @@ impl Keys {
         let encryption = PrivateKey::new(&mut UnwrapErr(SysRng), 2048)?;
         Ok(Self { signature, encryption })
     }
+
+    fn from_pem(signature: &str, encryption: &str) -> rsa::pkcs8::Result<Self> {
+        let [signature, encryption] = [signature, encryption].map(PrivateKey::from_pkcs8_pem);
+        Ok(Self { signature: signature?, encryption: encryption? })
+    }
+
+    /// What a consumer with these keys hands over to be registered.
+    fn registration(&self, consumer_key: &str, dhparam_pem: String, party: &Party<'_>) -> RegisteredConsumer {
+        RegisteredConsumer {
+            consumer_key: consumer_key.to_owned(),
+            signature_public_key_pem: public_pem(&self.signature),
+            encryption_public_key_pem: public_pem(&self.encryption),
+            dhparam_pem,
+            callback_url: match party {
+                Party::First => None,
+                Party::Third { callback_url } => Some((*callback_url).to_owned()),
+            },
+        }
+    }
 }
 
+/// The gateway's view.
 impl Credentials {
     /// Registers a consumer with these keys, adds [`USER`], and lets a first party have its access token.
     pub fn enroll(
@@ -85,26 +108,13 @@ impl Credentials {
         consumer_key: &str,
         party: &Party<'_>,
     ) -> Result<Self, GatewayError> {
-        let consumer = RegisteredConsumer {
-            consumer_key: consumer_key.to_owned(),
-            signature_public_key_pem: public_pem(&keys.signature),
-            encryption_public_key_pem: public_pem(&keys.encryption),
-            dhparam_pem: dhparam_pem(&group_14()),
-            callback_url: match party {
-                Party::First => None,
-                Party::Third { callback_url } => Some((*callback_url).to_owned()),
-            },
-        };
+        let consumer = keys.registration(consumer_key, dhparam_pem(&group_14()), party);
         gateway.register_consumer(&consumer)?;
-        gateway.add_user(User {
-            name: USER.to_owned(),
-            accounts: vec!["DU1234567".to_owned(), "DU7654321".to_owned()],
-            is_paper: true,
-        });
+        gateway.add_user(user());
         let access = match party {
             Party::First => {
                 let issued = gateway.issue_access_token(consumer_key, USER, &mut UnwrapErr(SysRng))?;
-                Some(Access { token: issued.token, secret: issued.secret_base64 })
+                Some(Access { token: issued.token.into(), secret: issued.secret_base64.into() })
             }
             Party::Third { .. } => None,
         };
@@ -119,30 +129,55 @@ impl Credentials {
         })
     }
 
-    pub fn to_json(&self) -> String {
-        let mut json = json!({
-            "consumer_key": self.consumer_key,
-            "realm": self.realm,
-            "private_signature_pem": self.private_signature_pem,
-            "private_encryption_pem": self.private_encryption_pem,
-            "dhparam_pem": self.dhparam_pem,
-            "base_url": self.base_url,
-        });
+    /// Makes a gateway that starts again know what an earlier one knew: the consumer, [`USER`], and the access token. The
+    /// error names the part that no gateway of ours has made.
+    pub fn enroll_again(&self, gateway: &mut Gateway, party: &Party<'_>) -> Result<(), String> {
+        let keys = Keys::from_pem(&self.private_signature_pem, &self.private_encryption_pem);
+        let keys = keys.map_err(|_| "the private keys cannot be read")?;
+        let consumer = keys.registration(&self.consumer_key, self.dhparam_pem.clone(), party);
+        gateway.register_consumer(&consumer).map_err(|error| error.to_string())?;
+        gateway.add_user(user());
+        let Some(access) = &self.access else { return Ok(()) };
+        let secret = access.decrypted_secret(&keys).ok_or("the access token secret is not for the encryption key")?;
+        let restored = gateway.restore_access_token(&self.consumer_key, USER, &access.token, *secret);
+        restored.map_err(|error| error.to_string())
+    }
+}
+
+/// The account holder who consents.
+fn user() -> User {
+    User { name: USER.to_owned(), accounts: vec!["DU1234567".to_owned(), "DU7654321".to_owned()], is_paper: true }
+}
+
+impl Access {
+    fn decrypted_secret(&self, keys: &Keys) -> Option<Zeroizing<[u8; 32]>> {
+        let ciphertext = BASE64_STANDARD.decode(self.secret.as_str()).ok()?;
+        let secret = Zeroizing::new(keys.encryption.decrypt(Pkcs1v15Encrypt, &ciphertext).ok()?);
+        <[u8; 32]>::try_from(secret.as_slice()).ok().map(Zeroizing::new)
+    }
+}
+
+/// The file's view: a JSON object.
+impl Credentials {
+    pub fn to_json(&self) -> Zeroizing<String> {
+        let mut fields = vec![
+            ("consumer_key", self.consumer_key.as_str()),
+            ("realm", &self.realm),
+            ("private_signature_pem", &self.private_signature_pem),
+            ("private_encryption_pem", &self.private_encryption_pem),
+            ("dhparam_pem", &self.dhparam_pem),
+            ("base_url", &self.base_url),
+        ];
         if let Some(access) = &self.access {
-            json["access_token"] = json!(access.token);
-            json["access_token_secret"] = json!(access.secret);
+            fields.extend(access.fields());
         }
-        format!("{json:#}\n")
+        with_fields("{}", &fields).expect("an empty object is an object")
     }
 
     /// Reads what [`Self::to_json`] writes; the error names the key that is wrong.
     pub fn from_json(json: &str) -> Result<Self, String> {
-        let fields: Map<String, Value> = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        let optional = |name: &str| match fields.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(format!("{name} is not a string")),
-        };
+        let fields = object(json)?;
+        let optional = |name: &str| fields.get(name).map_or(Ok(None), |value| text(name, value));
         let required = |name: &str| optional(name)?.ok_or_else(|| format!("{name} is missing"));
         let access = match (optional("access_token")?, optional("access_token_secret")?) {
             (Some(token), Some(secret)) => Some(Access { token, secret }),
@@ -151,23 +186,43 @@ impl Credentials {
             (None, Some(_)) => return Err("access_token is missing".to_owned()),
         };
         Ok(Self {
-            consumer_key: required("consumer_key")?,
-            realm: required("realm")?,
+            consumer_key: required("consumer_key")?.to_string(),
+            realm: required("realm")?.to_string(),
             access,
             private_signature_pem: required("private_signature_pem")?,
             private_encryption_pem: required("private_encryption_pem")?,
-            dhparam_pem: required("dhparam_pem")?,
-            base_url: optional("base_url")?.unwrap_or_else(|| PRODUCTION.to_owned()),
+            dhparam_pem: required("dhparam_pem")?.to_string(),
+            base_url: optional("base_url")?.map_or_else(|| PRODUCTION.to_owned(), |url| url.to_string()),
         })
     }
 
     pub fn read(path: &Path) -> io::Result<Self> {
-        let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
-        Self::from_json(&fs::read_to_string(path)?).map_err(invalid)
+        let bytes = read_secret(path)?;
+        let json = std::str::from_utf8(&bytes).map_err(|_| invalid("it is not text"))?;
+        Self::from_json(json).map_err(invalid)
     }
 
-    pub fn write(&self, path: &Path) -> io::Result<()> {
-        write_secret(path, &self.to_json())
+    /// Writes a new file; there must be none of that name.
+    pub fn write_new(&self, path: &Path) -> io::Result<()> {
+        write_new(path, &self.to_json())
+    }
+}
+
+impl Access {
+    pub fn of(access_token: &AccessToken) -> Self {
+        let secret = access_token.secret().expose().as_str().to_owned();
+        Self { token: access_token.token().to_owned().into(), secret: secret.into() }
+    }
+
+    /// Puts the access token into the credentials at `path`. Everything else in the file stays as it is.
+    pub fn store(&self, path: &Path) -> io::Result<()> {
+        let bytes = read_secret(path)?;
+        let json = std::str::from_utf8(&bytes).map_err(|_| invalid("it is not text"))?;
+        replace(path, with_fields(json, &self.fields()).map_err(invalid)?.as_bytes())
+    }
+
+    fn fields(&self) -> [(&'static str, &str); 2] {
+        [("access_token", &self.token), ("access_token_secret", &self.secret)]
     }
 }
 
@@ -192,44 +247,57 @@ impl Credentials {
     }
 }
 
-/// Writes a file that only its owner may read, whole or not at all.
-pub fn write_secret(path: &Path, content: &str) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{:016x}.tmp", UnwrapErr(SysRng).next_u64()));
-    let written = write_new(temporary.as_ref(), content).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// The fields of a JSON object, their values as they stand there: no copy is made of them.
+pub fn object(json: &str) -> Result<BTreeMap<String, &RawValue>, String> {
+    // What is found in place of an object may be a secret.
+    let problem = |error: serde_json::Error| match error.classify() {
+        serde_json::error::Category::Data => "it is not a JSON object".to_owned(),
+        _ => format!("it is not a JSON object: {error}"),
+    };
+    serde_json::from_str(json).map_err(problem)
+}
+
+/// The text of a field; none for `null`.
+///
+/// It is wiped on drop. A copy of a text with escapes, as PEM has them, stays in a buffer of `serde_json`.
+fn text(name: &str, value: &RawValue) -> Result<Option<Zeroizing<String>>, String> {
+    let text: Option<String> = serde_json::from_str(value.get()).map_err(|_| format!("{name} is not a string"))?;
+    Ok(text.map(Zeroizing::new))
+}
+
+/// `json`, an object, with these `fields` of text, and with all others as they are.
+fn with_fields(json: &str, fields: &[(&str, &str)]) -> Result<Zeroizing<String>, String> {
+    let quote = |text: &str| json_text(text.len(), |out| serde_json::to_writer(out, text));
+    let quoted: Vec<_> = fields.iter().map(|(_, text)| quote(text)).collect();
+    let mut object = object(json)?;
+    for ((name, _), text) in fields.iter().zip(&quoted) {
+        object.insert((*name).to_owned(), serde_json::from_str(text).map_err(|error| error.to_string())?);
     }
-    written
+    let length = json.len() + quoted.iter().map(|text| text.len()).sum::<usize>();
+    Ok(json_text(length, |out| {
+        serde_json::to_writer_pretty(&mut *out, &object)?;
+        out.push(b'\n');
+        Ok(())
+    }))
 }
 
-/// Writes a new file that only its owner may read; there must be none of that name.
-pub fn write_new(path: &Path, content: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    write_with(&mut options, path, content)
-}
-
-/// Writes a new file that anybody may read; there must be none of that name.
-pub fn write_new_public(path: &Path, content: &str) -> io::Result<()> {
-    write_with(&mut OpenOptions::new(), path, content)
-}
-
-fn write_with(options: &mut OpenOptions, path: &Path, content: &str) -> io::Result<()> {
-    let mut file = options.write(true).create_new(true).open(path)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()
-}
-
-/// A directory that nobody has used before, under the system's own for such things.
-pub fn fresh_dir(name: &str) -> PathBuf {
-    env::temp_dir().join(format!("{name}-{:016x}", UnwrapErr(SysRng).next_u64()))
+/// What `write` makes of values with about `length` bytes.
+///
+/// One buffer, large enough from the start: one that grows leaves copies behind.
+pub fn json_text(length: usize, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(Vec::with_capacity(2 * length + 4096));
+    write(&mut out).expect("texts and their names can be written as JSON");
+    let text = String::from_utf8(std::mem::take(&mut *out)).expect("JSON is text");
+    Zeroizing::new(text)
 }
 
 /// PKCS#8, as OpenSSL 3 writes private keys.
-pub fn private_pem(key: &PrivateKey) -> String {
-    key.to_pkcs8_pem(LineEnding::LF).expect("a key of this process can be written").to_string()
+pub fn private_pem(key: &PrivateKey) -> Zeroizing<String> {
+    key.to_pkcs8_pem(LineEnding::LF).expect("a key of this process can be written")
 }
 
 /// What `openssl rsa -pubout` would write.

@@ -8,6 +8,7 @@ pub mod arguments;
 pub mod consent_page;
 pub mod credentials;
 pub mod driver;
+pub mod files;
 pub mod http;
 pub mod in_process;
 pub mod server;

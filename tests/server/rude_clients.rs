@@ -175,20 +175,22 @@ fn a_user_consents_in_a_browser() {
 #[test]
 fn credentials_survive_being_written_down() {
     let mut gateway = Gateway::new("http://h/v1/api").unwrap();
-    let path = std::env::temp_dir().join(format!("ibkr-oauth-test-{}.json", std::process::id()));
     for party in [Party::First, Party::Third { callback_url: CALLBACK }] {
         let written = Credentials::enroll(&mut gateway, keys(), "SOMEPARTY", &party).unwrap();
-        written.write(&path).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("credentials.json");
+        written.write_new(&path).unwrap();
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
         assert!(Credentials::read(&path).unwrap() == written);
+        assert!(written.write_new(&path).is_err(), "nothing is overwritten");
     }
-    std::fs::remove_file(&path).unwrap();
     let error = |json: &str| Credentials::from_json(json).err().unwrap();
     assert_eq!(error(r#"{"access_token":"t"}"#), "access_token_secret is missing");
     assert_eq!(error(r#"{"realm":"r"}"#), "consumer_key is missing");
     assert_eq!(error(r#"{"consumer_key":1}"#), "consumer_key is not a string");
+    assert_eq!(error(r#""a1b2c3d4e5f6a7b8c9d0""#), "it is not a JSON object");
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::client::{Call, ORIGIN, World, encode, json, said};
+use ibkr_oauth::gateway::GatewayError;
+
+use crate::client::{Call, FIRST_PARTY, ORIGIN, World, encode, json, said};
+use crate::support::credentials::{Party, USER};
 
 #[test]
 fn a_login_opens_the_api_for_24_hours() {
@@ -120,6 +123,26 @@ fn the_portal_voids_a_secret_by_issuing_another() {
     assert_eq!(world.api("GET", "/portfolio/accounts", &live).status(), 401);
     assert!(world.try_live(&login).is_err(), "the old secret is of no use");
     world.live(&renewed);
+}
+
+#[test]
+fn an_access_token_outlives_the_gateway_that_issued_it() {
+    let mut earlier = World::new();
+    let credentials = earlier.enroll(FIRST_PARTY, &Party::First);
+    let access = credentials.access.clone().unwrap();
+    let login = earlier.login(FIRST_PARTY, &credentials.realm, &access.token, &access.secret);
+    let live = earlier.live(&login);
+
+    let mut later = World::new();
+    let unknown = later.gateway.restore_access_token(FIRST_PARTY, USER, &access.token, [0; 32]);
+    assert_eq!(unknown, Err(GatewayError::UnknownConsumer));
+    let other = later.enroll_first_party(FIRST_PARTY);
+    let unknown = later.gateway.restore_access_token(FIRST_PARTY, "nobody", &access.token, [0; 32]);
+    assert_eq!(unknown, Err(GatewayError::UnknownUser));
+    credentials.enroll_again(&mut later.gateway, &Party::First).unwrap();
+    assert_eq!(later.api("GET", "/portfolio/accounts", &live).status, 401, "live sessions end with the gateway");
+    later.live(&login);
+    assert!(later.try_live(&other).is_err(), "a user and consumer have one token");
 }
 
 /// All three treatments of the query run in production, and two spellings of a space.
