@@ -5,11 +5,15 @@
 //! ```
 //!
 //! Serves until interrupted. `DIR` (a fresh temporary directory if there is no `--dir`) receives `credentials.json`,
-//! and `private_signature.pem`, `private_encryption.pem` and `dhparam.pem` for clients that want files. The first line
-//! on stdout is `listening on` and the base URL: from then on, clients are served.
+//! and `private_signature.pem`, `private_encryption.pem` and `dhparam.pem` for clients that want files. What an earlier
+//! run of this program left there is taken up again: the keys, the access token in `credentials.json`, and the address if
+//! there is no `--listen`. Nothing is ever overwritten: a file from elsewhere is named, and nothing is done.
+//!
+//! The first line on stdout is `listening on` and the base URL: from then on, clients are served.
 //!
 //! With `--callback` the credentials are a third party's: they have no access token, and users consent on the page
-//! that a browser finds under `/authorize?oauth_token=TOKEN`.
+//! that a browser finds under `/authorize?oauth_token=TOKEN`. The program `login` stores the access token in the file;
+//! one that another client keeps elsewhere is void when this program starts again.
 
 mod support;
 
@@ -23,13 +27,17 @@ use std::{env, fs, thread};
 use ibkr_oauth_gateway::Gateway;
 
 use support::credentials::{Credentials, Keys, Party};
-use support::files::{fresh_dir, write_new};
+use support::files::{fresh_dir, read_secret, write_new};
 use support::server::Server;
 
 const USAGE: &str = "usage: gateway [--listen ADDRESS] [--dir DIR] [--callback URL]";
+const CONSUMER_KEY: &str = "EXAMPLECO";
+const CREDENTIALS: &str = "credentials.json";
+const PEM_FILES: [&str; 3] = ["private_signature.pem", "private_encryption.pem", "dhparam.pem"];
 
+#[derive(Default)]
 struct Options {
-    listen: String,
+    listen: Option<String>,
     dir: Option<PathBuf>,
     callback: Option<String>,
 }
@@ -53,11 +61,11 @@ fn main() -> ExitCode {
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { listen: "127.0.0.1:0".to_owned(), dir: None, callback: None };
+        let mut options = Self::default();
         while let Some(flag) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
             match flag.as_str() {
-                "--listen" => options.listen = value()?,
+                "--listen" => options.listen = Some(value()?),
                 "--dir" => options.dir = Some(value()?.into()),
                 "--callback" => options.callback = Some(value()?),
                 _ => return Err(format!("unknown argument: {flag}")),
@@ -70,19 +78,15 @@ impl Options {
 enum Never {}
 
 fn run(options: Options) -> Result<Never, Box<dyn Error>> {
-    let listener =
-        TcpListener::bind(&options.listen).map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let dir = open_dir(options.dir)?;
-    let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
-    let keys = Keys::generate(&mut |step| eprintln!("{step}"))?;
     let party = match &options.callback {
         Some(callback_url) => Party::Third { callback_url },
         None => Party::First,
     };
-    let credentials = Credentials::enroll(&mut gateway, &keys, "EXAMPLECO", &party)?;
-    write_files(&credentials, &dir).map_err(|error| format!("cannot write to {}: {error}", dir.display()))?;
-    eprintln!("credentials are in {}", dir.display());
-
+    let (gateway, listener) = match earlier_run(&dir)? {
+        Some(credentials) => start_again(&credentials, &dir, options.listen, &party)?,
+        None => start_afresh(&dir, options.listen, &party)?,
+    };
     let server = Server::start(gateway, listener)?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on {}", server.base_url())?;
@@ -100,9 +104,84 @@ fn open_dir(dir: Option<PathBuf>) -> Result<PathBuf, String> {
     Ok(dir)
 }
 
-fn write_files(credentials: &Credentials, dir: &Path) -> io::Result<()> {
-    write_new(&dir.join("private_signature.pem"), &credentials.private_signature_pem)?;
-    write_new(&dir.join("private_encryption.pem"), &credentials.private_encryption_pem)?;
-    write_new(&dir.join("dhparam.pem"), &credentials.dhparam_pem)?;
-    credentials.write_new(&dir.join("credentials.json"))
+/// The credentials that an earlier run left in `dir`; none in a directory that has no file of ours, nor of that name.
+fn earlier_run(dir: &Path) -> Result<Option<Credentials>, String> {
+    let file = dir.join(CREDENTIALS);
+    match Credentials::read(&file) {
+        Ok(credentials) if credentials.consumer_key == CONSUMER_KEY => return Ok(Some(credentials)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        _ => return Err(in_the_way(&file)),
+    }
+    // A dangling link is in the way too.
+    let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    let names = PEM_FILES.into_iter().chain([CREDENTIALS]);
+    match names.map(|name| dir.join(name)).find(is_there) {
+        Some(path) => Err(in_the_way(&path)),
+        None => Ok(None),
+    }
+}
+
+fn in_the_way(path: &Path) -> String {
+    format!("{} is there already, not from an earlier run of this program: nothing is overwritten", path.display())
+}
+
+fn start_afresh(
+    dir: &Path,
+    listen: Option<String>,
+    party: &Party<'_>,
+) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
+    let (mut gateway, listener) = listen_on(&listen.unwrap_or_else(|| "127.0.0.1:0".to_owned()))?;
+    let keys = Keys::generate(&mut |step| eprintln!("{step}"))?;
+    let credentials = Credentials::enroll(&mut gateway, &keys, CONSUMER_KEY, party)?;
+    let file = dir.join(CREDENTIALS);
+    credentials.write_new(&file).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    write_pem_files(&credentials, dir)?;
+    eprintln!("credentials are in {}", dir.display());
+    Ok((gateway, listener))
+}
+
+fn start_again(
+    credentials: &Credentials,
+    dir: &Path,
+    listen: Option<String>,
+    party: &Party<'_>,
+) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
+    let file = dir.join(CREDENTIALS);
+    let unusable = |problem: &str| format!("{}: {problem}", file.display());
+    if credentials.access.is_none() && matches!(party, Party::First) {
+        return Err(unusable("there is no access token in it; a third party's gateway needs --callback").into());
+    }
+    let earlier = credentials.base_url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/v1/api"));
+    let earlier = earlier.ok_or_else(|| unusable("its base_url is not that of an earlier run"))?;
+    let (mut gateway, listener) = listen_on(listen.as_deref().unwrap_or(earlier))?;
+    credentials.enroll_again(&mut gateway, party).map_err(|problem| unusable(&problem))?;
+    write_pem_files(credentials, dir)?;
+    eprintln!("going on with the credentials in {}", dir.display());
+    if gateway.base_url() != credentials.base_url {
+        eprintln!("they have the earlier address: clients need --base-url {}", gateway.base_url());
+    }
+    Ok((gateway, listener))
+}
+
+fn listen_on(address: &str) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
+    let listener = TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
+    Ok((gateway, listener))
+}
+
+/// Writes those that are missing. The others must have what they would be written with.
+fn write_pem_files(credentials: &Credentials, dir: &Path) -> Result<(), String> {
+    let pems: [&str; 3] =
+        [&credentials.private_signature_pem, &credentials.private_encryption_pem, &credentials.dhparam_pem];
+    for (name, pem) in PEM_FILES.iter().zip(pems) {
+        let path = dir.join(name);
+        match write_new(&path, pem) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                read_secret(&path).ok().filter(|found| **found == pem.as_bytes()).ok_or_else(|| in_the_way(&path))?;
+            }
+            Err(error) => return Err(format!("cannot write {}: {error}", path.display())),
+        }
+    }
+    Ok(())
 }
