@@ -13,7 +13,8 @@
 //!
 //! With `--third-party` and a file without access token, the consent URL is printed, and the callback is awaited: from
 //! the browser, on a loopback port (`--port`, default 20000, must be the port registered as callback), or pasted. The
-//! access token is then stored in the file.
+//! access token is stored in the file as soon as it arrives; whether that can be done is tried before the user is asked.
+//! The consent page is IBKR's, or `/authorize` at the origin of a base URL that is not IBKR's.
 
 mod support;
 
@@ -26,17 +27,22 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use std::{env, thread};
 
-use ibkr_oauth::{Consumer, OAuthSession, doctor};
+use ibkr_oauth::{CallbackError, Consumer, OAuthSession, doctor};
 use ureq::Agent;
 
 use support::accounts::Accounts;
 use support::credentials::{Access, Credentials};
-use support::driver::{accounts, agent, drive, now, rng};
+use support::driver::{accounts, agent, drive, now, rng, step};
+use support::files::try_replacing;
 
 const USAGE: &str =
     "usage: login [--credentials FILE] [--base-url URL] [--third-party [--authorize-url URL] [--port PORT]]";
 /// How long the browser may take to send its request.
 const BROWSER_TIME: Duration = Duration::from_secs(10);
+/// Bytes that an access token and its secret add to the credentials at most.
+const ROOM: usize = 4096;
+/// Whose consent page is not at the origin of the base URL.
+const IBKR_DOMAINS: [&str; 2] = ["ibkr.com", "interactivebrokers.com"];
 
 #[derive(Default)]
 struct Options {
@@ -92,10 +98,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let outcome = match credentials.access_token()? {
         Some(access_token) => log_in(OAuthSession::with_access_token(consumer, access_token)),
         None if options.third_party => {
-            authorize(OAuthSession::new(consumer), options.port.unwrap_or(20_000)).and_then(|session| {
-                store(&session, file)?;
-                log_in(session)
-            })
+            authorize(OAuthSession::new(consumer), file, options.port.unwrap_or(20_000)).and_then(log_in)
         }
         None => Err("the file has no access token; a third party asks for one with --third-party".into()),
     };
@@ -124,14 +127,22 @@ fn with_opinion(error: Box<dyn Error>, credentials: &Credentials) -> Box<dyn Err
 }
 
 fn consumer(credentials: &Credentials, options: &Options) -> Result<Consumer, Box<dyn Error>> {
-    let mut builder = credentials.consumer()?;
-    if let Some(url) = &options.base_url {
-        builder = builder.base_url(url);
-    }
-    if let Some(url) = &options.authorize_url {
-        builder = builder.authorize_url(url);
+    let base_url = options.base_url.as_ref().unwrap_or(&credentials.base_url);
+    let mut builder = credentials.consumer()?.base_url(base_url);
+    if let Some(url) = options.authorize_url.clone().or_else(|| own_authorize_url(base_url)) {
+        builder = builder.authorize_url(&url);
     }
     Ok(builder.build()?)
+}
+
+/// Where a gateway of ours has its consent page; none for IBKR, which has it elsewhere.
+fn own_authorize_url(base_url: &str) -> Option<String> {
+    let (scheme, rest) = base_url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let host = authority.split(':').next()?;
+    let is_in = |domain: &&str| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let is_ibkrs = IBKR_DOMAINS.iter().any(|domain| is_in(domain));
+    (!is_ibkrs).then(|| format!("{scheme}://{authority}/authorize"))
 }
 
 fn log_in_to_own_gateway() -> Result<(), Box<dyn Error>> {
@@ -153,8 +164,14 @@ fn log_in(mut session: OAuthSession) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Gets the user's consent and trades it for an access token.
-fn authorize(mut session: OAuthSession, port: u16) -> Result<OAuthSession, Box<dyn Error>> {
+/// Gets the user's consent, trades it for an access token, and stores that.
+fn authorize(mut session: OAuthSession, file: &Path, port: u16) -> Result<OAuthSession, Box<dyn Error>> {
+    try_replacing(file, ROOM).map_err(|error| {
+        format!(
+            "{} cannot be replaced, so no access token could be stored, and none is asked for: {error}",
+            file.display()
+        )
+    })?;
     let agent = agent();
     drive(&mut session, &agent)?;
     let consent_url = session.consent_url().ok_or("IBKR gave no request token")?;
@@ -162,16 +179,22 @@ fn authorize(mut session: OAuthSession, port: u16) -> Result<OAuthSession, Box<d
     println!("Waiting for the browser to come back to port {port}. If it ends up on an error page instead,");
     println!("paste the address of that page here, and press Enter.");
     await_callback(&mut session, port)?;
-    redeem(session, &agent)
+    redeem(&mut session, &agent, file)?;
+    Ok(session)
 }
 
-fn redeem(mut session: OAuthSession, agent: &Agent) -> Result<OAuthSession, Box<dyn Error>> {
-    // The access token must not be lost if the live session token that follows is refused.
-    let outcome = drive(&mut session, agent);
-    if session.access_token().is_some() {
-        return Ok(session);
-    }
-    outcome.and(Err("IBKR gave no access token".into()))
+/// Only this one step: the access token must not be lost if the live session token that follows is refused.
+fn redeem(session: &mut OAuthSession, agent: &Agent, file: &Path) -> Result<(), Box<dyn Error>> {
+    step(session, agent)?;
+    let access_token = session.access_token().ok_or("IBKR gave no access token")?;
+    let access = Access::of(access_token);
+    access.store(file).map_err(|error| {
+        let is_stored = Credentials::read(file).is_ok_and(|stored| stored.access.as_ref() == Some(&access));
+        let outcome = if is_stored { "is stored, but may not outlast a power failure" } else { "is NOT stored" };
+        format!("the access token {outcome} in {}: {error}", file.display())
+    })?;
+    println!("The access token is stored in {}: the user need not be asked again.", file.display());
+    Ok(())
 }
 
 /// Takes callbacks from both sides until one fits: a wrong one, from an old tab or cut off, costs nothing.
@@ -185,6 +208,10 @@ fn await_callback(session: &mut OAuthSession, port: u16) -> Result<(), Box<dyn E
     for callback in received {
         match session.handle_callback(&callback) {
             Ok(()) => return Ok(()),
+            // The request token is ours, so this is the answer: no.
+            Err(ibkr_oauth::Error::Callback(CallbackError::Missing { name: "oauth_verifier" })) => {
+                return Err("the user did not consent (or the address was cut off before oauth_verifier)".into());
+            }
             Err(error) => println!("That was not it: {error}."),
         }
     }
@@ -223,10 +250,4 @@ fn request_target(mut stream: &TcpStream) -> Option<String> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}", page.len());
     let _ = stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n{page}").as_bytes());
     Some(target)
-}
-
-fn store(session: &OAuthSession, file: &Path) -> Result<(), Box<dyn Error>> {
-    Access::of(session.access_token().ok_or("there is no access token to store")?).store(file)?;
-    println!("The access token is stored in {}: the user need not be asked again.", file.display());
-    Ok(())
 }

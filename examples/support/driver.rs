@@ -45,12 +45,19 @@ pub fn send(agent: &Agent, request: Request) -> Result<Response<'static>, ureq::
 
 /// Sends whatever `session` wants sent, until it waits for the user or is live; says what each step brought.
 pub fn drive(session: &mut OAuthSession, agent: &Agent) -> Result<(), Box<dyn Error>> {
-    while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now())? {
-        let endpoint = exchange.endpoint();
-        let phase = session.handle_response(exchange, send(agent, request)?, now())?;
-        println!("  POST {endpoint}: {}", meaning(phase));
-    }
+    while step(session, agent)?.is_some() {}
     Ok(())
+}
+
+/// Sends the next request of `session`, if it wants one sent, and says what that brought.
+pub fn step(session: &mut OAuthSession, agent: &Agent) -> Result<Option<Phase>, Box<dyn Error>> {
+    let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now())? else {
+        return Ok(None);
+    };
+    let endpoint = exchange.endpoint();
+    let phase = session.handle_response(exchange, send(agent, request)?, now())?;
+    println!("  POST {endpoint}: {}", meaning(phase));
+    Ok(Some(phase))
 }
 
 fn meaning(phase: Phase) -> &'static str {
