@@ -1,25 +1,26 @@
 //! Short-lived jobs that share one live session token, instead of logging in each for itself.
 //!
 //! ```text
-//! cargo run --example resume [-- --credentials FILE [--base-url URL] [--store FILE]]
+//! cargo run --example resume [-- --credentials FILE [--base-url URL] [--store FILE] [--patience SECONDS]]
 //! ```
 //!
 //! The session is kept in a file (`--store`, default: beside the credentials) that only its owner can read. It is
 //! replaced whole or not at all, and locked while a job looks at it, so that of jobs which start together only one logs
-//! in. Without credentials: four jobs as processes of their own, three of them at once, against a gateway of our own.
+//! in; the others wait, `--patience` (120 seconds if not given) at most. A file that is no stored session is not replaced.
+//! Without credentials: four jobs as processes of their own, three of them at once, against a gateway of our own.
 
 mod support;
 
-use std::env;
 use std::error::Error;
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+use std::{env, io, thread};
 
 use fd_lock::RwLock;
-use ibkr_oauth::{OAuthSession, Phase, Snapshot};
+use ibkr_oauth::{AccessToken, OAuthSession, Phase, Snapshot};
 use ibkr_oauth_gateway::Gateway;
 
 use support::arguments::Arguments;
@@ -28,13 +29,16 @@ use support::driver::{accounts, agent, drive, now};
 use support::files::{read_secret, replace};
 use support::server::Server;
 
+/// How long a job waits for others: each of them may wait 30 seconds for an answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a waiting job looks whether it is its turn.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of a stored session, about.
 const SNAPSHOT_LENGTH: usize = 2048;
 
 fn main() -> ExitCode {
-    let outcome: Result<(), Box<dyn Error>> =
-        Arguments::parse(&["--credentials", "--base-url", "--store"]).map_err(Into::into).and_then(run);
-    support::exit_code(outcome)
+    let known = ["--credentials", "--base-url", "--store", "--patience"];
+    support::exit_code(Arguments::parse(&known).map_err(Into::into).and_then(run))
 }
 
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
@@ -42,16 +46,17 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         return demonstrate();
     };
     let beside = || arguments.get("--credentials").unwrap_or("ibkr").to_string() + ".session";
-    let store = Store(PathBuf::from(arguments.get("--store").map_or_else(beside, str::to_string)));
-    job(&credentials, &store)
+    let path = PathBuf::from(arguments.get("--store").map_or_else(beside, str::to_string));
+    let patience = arguments.get("--patience").map(|seconds| seconds.parse().map(Duration::from_secs));
+    let patience = patience.transpose().map_err(|_| "--patience needs a number of seconds")?;
+    job(&credentials, &Store { path, patience: patience.unwrap_or(PATIENCE) })
 }
 
 /// What each job does: find a live session or make one, and use it.
 fn job(credentials: &Credentials, store: &Store) -> Result<(), Box<dyn Error>> {
     let me = std::process::id();
     let agent = agent();
-    let mut lock = store.lock_file()?;
-    let locked = lock.write()?;
+    let locked = store.lock()?;
     let mut session = store.resume(credentials)?;
     match session.phase(now()) {
         Phase::LiveSession => println!("job {me}: going on with the stored session"),
@@ -64,7 +69,7 @@ fn job(credentials: &Credentials, store: &Store) -> Result<(), Box<dyn Error>> {
     let listed = match accounts(&live, &agent) {
         Err(error) if is_dead(error.as_ref()) => {
             println!("job {me}: the stored session is not accepted any more, logging in");
-            let _locked = lock.write()?;
+            let _locked = store.lock()?;
             session.invalidate(&live);
             drive(&mut session, &agent)?;
             store.keep(&session)?;
@@ -85,42 +90,105 @@ fn is_dead(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// A session in a file.
-struct Store(PathBuf);
+struct Store {
+    path: PathBuf,
+    patience: Duration,
+}
+
+/// While it is there, no other job looks at the store.
+struct Locked {
+    _file: RwLock<File>,
+}
 
 impl Store {
-    /// The lock is a file of its own, because the store itself is replaced.
-    fn lock_file(&self) -> io::Result<RwLock<File>> {
-        let path = self.0.with_extension("lock");
-        Ok(RwLock::new(OpenOptions::new().create(true).truncate(false).write(true).open(path)?))
+    /// The lock is a file of its own, because the store itself is replaced. Nobody else may hold it open.
+    fn lock(&self) -> Result<Locked, Box<dyn Error>> {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let cannot = |error: io::Error| format!("cannot lock {}: {error}", path.display());
+        let mut file = RwLock::new(private_file(&path).map_err(cannot)?);
+        let deadline = Instant::now() + self.patience;
+        if !try_lock(&mut file).map_err(cannot)? {
+            println!("job {}: waiting for another job, which holds {}", std::process::id(), path.display());
+            while !try_lock(&mut file).map_err(cannot)? {
+                if Instant::now() > deadline {
+                    let seconds = self.patience.as_secs();
+                    return Err(format!("another job still holds {} after {seconds} seconds", path.display()).into());
+                }
+                thread::sleep(PAUSE);
+            }
+        }
+        Ok(Locked { _file: file })
     }
 
     /// The stored session; a new one where there is none, or none that can be used.
     fn resume(&self, credentials: &Credentials) -> Result<OAuthSession, Box<dyn Error>> {
         let consumer = credentials.consumer()?.build()?;
-        match self.read() {
-            Ok(Some(snapshot)) => match OAuthSession::resume(consumer.clone(), &snapshot, now()) {
+        let configured = credentials.access_token()?;
+        if let Some(snapshot) = self.read()? {
+            match OAuthSession::resume(consumer.clone(), &snapshot, now()) {
+                Ok(session) if differs(session.access_token(), configured.as_ref()) => {
+                    println!("The stored session is not used: it has another access token than the credentials.");
+                }
                 Ok(session) => return Ok(session),
                 Err(error) => println!("The stored session is not used: {error}."),
-            },
-            Ok(None) => {}
-            Err(error) => println!("The stored session cannot be read: {error}."),
+            }
         }
-        let access_token = credentials.access_token()?.ok_or("there is no access token: run `login` first")?;
+        let access_token = configured.ok_or("there is no access token: run `login` first")?;
         Ok(OAuthSession::with_access_token(consumer, access_token))
     }
 
-    fn read(&self) -> Result<Option<Snapshot>, Box<dyn Error>> {
-        match read_secret(&self.0) {
-            Ok(json) => Ok(Some(serde_json::from_slice(&json)?)),
+    /// None if there is no file, or an empty one. What is no stored session may be something else, and is kept.
+    fn read(&self) -> Result<Option<Snapshot>, String> {
+        let cannot = |error: &dyn Error| {
+            let path = self.path.display();
+            format!("the stored session cannot be read, and is not replaced: {path}: {error}")
+        };
+        match read_secret(&self.path) {
+            Ok(json) if json.is_empty() => Ok(None),
+            Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|error| cannot(&error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(cannot(&error)),
         }
     }
 
-    fn keep(&self, session: &OAuthSession) -> Result<(), Box<dyn Error>> {
+    fn keep(&self, session: &OAuthSession) -> Result<(), String> {
         let json = json_text(SNAPSHOT_LENGTH, |out| serde_json::to_writer(out, session.snapshot().expose()));
-        Ok(replace(&self.0, json.as_bytes())?)
+        replace(&self.path, json.as_bytes())
+            .map_err(|error| format!("the session is not stored in {}: {error}", self.path.display()))
     }
+}
+
+/// Whether the lock is ours now: until the file is closed.
+fn try_lock(file: &mut RwLock<File>) -> io::Result<bool> {
+    match file.try_write() {
+        Ok(guard) => {
+            // The guard would unlock it.
+            std::mem::forget(guard);
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a file that is for its owner only, also if it was not before.
+fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.create(true).truncate(false).write(true).open(path)?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// Whether the credentials have an access token, and it is not the stored one.
+fn differs(stored: Option<&AccessToken>, configured: Option<&AccessToken>) -> bool {
+    configured.is_some_and(|configured| {
+        stored.is_none_or(|stored| stored.token() != configured.token() || stored.secret() != configured.secret())
+    })
 }
 
 fn demonstrate() -> Result<(), Box<dyn Error>> {
