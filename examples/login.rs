@@ -31,6 +31,7 @@ use ibkr_oauth::{CallbackError, Consumer, OAuthSession, doctor};
 use ureq::Agent;
 
 use support::accounts::Accounts;
+use support::consent_page;
 use support::credentials::{Access, Credentials};
 use support::driver::{accounts, agent, drive, now, rng, step};
 use support::files::try_replacing;
@@ -41,8 +42,6 @@ const USAGE: &str =
 const BROWSER_TIME: Duration = Duration::from_secs(10);
 /// Bytes that an access token and its secret add to the credentials at most.
 const ROOM: usize = 4096;
-/// Whose consent page is not at the origin of the base URL.
-const IBKR_DOMAINS: [&str; 2] = ["ibkr.com", "interactivebrokers.com"];
 
 #[derive(Default)]
 struct Options {
@@ -129,20 +128,10 @@ fn with_opinion(error: Box<dyn Error>, credentials: &Credentials) -> Box<dyn Err
 fn consumer(credentials: &Credentials, options: &Options) -> Result<Consumer, Box<dyn Error>> {
     let base_url = options.base_url.as_ref().unwrap_or(&credentials.base_url);
     let mut builder = credentials.consumer()?.base_url(base_url);
-    if let Some(url) = options.authorize_url.clone().or_else(|| own_authorize_url(base_url)) {
+    if let Some(url) = options.authorize_url.clone().or_else(|| consent_page::url(base_url)) {
         builder = builder.authorize_url(&url);
     }
     Ok(builder.build()?)
-}
-
-/// Where a gateway of ours has its consent page; none for IBKR, which has it elsewhere.
-fn own_authorize_url(base_url: &str) -> Option<String> {
-    let (scheme, rest) = base_url.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let host = authority.split(':').next()?;
-    let is_in = |domain: &&str| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    let is_ibkrs = IBKR_DOMAINS.iter().any(|domain| is_in(domain));
-    (!is_ibkrs).then(|| format!("{scheme}://{authority}/authorize"))
 }
 
 fn log_in_to_own_gateway() -> Result<(), Box<dyn Error>> {

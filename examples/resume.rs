@@ -110,7 +110,7 @@ impl Store {
         let mut file = RwLock::new(private_file(&path).map_err(cannot)?);
         let deadline = Instant::now() + self.patience;
         if !try_lock(&mut file).map_err(cannot)? {
-            println!("job {}: waiting for another job, which holds {}", std::process::id(), path.display());
+            println!("job {}: waiting for another job, which holds the lock", std::process::id());
             while !try_lock(&mut file).map_err(cannot)? {
                 if Instant::now() > deadline {
                     let seconds = self.patience.as_secs();
