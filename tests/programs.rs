@@ -3,15 +3,14 @@
 //!
 //! They are run as users run them, from where `cargo test` builds them.
 
+#[path = "support/workplace.rs"]
+mod workplace;
+
 use std::collections::BTreeSet;
-use std::env::consts::EXE_SUFFIX;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,10 +18,7 @@ use ibkr_oauth::{ConsumerKeys, RsaKeys, RsaPrivateKey};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use serde_json::{Map, Value, json};
-
-/// How long a program may take, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(20);
+use workplace::Workplace;
 
 /// The shortest secrets are tokens of 20 digits; base64 of a live session token has 28.
 const SECRET_LENGTH: usize = 20;
@@ -44,55 +40,7 @@ const SECRET_NAMES: [&str; 8] = [
 const FINGERPRINT_LABELS: [&str; 4] =
     ["the public signature key:", "the public encryption key:", "the DH parameters:", r#""sha256":""#];
 
-/// Programs, the files that they read and write, and what they print; gone at the end.
-struct Workplace(PathBuf);
-
 impl Workplace {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("programs-{name}-{}", std::process::id()));
-        fs::create_dir_all(path.join("files")).unwrap();
-        fs::create_dir_all(path.join("printed")).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join("files").join(name).to_str().unwrap().to_string()
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.file(name)).unwrap()
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        fs::write(self.file(name), text).unwrap();
-        self.file(name)
-    }
-
-    fn start(&self, program: &str, arguments: &[&str]) -> Running {
-        let path = examples().join(format!("{program}{EXE_SUFFIX}"));
-        assert!(path.exists(), "{} is missing: `cargo build --examples` makes it", path.display());
-        let number = fs::read_dir(self.0.join("printed")).unwrap().count();
-        let printed = self.0.join("printed").join(format!("{number}-{program}"));
-        let out = File::create_new(&printed).unwrap();
-        let mut command = Command::new(path);
-        let files = self.0.join("files");
-        command.args(arguments).env_clear().env("TMPDIR", &files).env("TEMP", &files).current_dir(&files);
-        command.stdin(Stdio::piped()).stderr(out.try_clone().unwrap()).stdout(out);
-        Running { program: format!("{program} {arguments:?}"), child: command.spawn().unwrap(), printed }
-    }
-
-    /// What the program prints, from its start to its end.
-    fn run(&self, program: &str, arguments: &[&str]) -> String {
-        self.start(program, arguments).finish()
-    }
-
-    fn start_gateway(&self, arguments: &[&str]) -> (Running, String) {
-        let gateway = self.start("gateway", &[&["--dir", &self.file("")], arguments].concat());
-        let listening = gateway.wait_for("listening on ");
-        let base_url = listening.split("listening on ").nth(1).unwrap().trim().to_string();
-        (gateway, base_url)
-    }
-
     /// Nothing that was printed is in the files, or looks as if it should be; but `public`.
     fn is_silent_but(&self, public: &str) {
         let mut secrets = Secrets::default();
@@ -109,63 +57,6 @@ impl Workplace {
     fn is_silent(&self) {
         self.is_silent_but("\0");
     }
-}
-
-impl Drop for Workplace {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A program that runs; killed if nobody waits for its end.
-struct Running {
-    program: String,
-    child: Child,
-    printed: PathBuf,
-}
-
-impl Running {
-    fn said(&self) -> String {
-        fs::read_to_string(&self.printed).unwrap()
-    }
-
-    fn wait_for(&self, words: &str) -> String {
-        self.until(|said| said.contains(words).then(|| said.to_string()))
-    }
-
-    fn finish(mut self) -> String {
-        drop(self.child.stdin.take());
-        let deadline = Instant::now() + PATIENCE;
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "{} does not end: {}", self.program, self.said());
-            thread::sleep(PAUSE);
-        }
-        self.said()
-    }
-
-    fn until<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = find(&self.said()) {
-                return found;
-            }
-            assert!(Instant::now() < deadline, "{} does not get that far: {}", self.program, self.said());
-            thread::sleep(PAUSE);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Beside the folder of the test programs.
-fn examples() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.parent().and_then(Path::parent).unwrap().join("examples")
 }
 
 /// What must not be printed, in every form in which it could be.
