@@ -3,12 +3,15 @@
 //! It sees the heap only. Copies on the stack, and those that the operating system swaps out, are out of its sight.
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
 
+#[cfg(all(feature = "gateway", feature = "http"))]
+#[path = "../examples/support/mod.rs"]
+mod programs;
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 
-use ibkr_oauth::{AccessToken, ApiRequest, Callback, OAuthSession, Response, RsaPrivateKey, Secret};
+use ibkr_oauth::{AccessToken, ApiRequest, Callback, OAuthSession, Response, RsaKeys, RsaPrivateKey, Secret};
 use support::{NOW, SIGNATURE_PEM, Script, WorkedLogin, hex, vectors};
 
 /// Looks for planted bytes in whatever this thread frees.
@@ -188,5 +191,61 @@ fn a_stored_session_that_was_read_leaves_no_secret_behind() {
         ("the encrypted access token secret as text", b"c2VjcmV0".to_vec()),
     ];
     let found = left_behind(planted, || drop(serde_json::from_str::<ibkr_oauth::Snapshot>(&stored).unwrap()));
+    assert!(found.is_empty(), "left in freed memory: {found:?}");
+}
+
+/// As the programs do. What `serde_json` leaves, a copy of a text with escapes, has its line breaks for `\n`.
+#[cfg(all(feature = "gateway", feature = "http"))]
+#[test]
+fn credentials_that_were_read_and_stored_leave_no_secret_behind() {
+    use programs::credentials::{Access, Credentials};
+    let dir = tempfile::tempdir().unwrap();
+    let [whole, without] = ["whole.json", "without.json"].map(|name| dir.path().join(name));
+    let mut fields = serde_json::json!({
+        "consumer_key": "TESTCONS",
+        "realm": "test_realm",
+        "private_signature_pem": SIGNATURE_PEM,
+        "private_encryption_pem": SIGNATURE_PEM,
+        "dhparam_pem": support::DHPARAM_PEM,
+    });
+    std::fs::write(&without, fields.to_string()).unwrap();
+    fields["access_token"] = "a1b2c3d4e5f6a7b8c9d0".into();
+    fields["access_token_secret"] = ENCRYPTED_SECRET.into();
+    std::fs::write(&whole, fields.to_string()).unwrap();
+
+    let key = SIGNATURE_PEM.replace('\n', "\\n");
+    let planted = vec![
+        ("the access token", b"a1b2c3d4e5f6a7b8c9d0".to_vec()),
+        ("the access token secret", ENCRYPTED_SECRET.into()),
+        ("the private key as it stands in the file", key[64..128].into()),
+    ];
+    let found = left_behind(planted, || {
+        let credentials = Credentials::read(&whole).unwrap();
+        let access = Access::of(&credentials.access_token().unwrap().unwrap());
+        access.store(&without).unwrap();
+        assert!(Credentials::read(&without).unwrap() == credentials);
+        drop(credentials.to_json());
+    });
+    assert!(found.is_empty(), "left in freed memory: {found:?}");
+    assert!(Credentials::read(&without).unwrap().to_json().contains(&key));
+}
+
+/// The libraries behind the keys leave both primes, as README's threat model says; and no more than that.
+#[test]
+fn of_a_key_nothing_but_its_primes_is_left_behind() {
+    use ibkr_oauth::ConsumerKeys;
+    use rsa::pkcs8::DecodePrivateKey;
+    use rsa::traits::PrivateKeyParts;
+    let key = rsa::PrivateKey::from_pkcs8_pem(SIGNATURE_PEM).unwrap();
+    let exponents = [key.d(), key.dp().unwrap(), key.dq().unwrap()].map(|number| number.to_be_bytes().to_vec());
+    let planted: Vec<_> =
+        exponents.into_iter().flat_map(|number| [("an exponent", limbs(&number)), ("an exponent", number)]).collect();
+    let secret = key.to_public_key().encrypt(&mut support::rng(2), rsa::Pkcs1v15Encrypt, &[7; 32]).unwrap();
+    let found = left_behind(planted, || {
+        let key = RsaPrivateKey::from_pem(SIGNATURE_PEM).unwrap();
+        let keys = RsaKeys::new(key.clone(), key);
+        keys.sign_rsa_sha256(b"message", &mut support::rng(1)).unwrap();
+        keys.decrypt_pkcs1v15(&secret, &mut support::rng(1)).unwrap();
+    });
     assert!(found.is_empty(), "left in freed memory: {found:?}");
 }
