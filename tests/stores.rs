@@ -390,6 +390,33 @@ fn storing_keeps_links_owner_mode_and_unknown_keys() {
     assert!(stored.access.is_some() && Credentials { access: None, ..stored } == ibkr.credentials);
 }
 
+/// So that a power failure, which no test can make, finds the old file or the new one.
+#[test]
+fn file_and_folder_are_synced_around_the_replacement() {
+    let workplace = Workplace::new("synced");
+    let ibkr = Ibkr::start();
+    let file = credentials_file(&workplace, &ibkr.credentials);
+    let trace = workplace.file("trace");
+    let tracing = ["PATH=/usr/bin:/bin", "strace", "-f", "-y", "-e", "trace=fsync,/^rename", "-o", &trace];
+    let mut tried = workplace.command("/usr/bin/env".into(), &tracing);
+    if !tried.arg("true").output().is_ok_and(|output| output.status.success()) {
+        return println!("skipped: needs strace");
+    }
+    let mut traced = workplace.command("/usr/bin/env".into(), &tracing);
+    traced.arg(program_path("login")).arg("--credentials").arg(&file).args(THIRD_PARTY);
+    let mut login = workplace.spawn(traced);
+    let consent_url = login.until(consent_url);
+    login.answer(&ibkr.decide(&consent_url, Consent::Grant));
+    assert!(login.finish().contains("DU1234567"));
+
+    let trace = fs::read_to_string(trace).unwrap();
+    let calls: Vec<&str> = trace.lines().filter(|line| line.contains("fsync(") || line.contains("rename")).collect();
+    let [before, renamed, after] = calls[calls.len() - 3..] else { panic!("{trace}") };
+    assert!(before.contains(".ibkr-oauth.tmp>) = 0"), "{trace}");
+    assert!(renamed.contains("rename") && renamed.contains("/credentials.json\") = 0"), "{trace}");
+    assert!(after.contains(&format!("<{}>) = 0", file.parent().unwrap().display())), "{trace}");
+}
+
 /// Nobody is asked for a consent that comes to nothing.
 fn refuses_before_it_asks(mut login: Running, file: &Path, before: &BTreeMap<String, Vec<u8>>) {
     assert!(!login.end().success());
