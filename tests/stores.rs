@@ -396,8 +396,11 @@ fn file_and_folder_are_synced_around_the_replacement() {
     let workplace = Workplace::new("synced");
     let ibkr = Ibkr::start();
     let file = credentials_file(&workplace, &ibkr.credentials);
-    let trace = workplace.file("trace");
-    let tracing = ["PATH=/usr/bin:/bin", "strace", "-f", "-y", "-e", "trace=fsync,/^rename", "-o", &trace];
+    let traces = foreign_folder(&workplace, &[]);
+    let trace = traces.join("of-thread");
+    // A file for each thread, so that no line is torn apart.
+    let options = ["-ff", "-y", "-e", "trace=fsync,/^rename", "-o", trace.to_str().unwrap()];
+    let tracing = [&["PATH=/usr/bin:/bin", "strace"], &options[..]].concat();
     let mut tried = workplace.command("/usr/bin/env".into(), &tracing);
     if !tried.arg("true").output().is_ok_and(|output| output.status.success()) {
         return println!("skipped: needs strace");
@@ -409,7 +412,8 @@ fn file_and_folder_are_synced_around_the_replacement() {
     login.answer(&ibkr.decide(&consent_url, Consent::Grant));
     assert!(login.finish().contains("DU1234567"));
 
-    let trace = fs::read_to_string(trace).unwrap();
+    let traces: Vec<String> = contents(&traces).into_values().map(|trace| String::from_utf8(trace).unwrap()).collect();
+    let trace = traces.iter().find(|trace| trace.contains("rename")).unwrap();
     let calls: Vec<&str> = trace.lines().filter(|line| line.contains("fsync(") || line.contains("rename")).collect();
     let [before, renamed, after] = calls[calls.len() - 3..] else { panic!("{trace}") };
     assert!(before.contains(".ibkr-oauth.tmp>) = 0"), "{trace}");
