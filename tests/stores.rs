@@ -132,7 +132,7 @@ fn real_credentials_are_safe_from_the_gateway() {
 
     // Of the gateway's name, but with keys, or an address, that it never made.
     let own = Credentials { consumer_key: "EXAMPLECO".to_string(), ..credentials };
-    let another_key = Credentials { private_encryption_pem: own.private_signature_pem.clone(), ..own.clone() };
+    let another_key = Credentials { private_encryption_pem: "somebody else's".to_string().into(), ..own.clone() };
     let another_place = Credentials { base_url: "https://api.ibkr.com/v1/api".to_string(), ..own };
     for credentials in [another_key, another_place] {
         fs::write(&file, credentials.to_json().as_bytes()).unwrap();
@@ -610,6 +610,20 @@ fn a_job_says_that_it_waits_for_another_and_waits_no_longer_than_it_may() {
     let said = patient.finish();
     assert!(said.contains("accounts DU1234567"), "{said}");
     assert_eq!(mode(&lock), 0o600, "also if it was everybody's before");
+}
+
+#[test]
+fn a_job_that_logs_in_keeps_others_out() {
+    let workplace = Workplace::new("locked");
+    let (server, _, file) = first_party(&workplace);
+    let silent = server.gateway();
+    let job = workplace.start("resume", &["--credentials", file.to_str().unwrap()]);
+    job.wait_for("logging in");
+    let lock = File::open(file.with_extension("json.session.lock")).unwrap();
+    assert!(fd_lock::RwLock::new(&lock).try_write().is_err());
+    drop(silent);
+    assert!(job.finish().contains("accounts DU1234567"));
+    assert!(fd_lock::RwLock::new(&lock).try_write().is_ok());
 }
 
 #[test]
