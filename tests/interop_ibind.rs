@@ -32,8 +32,9 @@ fn ibind_logs_in_again_and_again() {
     let mut gateway = Gateway::new(&base_url).unwrap();
     let keys = Keys::generate(&mut |step| println!("{step}")).unwrap();
     let credentials = Credentials::enroll(&mut gateway, &keys, "EXAMPLECO", &Party::First).unwrap();
-    let file = workplace.join("credentials.json");
-    credentials.write(&file).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("credentials.json");
+    credentials.write_new(&file).unwrap();
     let _server = Server::start(gateway, listener).unwrap();
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop_ibind.py");
