@@ -174,7 +174,8 @@ fn authorize(mut session: OAuthSession, file: &Path, port: u16) -> Result<OAuthS
 
 /// Only this one step: the access token must not be lost if the live session token that follows is refused.
 fn redeem(session: &mut OAuthSession, agent: &Agent, file: &Path) -> Result<(), Box<dyn Error>> {
-    step(session, agent)?;
+    let as_it_was = || println!("No access token has arrived: {} is as it was.", file.display());
+    step(session, agent).inspect_err(|_| as_it_was())?;
     let access_token = session.access_token().ok_or("IBKR gave no access token")?;
     let access = Access::of(access_token);
     access.store(file).map_err(|error| {
