@@ -24,7 +24,7 @@ use ibkr_oauth::{AccessToken, OAuthSession, Phase, Snapshot};
 use ibkr_oauth_gateway::Gateway;
 
 use support::arguments::Arguments;
-use support::credentials::{Credentials, Keys, Party, json_text};
+use support::credentials::{Credentials, Keys, Party, json_text, object};
 use support::driver::{accounts, agent, drive, now};
 use support::files::{read_secret, replace};
 use support::server::Server;
@@ -141,16 +141,16 @@ impl Store {
 
     /// None if there is no file, or an empty one. What is no stored session may be something else, and is kept.
     fn read(&self) -> Result<Option<Snapshot>, String> {
-        let cannot = |error: &dyn Error| {
-            let path = self.path.display();
-            format!("the stored session cannot be read, and is not replaced: {path}: {error}")
+        let problem = match read_secret(&self.path) {
+            Ok(json) if json.is_empty() => return Ok(None),
+            Ok(json) => match stored_session(&json) {
+                Some(snapshot) => return Ok(Some(snapshot)),
+                None => "it is no stored session".to_string(),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => error.to_string(),
         };
-        match read_secret(&self.path) {
-            Ok(json) if json.is_empty() => Ok(None),
-            Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|error| cannot(&error)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(cannot(&error)),
-        }
+        Err(format!("{} cannot be read, and is not replaced: {problem}", self.path.display()))
     }
 
     fn keep(&self, session: &OAuthSession) -> Result<(), String> {
@@ -158,6 +158,14 @@ impl Store {
         replace(&self.path, json.as_bytes())
             .map_err(|error| format!("the session is not stored in {}: {error}", self.path.display()))
     }
+}
+
+/// What is wrong with others is not said: it may quote a secret.
+fn stored_session(json: &[u8]) -> Option<Snapshot> {
+    let fields = object(std::str::from_utf8(json).ok()?).ok()?;
+    // Many files have a version. A session always has this, too.
+    fields.get("latest_timestamp")?;
+    serde_json::from_slice(json).ok()
 }
 
 /// Whether the lock is ours now: until the file is closed.

@@ -77,13 +77,14 @@ fn foreign_folder(workplace: &Workplace, names: &[&str]) -> PathBuf {
     folder
 }
 
-/// Runs a program that must fail, name the first of `names` that is there, and leave all of them alone.
+/// Runs a program that must fail, name a file that is in its way, and leave all files of the folder alone.
 fn leaves_alone(workplace: &Workplace, folder: &Path, program: &str, arguments: &[&str]) {
     let before = contents(folder);
     let mut running = workplace.start(program, arguments);
     let failed = !running.end().success();
     let said = running.finish();
-    assert!(failed && said.contains(folder.to_str().unwrap()), "{program} {arguments:?}: {said}");
+    let is_named = |name: &String| said.contains(folder.join(name).to_str().unwrap());
+    assert!(failed && before.keys().any(is_named), "{program} {arguments:?}: {said}");
     let after = contents(folder);
     for (name, content) in &before {
         assert!(after.get(name) == Some(content), "{program} {arguments:?} has changed {name}");
@@ -162,6 +163,15 @@ fn files_of_somebody_else_are_safe_from_doctor_login_and_resume() {
         leaves_alone(&workplace, &folder, "login", &["--credentials", file, "--third-party"]);
         leaves_alone(&workplace, &folder, "resume", &["--credentials", &credentials, "--store", file]);
     }
+    let versioned = foreign_folder(&workplace, &["settings.json"]);
+    fs::write(versioned.join("settings.json"), r#"{"version":1,"private":"key"}"#).unwrap();
+    let store = versioned.join("settings.json");
+    leaves_alone(
+        &workplace,
+        &versioned,
+        "resume",
+        &["--credentials", &credentials, "--store", store.to_str().unwrap()],
+    );
     let own = Path::new(&credentials).parent().unwrap();
     for name in [NAMES[0], NAMES[2], NAMES[6]] {
         let store = workplace.file(name);
@@ -476,6 +486,22 @@ fn in_a_folder_that_cannot_be_written_nobody_is_asked_for_consent() {
     command.arg("--credentials").arg(&file).args(THIRD_PARTY);
     refuses_before_it_asks(workplace.spawn(command), &file, &before);
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn an_access_token_that_does_not_arrive_is_said_not_to_be_stored() {
+    let workplace = Workplace::new("refused");
+    let ibkr = Ibkr::start();
+    let file = credentials_file(&workplace, &ibkr.credentials);
+    let before = contents(file.parent().unwrap());
+    let mut login = start_login(&workplace, &file, &[]);
+    let consent_url = login.until(consent_url);
+    let callback = ibkr.decide(&consent_url, Consent::Grant);
+    login.answer(&callback.replace("oauth_verifier=", "oauth_verifier=0"));
+    assert!(!login.end().success());
+    let said = login.said();
+    assert!(said.contains(&format!("No access token has arrived: {} is as it was", file.display())), "{said}");
+    assert!(contents(file.parent().unwrap()) == before);
 }
 
 #[test]
