@@ -93,8 +93,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let unreadable = |error| format!("cannot read {}: {error}", file.display());
     let credentials = Credentials::read(file).map_err(unreadable)?;
-    let consumer = consumer(&credentials, options)?;
-    let outcome = match credentials.access_token()? {
+    let usable = consumer(&credentials, options).and_then(|consumer| Ok((consumer, credentials.access_token()?)));
+    let (consumer, access_token) = usable.map_err(|error| format!("{error}\n{}", examination(&credentials)))?;
+    let outcome = match access_token {
         Some(access_token) => log_in(OAuthSession::with_access_token(consumer, access_token)),
         None if options.third_party => {
             authorize(OAuthSession::new(consumer), file, options.port.unwrap_or(20_000)).and_then(log_in)
@@ -107,6 +108,14 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 /// Adds what the doctor says, where the error leaves the cause open.
 fn with_opinion(error: Box<dyn Error>, credentials: &Credentials) -> Box<dyn Error> {
     let Some(of_session) = error.downcast_ref() else { return error };
+    let report = examination(credentials);
+    match report.opinion_on(of_session) {
+        Some(opinion) => format!("{error}\n{report}In short: {opinion}.").into(),
+        None => error,
+    }
+}
+
+fn examination(credentials: &Credentials) -> doctor::Report {
     let access = credentials.access.as_ref();
     let pieces = doctor::Credentials {
         consumer_key: Some(&credentials.consumer_key),
@@ -118,11 +127,7 @@ fn with_opinion(error: Box<dyn Error>, credentials: &Credentials) -> Box<dyn Err
         dh_params: Some(&credentials.dhparam_pem),
         ..doctor::Credentials::default()
     };
-    let report = doctor::examine(&pieces, &mut rng());
-    match report.opinion_on(of_session) {
-        Some(opinion) => format!("{error}\n{report}In short: {opinion}.").into(),
-        None => error,
-    }
+    doctor::examine(&pieces, &mut rng())
 }
 
 fn consumer(credentials: &Credentials, options: &Options) -> Result<Consumer, Box<dyn Error>> {

@@ -278,6 +278,8 @@ fn what_goes_wrong_is_told_without_secrets() {
     assert_eq!(failures, files.len());
     let half_secret = workplace.run("login", &["--credentials", &files[6]]);
     assert!(half_secret.contains("error SecretTruncated") && half_secret.contains("mend them first"), "{half_secret}");
+    let half_key = workplace.run("login", &["--credentials", &files[7]]);
+    assert!(half_key.contains("error CutOff"), "{half_key}");
     workplace.run("login", &["--credentials", &workplace.file("credentials.json"), "--base-url", "http://127.0.0.1:1"]);
     workplace.run("login", &["--nonsense"]);
     workplace.run("doctor", &["--dir", &workplace.file(""), "--repair", &workplace.file("repaired")]);

@@ -2,7 +2,7 @@
 //! kill, and the gateway that issued it.
 //!
 //! `KILLS=200 cargo test --all-features --test stores kill -- --nocapture` kills more often, and says what it found.
-#![cfg(all(unix, feature = "gateway", feature = "http", feature = "http1", feature = "serde"))]
+#![cfg(all(unix, feature = "http", feature = "http1", feature = "serde"))]
 
 #[path = "../examples/support/mod.rs"]
 mod support;
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use ibkr_oauth::gateway::{Consent, Gateway};
+use ibkr_oauth_gateway::{Consent, Gateway};
 use rand::{Rng, RngExt};
 use serde_json::{Map, Value, json};
 use support::consent_page;

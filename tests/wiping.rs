@@ -3,7 +3,7 @@
 //! It sees the heap only. Copies on the stack, and those that the operating system swaps out, are out of its sight.
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
 
-#[cfg(all(feature = "gateway", feature = "http"))]
+#[cfg(feature = "http")]
 #[path = "../examples/support/mod.rs"]
 mod programs;
 mod support;
@@ -195,7 +195,7 @@ fn a_stored_session_that_was_read_leaves_no_secret_behind() {
 }
 
 /// As the programs do. What `serde_json` leaves, a copy of a text with escapes, has its line breaks for `\n`.
-#[cfg(all(feature = "gateway", feature = "http"))]
+#[cfg(feature = "http")]
 #[test]
 fn credentials_that_were_read_and_stored_leave_no_secret_behind() {
     use programs::credentials::{Access, Credentials};

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use ibkr_oauth::gateway::GatewayError;
+use ibkr_oauth_gateway::GatewayError;
 
-use crate::client::{Call, FIRST_PARTY, ORIGIN, World, encode, json, said};
-use crate::support::credentials::{Party, USER};
+use crate::client::{Call, FIRST_PARTY, ORIGIN, USER, World, encode, json, said};
 
 #[test]
 fn a_login_opens_the_api_for_24_hours() {
@@ -127,20 +126,19 @@ fn the_portal_voids_a_secret_by_issuing_another() {
 
 #[test]
 fn an_access_token_outlives_the_gateway_that_issued_it() {
-    let mut earlier = World::new();
-    let credentials = earlier.enroll(FIRST_PARTY, &Party::First);
-    let access = credentials.access.clone().unwrap();
-    let login = earlier.login(FIRST_PARTY, &credentials.realm, &access.token, &access.secret);
+    let (mut earlier, login) = World::first_party();
     let live = earlier.live(&login);
+    let secret = login.secret.clone().try_into().unwrap();
 
     let mut later = World::new();
-    let unknown = later.gateway.restore_access_token(FIRST_PARTY, USER, &access.token, [0; 32]);
+    let unknown = later.gateway.restore_access_token(FIRST_PARTY, USER, &login.token, secret);
     assert_eq!(unknown, Err(GatewayError::UnknownConsumer));
+    later.enroll_first_party(FIRST_PARTY);
     let other = later.enroll_first_party(FIRST_PARTY);
-    let unknown = later.gateway.restore_access_token(FIRST_PARTY, "nobody", &access.token, [0; 32]);
+    let unknown = later.gateway.restore_access_token(FIRST_PARTY, "nobody", &login.token, secret);
     assert_eq!(unknown, Err(GatewayError::UnknownUser));
-    credentials.enroll_again(&mut later.gateway, &Party::First).unwrap();
-    assert_eq!(later.api("GET", "/portfolio/accounts", &live).status, 401, "live sessions end with the gateway");
+    later.gateway.restore_access_token(FIRST_PARTY, USER, &login.token, secret).unwrap();
+    assert_eq!(later.api("GET", "/portfolio/accounts", &live).status(), 401, "live sessions end with the gateway");
     later.live(&login);
     assert!(later.try_live(&other).is_err(), "a user and consumer have one token");
 }
