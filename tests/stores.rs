@@ -277,7 +277,8 @@ fn browse(url: &str) -> String {
     write!(browser, "GET /{target} HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     browser.read_to_string(&mut answer).unwrap();
-    answer.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap().to_string()
+    let mut headers = answer.lines().filter_map(|line| line.split_once(": "));
+    headers.find(|(name, _)| name.eq_ignore_ascii_case("location")).unwrap().1.to_string()
 }
 
 const THIRD_PARTY: [&str; 3] = ["--third-party", "--port", "0"];
