@@ -6,8 +6,10 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::error::{ConfigError, UrlError};
+use crate::request::Receipt;
+use crate::server_clock::{ClockVerdict, ServerClock};
 use crate::token::check_header_text;
-use crate::{ConsumerKeys, DhParams, ParameterEncoding, url};
+use crate::{ConsumerKeys, DhParams, ParameterEncoding, Response, UnixTime, url};
 
 /// The consumer key of IBKR's paper-only test consumer, the only one in realm `test_realm` (protocol section 9).
 pub(crate) const TEST_CONSUMER: &str = "TESTCONS";
@@ -19,20 +21,34 @@ const AUTHORIZE_URL: &str = "https://interactivebrokers.com/authorize";
 const USER_AGENT: &str = concat!("ibkr-oauth/", env!("CARGO_PKG_VERSION"));
 const REFRESH_MARGIN: Duration = Duration::from_secs(10 * 60);
 const MAX_REFRESH_MARGIN: Duration = Duration::from_secs(12 * 60 * 60);
+/// The server computes a 2048-bit power and an RSA decryption for a live session token; half a minute is ample.
+const OAUTH_DEADLINE: Duration = Duration::from_secs(30);
+/// IBKR aborts requests that take longer than 10 s (protocol section 6.2).
+const BROKERAGE_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Whether the query of an API request is part of what is signed. Sources disagree (protocol section 3.4).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Whether the query of an API request is part of what is signed. Sources disagree (protocol sections 3.4 and 14.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum QueryPolicy {
-    /// Signed together with the `oauth_*` parameters: IBKR's guide says so, and the only worked API request that IBKR
-    /// published has it so.
+    /// Left out: IBKR's documentation of 2026 says so, and ibind, the client with the most users, does it.
     #[default]
-    Fold,
-    /// Left out, as several clients do that run in production (ibind among them). Try it if requests without a query
-    /// work and requests with one get a 401.
     Exclude,
+    /// Signed together with the `oauth_*` parameters, as in IBKR's guide of 2020 and the only worked API request that
+    /// IBKR published. Try it if requests without a query work and requests with one get a 401.
+    Fold,
 }
 
-/// A registered consumer. Cheap to clone; many sessions share one.
+impl QueryPolicy {
+    /// Returns the other policy.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Exclude => Self::Fold,
+            Self::Fold => Self::Exclude,
+        }
+    }
+}
+
+/// A registered consumer. Cheap to clone; many sessions share one, and with it one knowledge of the server's clock and
+/// one series of timestamps: give all sessions of a consumer key clones of one value.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn core::error::Error>> {
@@ -58,10 +74,14 @@ struct Settings {
     authorize_url: String,
     callback: String,
     user_agent: String,
-    query_policy: QueryPolicy,
+    /// None: the default, which a [`Client`](crate::Client) may change if the server wants the other.
+    query_policy: Option<QueryPolicy>,
     parameter_encoding: ParameterEncoding,
     refresh_margin: Duration,
+    oauth_deadline: Duration,
+    brokerage_deadline: Duration,
     corrects_clock: bool,
+    clock: ServerClock,
 }
 
 impl Consumer {
@@ -79,10 +99,13 @@ impl Consumer {
             authorize_url: AUTHORIZE_URL.to_string(),
             callback: "oob".to_string(),
             user_agent: USER_AGENT.to_string(),
-            query_policy: QueryPolicy::default(),
+            query_policy: None,
             parameter_encoding: ParameterEncoding::default(),
             refresh_margin: REFRESH_MARGIN,
+            oauth_deadline: OAUTH_DEADLINE,
+            brokerage_deadline: BROKERAGE_DEADLINE,
             corrects_clock: true,
+            clock: ServerClock::default(),
         })
     }
 
@@ -129,7 +152,8 @@ impl Consumer {
         &self.0.dh
     }
 
-    pub(crate) fn query_policy(&self) -> QueryPolicy {
+    /// The policy that the caller fixed, if any.
+    pub(crate) fn fixed_query_policy(&self) -> Option<QueryPolicy> {
         self.0.query_policy
     }
 
@@ -141,8 +165,21 @@ impl Consumer {
         self.0.refresh_margin
     }
 
-    pub(crate) fn corrects_clock(&self) -> bool {
-        self.0.corrects_clock
+    pub(crate) fn oauth_deadline(&self) -> Duration {
+        self.0.oauth_deadline
+    }
+
+    pub(crate) fn brokerage_deadline(&self) -> Duration {
+        self.0.brokerage_deadline
+    }
+
+    pub(crate) fn clock(&self) -> &ServerClock {
+        &self.0.clock
+    }
+
+    /// Learns the server's clock from the response to the request of `receipt`, read at `now`.
+    pub(crate) fn learn_clock(&self, receipt: &Receipt, response: &Response<'_>, now: UnixTime) -> ClockVerdict {
+        if self.0.corrects_clock { self.clock().learn(receipt, response, now) } else { ClockVerdict::Innocent }
     }
 }
 
@@ -193,9 +230,10 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Default: [`QueryPolicy::Fold`].
+    /// Fixes the query policy. Default: [`QueryPolicy::Exclude`], which a [`Client`](crate::Client) changes by itself if
+    /// the server accepts only the other.
     pub fn query_policy(mut self, policy: QueryPolicy) -> Self {
-        self.0.query_policy = policy;
+        self.0.query_policy = Some(policy);
         self
     }
 
@@ -208,6 +246,20 @@ impl ConsumerBuilder {
     /// How long before a live session token's expiry the next one is fetched. Default: 10 minutes; less than 12 hours.
     pub fn refresh_margin(mut self, margin: Duration) -> Self {
         self.0.refresh_margin = margin;
+        self
+    }
+
+    /// How long the response to one of the three OAuth requests is awaited before a fresh request is offered. Default:
+    /// 30 seconds.
+    pub fn oauth_deadline(mut self, deadline: Duration) -> Self {
+        self.0.oauth_deadline = deadline;
+        self
+    }
+
+    /// How long the response to a request of a [`BrokerageSession`](crate::brokerage::BrokerageSession) is awaited
+    /// before a fresh request is offered. Default: 15 seconds.
+    pub fn brokerage_deadline(mut self, deadline: Duration) -> Self {
+        self.0.brokerage_deadline = deadline;
         self
     }
 

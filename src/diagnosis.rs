@@ -9,6 +9,11 @@ use core::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Diagnosis {
+    /// A 401 whose `Date` shows that the request's timestamp was off by more than 2 seconds. The server's clock is known
+    /// now: a fresh request has the right timestamp.
+    ClockOff,
+    /// A 401 to one request while the same live session token is accepted for others: the token is fine.
+    RequestRefused,
     /// 401 `invalid consumer`: the one answer to a consumer key that is not active yet, a wrong key, realm, base string
     /// or signature, and a clock that is off.
     InvalidConsumer,
@@ -26,7 +31,7 @@ pub enum Diagnosis {
     NoBridge,
     /// Any other 400: the server could not read the request.
     MalformedRequest,
-    /// 403 with an HTML page: refused at the edge, before IBKR's servers.
+    /// 401 or 403 with an HTML page: refused at the edge, before IBKR's servers.
     RefusedAtTheEdge,
     /// 410: the session is gone, or belongs to another server.
     Gone,
@@ -51,13 +56,19 @@ pub enum Diagnosis {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
-    /// At once: poll the session for a fresh request.
+    /// At once, with a fresh request: what was wrong with the rejected one (its timestamp) is right in the next. If that
+    /// is rejected too, the advice is another.
     Again,
     /// Not before this moment.
     Later(crate::UnixTime),
+    /// After a new login: hand the live session to [`OAuthSession::invalidate`](crate::OAuthSession::invalidate), and
+    /// poll that session for a new live session token. Not at once if the last new token did not help either.
+    LogIn,
+    /// After a brokerage session was opened: [`BrokerageSession`](crate::brokerage::BrokerageSession).
+    OpenBrokerageSession,
     /// Not with these tokens: a third party asks its user again, a first party makes a new token in the portal.
     Reauthorize,
-    /// Not at all: something must be changed first.
+    /// Not at all: something on this machine must be changed first.
     Never,
 }
 
@@ -66,6 +77,8 @@ pub enum Retry {
 pub(crate) enum Advice {
     Again,
     Later(Duration),
+    LogIn,
+    OpenBrokerageSession,
     Reauthorize,
     Never,
 }
@@ -86,12 +99,13 @@ impl Diagnosis {
             300..400 => Self::Redirected,
             400 if says("no bridge") => Self::NoBridge,
             400 => Self::MalformedRequest,
+            // A page of HTML comes from a proxy or the edge, which know nothing of tokens.
+            401 | 403 if is_html => Self::RefusedAtTheEdge,
             401 if says("invalid consumer") => Self::InvalidConsumer,
             401 if says("no access secret key found") => Self::UnknownAccessToken,
             401 if says("lst failed") => Self::LiveSessionTokenFailed,
             401 if says("invalid signature") => Self::InvalidSignature,
             401 => Self::Unauthorized,
-            403 if is_html => Self::RefusedAtTheEdge,
             410 => Self::Gone,
             411 => Self::LengthRequired,
             429 => Self::TooManyRequests,
@@ -119,6 +133,8 @@ impl Diagnosis {
     /// Why the server says no, in a sentence.
     pub const fn cause(self) -> &'static str {
         match self {
+            Self::ClockOff => "the timestamp of the request was not the server's time",
+            Self::RequestRefused => "the server accepts the live session token for other requests, but not for this one",
             Self::InvalidConsumer => {
                 "the server gives this one answer if the consumer key is not active yet, is written in lower case, or \
                  does not go with the realm, and if a registered key is not the one that signs, or the clock is off"
@@ -149,6 +165,11 @@ impl Diagnosis {
     /// What to do, in a sentence.
     pub const fn remedy(self) -> &'static str {
         match self {
+            Self::ClockOff => "send a fresh request, whose timestamp is corrected; if it persists, set this machine's clock",
+            Self::RequestRefused => {
+                "check that the user may call this endpoint; if only requests with a query are refused, try the other \
+                 QueryPolicy"
+            }
             // Protocol section 7: sources disagree about the wait.
             Self::InvalidConsumer => {
                 "check the credentials offline first; if they are fine, wait and do not make new keys: activation takes \
@@ -156,14 +177,16 @@ impl Diagnosis {
                  by its e-mails, and has taken two weeks"
             }
             Self::UnknownAccessToken => "make a new access token and secret, and use both",
-            Self::LiveSessionTokenFailed => "try again in a minute; if it stays, make a new access token and secret",
-            Self::InvalidSignature => "fetch a new live session token; if it stays, try QueryPolicy::Exclude",
+            Self::LiveSessionTokenFailed => "try again in a minute; if it persists, make a new access token and secret",
+            Self::InvalidSignature => {
+                "fetch a new live session token; if only requests with a query are refused, try the other QueryPolicy"
+            }
             Self::Unauthorized => "fetch a new live session token",
             Self::InvalidToken => "ask the user for consent again, or make a new access token in the portal",
             Self::NoBridge => "open a brokerage session (/iserver/auth/ssodh/init), then repeat the request",
             Self::MalformedRequest => "send the request exactly as it was handed out",
             Self::RefusedAtTheEdge => {
-                "send the User-Agent that was handed out; if it stays, ask IBKR about your address"
+                "send the User-Agent that was handed out; if it persists, ask IBKR about your address"
             }
             Self::Gone => "fetch a new live session token, or use another server, such as 1.api.ibkr.com",
             Self::LengthRequired => "send the Content-Length that was handed out, also when it is 0",
@@ -171,7 +194,7 @@ impl Diagnosis {
             Self::BrokerageSessionUnavailable => {
                 "tickle and try again; close other sessions of this user, or let yours compete"
             }
-            Self::TickleFailed => "tickle again; if it stays, open a new brokerage session",
+            Self::TickleFailed => "tickle again; if it persists, open a new brokerage session",
             Self::Unavailable => "try again later; IBKR restarts nightly and maintains on Saturday evening",
             Self::Redirected => "check the base URL and any proxy",
             Self::Unknown => "see the reason that the server gave",
@@ -180,14 +203,21 @@ impl Diagnosis {
 
     pub(crate) const fn advice(self) -> Advice {
         match self {
-            Self::InvalidSignature | Self::Unauthorized | Self::Gone | Self::NoBridge => Advice::Again,
+            Self::ClockOff => Advice::Again,
+            Self::InvalidSignature | Self::Unauthorized | Self::Gone => Advice::LogIn,
+            Self::NoBridge => Advice::OpenBrokerageSession,
             Self::BrokerageSessionUnavailable | Self::TickleFailed => Advice::Later(SECOND.saturating_mul(10)),
-            // Captive portals and maintenance pages redirect too, for a while.
-            Self::LiveSessionTokenFailed | Self::Unavailable | Self::Redirected => Advice::Later(MINUTE),
+            // Captive portals and maintenance pages redirect too, for a while, and proxies and edges give odd statuses.
+            Self::LiveSessionTokenFailed
+            | Self::Unavailable
+            | Self::Redirected
+            | Self::MalformedRequest
+            | Self::LengthRequired
+            | Self::RequestRefused
+            | Self::Unknown => Advice::Later(MINUTE),
             Self::InvalidConsumer => Advice::Later(ACTIVATION),
             Self::TooManyRequests | Self::RefusedAtTheEdge => Advice::Later(PENALTY),
             Self::UnknownAccessToken | Self::InvalidToken => Advice::Reauthorize,
-            Self::MalformedRequest | Self::LengthRequired | Self::Unknown => Advice::Never,
         }
     }
 }

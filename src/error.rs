@@ -9,22 +9,25 @@ use crate::callback::CallbackError;
 use crate::diagnosis::{Advice, Diagnosis, Retry};
 use crate::forensics::Mismatch;
 use crate::keys::KeyError;
+use crate::server_clock::ClockVerdict;
 use crate::token::TokenError;
 
-/// Why a step did not happen. After any error the session is what it was before the call.
+/// Why a step did not happen. After any error the session is what it was before the call, except for what is known of the
+/// server's clock (see [`OAuthSession::clock_skew`](crate::OAuthSession::clock_skew)).
 ///
 /// No message holds a token, a key, a signature or a raw body. A message says everything: there is no `source` behind it
 /// that would say it again.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller's code is wrong: reading it proves it.
+    /// The calling code breaks the contract, or its clock or random source does not work. Data from the network never
+    /// causes this.
     #[error("wrong use of the session: {0}")]
     Misuse(Misuse),
-    /// The server said yes, and what came with it cannot be used.
+    /// A 2xx response whose body cannot be used.
     #[error("unusable answer: {0}")]
     Malformed(Malformed),
-    /// The server said no.
+    /// The server, or something on the way to it, rejected the request.
     #[error("refused: {0}")]
     Rejected(Rejected),
     /// The server's proof of the live session token does not match the token derived here (protocol section 5, step 8).
@@ -43,30 +46,60 @@ pub enum Error {
         /// When it expired.
         at: UnixTime,
     },
+    /// There is no live session token now: the login is under way, or the session was logged out.
+    #[error("there is no live session: the login is under way, or the session was logged out")]
+    NoLiveSession,
 }
 
 impl Error {
+    /// What a rejection means.
+    pub(crate) fn diagnosis(&self) -> Option<Diagnosis> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected.diagnosis),
+            _ => None,
+        }
+    }
+
+    /// Blames the clock for a refusal that it explains.
+    pub(crate) fn blaming(self, clock: ClockVerdict) -> Self {
+        match self {
+            Self::Rejected(rejected) if clock == ClockVerdict::ExplainsRefusal => {
+                Self::Rejected(Rejected { diagnosis: Diagnosis::ClockOff, ..rejected })
+            }
+            other => other,
+        }
+    }
+
     /// What a retry at `now` or later may be worth. Advice, not policy; [`Backoff`](crate::Backoff) spreads it out.
     pub fn retry(&self, now: UnixTime) -> Retry {
         let advice = match self {
+            // A machine without a battery-backed clock waits for the network's time.
+            Self::Misuse(Misuse::ClockOutOfRange) => Advice::Later(Duration::from_secs(60)),
             Self::Misuse(_) | Self::Keys(_) => Advice::Never,
             // Protocol section 5, step 4: IBKR's own demo asks again if the value is empty.
-            Self::Malformed(Malformed::Missing { field: "diffie_hellman_response" }) => Advice::Again,
+            Self::Malformed(Malformed::Missing { field: "diffie_hellman_response" }) => {
+                Advice::Later(Duration::from_secs(1))
+            }
             Self::Malformed(_) | Self::LiveSessionMismatch(_) => Advice::Later(Duration::from_secs(60)),
             Self::Rejected(rejected) => rejected.advice(),
             // The user may have refused. Any other callback was not for us, and the right one may still come.
             Self::Callback(CallbackError::Missing { name: "oauth_verifier" }) => Advice::Reauthorize,
             Self::Callback(_) => Advice::Never,
-            Self::Expired { .. } => Advice::Again,
+            Self::Expired { .. } | Self::NoLiveSession => Advice::LogIn,
         };
         match advice {
             Advice::Again => Retry::Again,
             Advice::Later(pause) => Retry::Later(now.saturating_add(pause)),
+            Advice::LogIn => Retry::LogIn,
+            Advice::OpenBrokerageSession => Retry::OpenBrokerageSession,
             Advice::Reauthorize => Retry::Reauthorize,
             Advice::Never => Retry::Never,
         }
     }
 }
+
+/// `Retry-After: 0` is no invitation to a loop without a pause.
+const SHORTEST_WISH: Duration = Duration::from_secs(1);
 
 impl From<Misuse> for Error {
     fn from(misuse: Misuse) -> Self {
@@ -93,10 +126,15 @@ impl From<CallbackError> for Error {
 }
 
 impl Rejected {
-    /// The server's own wish goes first.
+    /// The server's own wish goes first, but it does not shorten a penalty, nor the wait for a key that is not active yet.
     fn advice(&self) -> Advice {
+        let is_fixed = matches!(
+            self.diagnosis,
+            Diagnosis::TooManyRequests | Diagnosis::RefusedAtTheEdge | Diagnosis::InvalidConsumer
+        );
         match (self.diagnosis.advice(), self.retry_after) {
-            (Advice::Again | Advice::Later(_), Some(pause)) => Advice::Later(pause),
+            (Advice::Later(pause), Some(wish)) if is_fixed => Advice::Later(pause.max(wish)),
+            (Advice::Later(_), Some(wish)) => Advice::Later(wish.max(SHORTEST_WISH)),
             (advice, _) => advice,
         }
     }
@@ -113,7 +151,7 @@ pub enum Misuse {
     #[error("no request token waits for a verifier")]
     NoRequestToken,
     /// `oauth_timestamp` has ten digits (protocol section 7): `now` must be between 2001-09-09 and 2106-02-07.
-    #[error("`now` is not between the years 2001 and 2106: is it in milliseconds?")]
+    #[error("`now` is not between the years 2001 and 2106: is the machine's clock set, and is `now` in milliseconds?")]
     ClockOutOfRange,
     /// A nonce or an exponent came out as nothing but zeros.
     #[error("the random source is broken")]
@@ -131,7 +169,7 @@ pub enum Misuse {
     ReservedParameter,
 }
 
-/// What is wrong with an answer of status 200.
+/// What is wrong with a 2xx response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Malformed {

@@ -1,10 +1,11 @@
-//! One request in flight.
+//! One OAuth request in flight.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::diffie_hellman::Exponent;
+use crate::request::Receipt;
+use crate::ticket::Ticket;
 use crate::{Request, Secret};
 
 /// A request to send, and the [`Exchange`] to hand back with the answer.
@@ -13,19 +14,20 @@ use crate::{Request, Secret};
 pub struct Outbound {
     /// What to send.
     pub request: Request,
-    /// What makes sense of the answer.
+    /// Hand this back together with the response.
     pub exchange: Exchange,
 }
 
 /// A request in flight, as a value that the caller owns.
 ///
 /// Hand it back with the answer, or drop it when no answer will come (a transport error, a cancelled future): the
-/// session then offers a fresh request. It cannot be used twice, and while it exists the session offers nothing else.
+/// session then offers a fresh request. It cannot be used twice, and while it exists the session offers nothing else
+/// until its deadline passes ([`ConsumerBuilder::oauth_deadline`](crate::ConsumerBuilder::oauth_deadline)).
 /// It holds the secrets of this attempt and wipes them on drop; no snapshot ever has them.
 #[must_use = "hand it back to `OAuthSession::handle_response` with the answer"]
 pub struct Exchange {
-    /// Held by this exchange alone, and watched by the session which handed it out.
-    pub(crate) ticket: Arc<()>,
+    pub(crate) ticket: Ticket,
+    pub(crate) receipt: Receipt,
     pub(crate) step: Step,
 }
 

@@ -11,9 +11,10 @@ use crate::api_request::Parameters;
 use crate::authorization::{self, common_parameters};
 use crate::base_string::{Parameter, Writer};
 use crate::error::Error;
-use crate::live_session_token::LiveSessionToken;
+use crate::live_session_token::{LiveSessionToken, TokenId};
 use crate::percent_encoding::{Encoder, append_to, encode, write_to};
-use crate::stamp::{Stamp, Stamper};
+use crate::request::Receipt;
+use crate::stamp::Stamp;
 use crate::template::{Filling, Template};
 use crate::token::Token;
 use crate::{ApiRequest, BaseString, Consumer, QueryPolicy, Request, Response, UnixTime, base_string};
@@ -23,14 +24,16 @@ const INLINE_PARAMETERS: usize = 16;
 
 /// Protocol section 7: a live session token lives for about 24 hours.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// A value that is so much later than the server's clock is no time of computation.
+const AHEAD: Duration = Duration::from_secs(60 * 60);
 const HALF_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
-/// A clock that goes back by less has been set right; by more, it has been set.
+/// A smaller step back is taken for a correction of the clock; a larger one means that somebody set it.
 const CLOCK_STEP: Duration = Duration::from_secs(60 * 60);
 
 /// A live session, proved by the server's MAC. Signs API requests.
 ///
-/// Cheap to clone, `Send` and `Sync`: hand clones to as many threads and tasks as you like. All of them share one
-/// notion of the latest timestamp used.
+/// Cheap to clone, `Send` and `Sync`. Each clone signs until its token expires, after 24 hours at most, and knows
+/// nothing of the next token: a [`Signer`](crate::Signer) follows every refresh.
 #[derive(Clone)]
 pub struct LiveSession(Arc<Inner>);
 
@@ -39,7 +42,7 @@ struct Inner {
     access_token: Token,
     token: LiveSessionToken,
     texts: Texts,
-    stamper: Arc<Stamper>,
+    query_policy: QueryPolicy,
     life: Life,
 }
 
@@ -69,20 +72,31 @@ impl LiveSession {
         consumer: Consumer,
         access_token: Token,
         token: LiveSessionToken,
-        stamper: Arc<Stamper>,
+        query_policy: QueryPolicy,
         life: Life,
     ) -> Self {
         let texts = Texts::new(&consumer, &access_token);
-        Self(Arc::new(Inner { consumer, access_token, token, texts, stamper, life }))
+        Self(Arc::new(Inner { consumer, access_token, token, texts, query_policy, life }))
     }
 
-    /// Whether both are clones of one.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    /// The same token under another policy.
+    pub(crate) fn with_query_policy(&self, policy: QueryPolicy) -> Self {
+        let Inner { consumer, access_token, token, life, .. } = &*self.0;
+        Self::new(consumer.clone(), access_token.clone(), token.clone(), policy, *life)
+    }
+
+    /// Which token it is.
+    pub(crate) fn id(&self) -> TokenId {
+        self.0.token.id()
+    }
+
+    /// When the token was asked for.
+    pub(crate) fn obtained_at(&self) -> UnixTime {
+        self.0.life.obtained_at
     }
 
     /// Whether the next token is due: the refresh margin has begun, or the clock went back so far behind the moment
-    /// this token came that its age is anybody's guess.
+    /// this token came that its age can no longer be computed.
     pub(crate) fn is_due(&self, now: UnixTime) -> bool {
         now >= self.refresh_at() || now.saturating_add(CLOCK_STEP) < self.0.life.obtained_at
     }
@@ -110,24 +124,17 @@ impl LiveSession {
         &self.0.access_token
     }
 
-    /// Takes the answer to a request that this session signed, before you read it: a refusal becomes an error that
-    /// explains itself, and the server's clock is learned.
+    /// Takes the response to a request that this session signed, before you read it: a refusal becomes an error that
+    /// explains itself, and the server's clock is learned. `receipt` is the [`Request::receipt`] of that request.
     ///
     /// If its [`Diagnosis`](crate::Diagnosis) [refuses the live session](crate::Diagnosis::refuses_live_session), hand
     /// this session to [`OAuthSession::invalidate`](crate::OAuthSession::invalidate).
     ///
     /// # Errors
     /// [`Error::Rejected`] for every status but 2xx.
-    pub fn handle_response(&self, response: &Response<'_>, now: UnixTime) -> Result<(), Error> {
-        self.learn_clock(response, now);
-        if response.is_success() { Ok(()) } else { Err(response.rejected()) }
-    }
-
-    /// Takes the server's clock from the answer to a request that this session signed.
-    pub(crate) fn learn_clock(&self, response: &Response<'_>, now: UnixTime) {
-        if self.0.consumer.corrects_clock() {
-            self.0.stamper.learn(response, now);
-        }
+    pub fn handle_response(&self, receipt: Receipt, response: &Response<'_>, now: UnixTime) -> Result<(), Error> {
+        let clock = self.0.consumer.learn_clock(&receipt, response, now);
+        if response.is_success() { Ok(()) } else { Err(response.rejected().blaming(clock)) }
     }
 
     /// When the token stops signing, on the caller's clock.
@@ -157,10 +164,12 @@ impl LiveSession {
             authorization,
             BaseString::without_prepend(base_string),
             request.typed_body(),
+            self.receipt(&stamp, now),
         ))
     }
 
-    /// The `Authorization` value alone, for callers who build the rest of the request themselves. One allocation (more if
+    /// Signs `request` and returns the `Authorization` value alone, for callers who build the rest of the request
+    /// themselves, with the receipt to hand in with the response. One allocation (more if
     /// the value is longer than a kilobyte), and those of [`authorization_into`](Self::authorization_into).
     ///
     /// They must then send the query percent-encoded as RFC 3986 has it, with `%20` for a space.
@@ -172,10 +181,10 @@ impl LiveSession {
         request: &ApiRequest<'_>,
         rng: &mut dyn CryptoRng,
         now: UnixTime,
-    ) -> Result<String, Error> {
+    ) -> Result<(String, Receipt), Error> {
         let mut out = String::new();
-        self.authorization_into(&mut out, request, rng, now)?;
-        Ok(out)
+        let receipt = self.authorization_into(&mut out, request, rng, now)?;
+        Ok((out, receipt))
     }
 
     /// Appends the `Authorization` value to `out`. If `out` has room for it (some 400 bytes, whatever the request),
@@ -190,13 +199,17 @@ impl LiveSession {
         request: &ApiRequest<'_>,
         rng: &mut dyn CryptoRng,
         now: UnixTime,
-    ) -> Result<(), Error> {
+    ) -> Result<Receipt, Error> {
         let parameters = request.parameters()?;
         let stamp = self.stamp(rng, now)?;
         let write_base_string = |out: &mut Encoder<'_>| self.write_base_string(out, request, &parameters, &stamp);
         let signature = self.0.token.sign(|mac| write_to(mac, write_base_string));
         append_to(out, |out| self.write_header(out, &stamp, signature));
-        Ok(())
+        Ok(self.receipt(&stamp, now))
+    }
+
+    fn receipt(&self, stamp: &Stamp, now: UnixTime) -> Receipt {
+        Receipt::of_api(now, stamp, self.id())
     }
 
     /// Nonce and timestamp, if the token still lives.
@@ -204,8 +217,9 @@ impl LiveSession {
         if now >= self.0.life.expires_at {
             return Err(Error::Expired { at: self.0.life.expires_at });
         }
-        let stamp = self.0.stamper.stamp(rng, now)?;
-        self.0.stamper.note(&stamp);
+        let clock = self.0.consumer.clock();
+        let stamp = Stamp::new(clock, rng, now)?;
+        clock.note(stamp.second);
         Ok(stamp)
     }
 
@@ -218,7 +232,7 @@ impl LiveSession {
     ) {
         let consumer = &self.0.consumer;
         let raw_query = parameters.raw_query();
-        let lists = match consumer.query_policy() {
+        let lists = match self.0.query_policy {
             QueryPolicy::Fold => [parameters.query, &raw_query, parameters.form],
             QueryPolicy::Exclude => [&[], &[], parameters.form],
         };
@@ -271,21 +285,19 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// Of a token that came at `now`.
+    /// Of a token that was asked for at `asked_at`, when the server's clock showed `server_time`.
     ///
-    /// Sources disagree on what `live_session_token_expiration` means (protocol section 6.1): more than half a lifetime
-    /// ahead, it is the expiry; else the time of computation. The result is always 12 to 24 hours ahead, whatever was
-    /// sent and however wrong the clock is: a token that has just been made lives, and none is trusted for more than
-    /// its lifetime.
-    pub(crate) fn from(now: UnixTime, reported: Option<u64>) -> Self {
-        let full = now.saturating_add(LIFETIME);
-        let half = now.saturating_add(HALF_LIFETIME);
-        let expires_at = match reported.map(UnixTime::from_millis) {
-            None => full,
-            Some(expiry) if expiry > half => expiry.min(full),
-            Some(computed) => computed.saturating_add(LIFETIME).clamp(half, full),
+    /// Sources disagree on what `live_session_token_expiration` means (protocol sections 6.1 and 14.6). A value more than an
+    /// hour later than the server's own clock is the expiry, since nothing was computed in the future; any other is the
+    /// time of computation. Only the difference from the server's clock counts, so a wrong clock on either side changes
+    /// nothing, and no token is trusted for longer than 24 hours after it was asked for.
+    pub(crate) fn from(asked_at: UnixTime, server_time: UnixTime, reported: Option<u64>) -> Self {
+        let lifetime = match reported.map(UnixTime::from_millis) {
+            None => LIFETIME,
+            Some(expiry) if expiry > server_time.saturating_add(AHEAD) => expiry.saturating_since(server_time),
+            Some(computed) => LIFETIME.saturating_sub(server_time.saturating_since(computed)).max(HALF_LIFETIME),
         };
-        Self { obtained_at: now, expires_at }
+        Self { obtained_at: asked_at, expires_at: asked_at.saturating_add(lifetime.min(LIFETIME)) }
     }
 
     /// Of a token that was stored. Whatever the store says, it is not trusted for longer than a lifetime from `now`.
@@ -307,6 +319,7 @@ mod tests {
             (None, in_hours(24)),
             (Some(in_hours(24).as_millis()), in_hours(24)),
             (Some(in_hours(20).as_millis()), in_hours(20)),
+            (Some(in_hours(2).as_millis()), in_hours(2)),
             (Some(now.as_millis()), in_hours(24)),
             (Some(now.as_millis() - 3_600_000), in_hours(23)),
             // In seconds instead of milliseconds, in the past, zero, and absurdly far ahead.
@@ -314,7 +327,7 @@ mod tests {
             (Some(0), in_hours(12)),
             (Some(u64::MAX), in_hours(24)),
         ] {
-            assert_eq!(Life::from(now, reported).expires_at, expected, "{reported:?}");
+            assert_eq!(Life::from(now, now, reported).expires_at, expected, "{reported:?}");
         }
     }
 }

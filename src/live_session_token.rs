@@ -12,6 +12,7 @@ use crate::diffie_hellman::SharedSecret;
 /// The proof is part of making one: no constructor goes without it, so what cannot be proved cannot sign.
 #[derive(Clone)]
 pub(crate) struct LiveSessionToken {
+    id: TokenId,
     /// HMAC-SHA256 keyed with the 20 raw bytes of the token (protocol section 5, step 9).
     signer: Hmac<Sha256>,
     #[cfg(feature = "serde")]
@@ -19,6 +20,11 @@ pub(crate) struct LiveSessionToken {
     #[cfg(feature = "serde")]
     proof: [u8; 20],
 }
+
+/// Tells one live session token from another without holding it: the beginning of the server's proof, which never signs
+/// anything. The same token has the same id, however often it is resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TokenId([u8; 8]);
 
 impl LiveSessionToken {
     /// Protocol section 5, steps 7 and 8: the token is `HMAC-SHA1(K, prepend)`, and the server's
@@ -37,12 +43,18 @@ impl LiveSessionToken {
         let proof = keyed::<Hmac<Sha1>>(token.expose())?.chain_update(consumer_key);
         proof.verify_slice(server_proof).ok()?;
         Some(Self {
+            id: TokenId(server_proof.first_chunk().copied()?),
             signer: keyed(token.expose())?,
             #[cfg(feature = "serde")]
             proof: server_proof.try_into().ok()?,
             #[cfg(feature = "serde")]
             bytes: token,
         })
+    }
+
+    /// Which token it is.
+    pub(crate) fn id(&self) -> TokenId {
+        self.id
     }
 
     /// The 20 bytes, for a snapshot.

@@ -4,7 +4,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{BaseString, Consumer};
+use crate::live_session_token::TokenId;
+use crate::stamp::Stamp;
+use crate::{BaseString, Consumer, UnixTime};
 
 /// The HTTP methods of the Web API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,6 +55,45 @@ pub struct Request {
     headers: Vec<(&'static str, String)>,
     base_string: BaseString,
     body: Vec<u8>,
+    receipt: Receipt,
+}
+
+/// When a request was signed, with which timestamp and which live session token. Keep it while the request is under way, and
+/// hand it in with the response: a refusal is then blamed on what really caused it.
+///
+/// It holds no secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    asked_at: UnixTime,
+    second: u32,
+    token: Option<TokenId>,
+}
+
+impl Receipt {
+    /// Of an API request that the live session token `token` signed.
+    pub(crate) fn of_api(asked_at: UnixTime, stamp: &Stamp, token: TokenId) -> Self {
+        Self { asked_at, second: stamp.second, token: Some(token) }
+    }
+
+    /// Of one of the three OAuth requests.
+    pub(crate) fn of_oauth(asked_at: UnixTime, stamp: &Stamp) -> Self {
+        Self { asked_at, second: stamp.second, token: None }
+    }
+
+    /// When the request was signed, on the caller's clock.
+    pub fn asked_at(&self) -> UnixTime {
+        self.asked_at
+    }
+
+    /// The `oauth_timestamp` sent.
+    pub(crate) fn second(&self) -> u32 {
+        self.second
+    }
+
+    /// The live session token that signed; none for the three OAuth requests.
+    pub(crate) fn token(&self) -> Option<TokenId> {
+        self.token
+    }
 }
 
 /// A body with its `Content-Type`.
@@ -67,6 +108,7 @@ impl Request {
         authorization: String,
         base_string: BaseString,
         body: Option<TypedBody>,
+        receipt: Receipt,
     ) -> Self {
         let mut headers = Vec::from([("Accept", "*/*".to_string()), ("Authorization", authorization)]);
         let (content_type, body) = body.map_or((None, Vec::new()), |(kind, body)| (Some(kind), body));
@@ -84,6 +126,7 @@ impl Request {
             headers,
             base_string,
             body,
+            receipt,
         }
     }
 
@@ -121,6 +164,11 @@ impl Request {
     /// header.
     pub fn base_string(&self) -> &BaseString {
         &self.base_string
+    }
+
+    /// What to hand in with the response to an API request.
+    pub fn receipt(&self) -> Receipt {
+        self.receipt
     }
 
     /// The body; empty for every OAuth request (protocol section 2.4).

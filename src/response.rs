@@ -120,9 +120,10 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Whether the server has looked at the signature and refused it.
-    pub(crate) fn refuses_signature(&self) -> bool {
-        matches!(self.status, 400 | 401) && !is_html(&self.body)
+    /// Whether the server may have looked at the signature and refused it. A 400 is a business error, given after the
+    /// signature was accepted (`no bridge`, a missing parameter); an HTML page comes from a proxy or a cache.
+    pub(crate) fn may_refuse_signature(&self) -> bool {
+        self.status == 401 && !is_html(&self.body)
     }
 
     pub(crate) fn rejected(&self) -> Error {

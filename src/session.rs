@@ -2,7 +2,6 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::{Arc, Weak};
 use core::fmt;
 use rand_core::CryptoRng;
 
@@ -12,12 +11,17 @@ use crate::error::{Error, Malformed, Misuse, Rejected};
 use crate::exchange::{Exchange, Outbound, Step};
 use crate::forensics::Evidence;
 use crate::live_session::Life;
-use crate::live_session_token::LiveSessionToken;
+use crate::live_session_token::{LiveSessionToken, TokenId};
 use crate::percent_encoding::{append_to, encode_into};
-use crate::stamp::{Stamp, Stamper};
+use crate::request::Receipt;
+use crate::server_clock::ClockVerdict;
+use crate::stamp::Stamp;
 use crate::template::Filling;
+use crate::ticket::Awaited;
 use crate::token::Token;
-use crate::{AccessToken, BaseString, Consumer, LiveSession, Method, Request, Response, UnixTime, callback, response};
+use crate::{
+    AccessToken, BaseString, Consumer, LiveSession, Method, QueryPolicy, Request, Response, UnixTime, callback, response,
+};
 
 /// How far a login has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,12 +50,15 @@ pub enum Phase {
 /// }
 /// # Ok(()) }
 /// ```
-/// `poll_*` gives work out, `handle_*` takes facts in, plain nouns read. Three promises hold for every method:
+/// `poll_*` methods return the next thing to do; `handle_*` methods report what happened; methods named by a noun only
+/// read. Three promises hold for every method:
 ///
 /// - **An error changes nothing.** All fallible work comes first, the new state is assigned once, last. (Only the
 ///   server's clock is learned from a refusal too, and a timestamp that it refuses counts as not used: see
 ///   [`clock_skew`](Self::clock_skew).)
-/// - **A dropped [`Exchange`] loses nothing.** The next poll offers a fresh request, with a new nonce.
+/// - **A dropped [`Exchange`] loses nothing.** The next poll offers a fresh request, with a new nonce. So does the first
+///   poll after the exchange's deadline, 30 seconds
+///   ([`ConsumerBuilder::oauth_deadline`](crate::ConsumerBuilder::oauth_deadline)): the exchange is stale then.
 /// - **The same calls give the same bytes.** Time and randomness come from the caller and from nowhere else.
 ///
 /// # Transitions
@@ -69,9 +76,8 @@ pub enum Phase {
 pub struct OAuthSession {
     consumer: Consumer,
     state: State,
-    /// The ticket of the one exchange whose answer is awaited; dead when there is none.
-    awaited: Weak<()>,
-    stamper: Arc<Stamper>,
+    query_policy: QueryPolicy,
+    awaited: Awaited,
 }
 
 pub(crate) enum State {
@@ -102,21 +108,17 @@ impl OAuthSession {
     }
 
     fn in_state(consumer: Consumer, state: State) -> Self {
-        Self::from_parts(consumer, state, Arc::default())
+        let query_policy = consumer.fixed_query_policy().unwrap_or_default();
+        Self::from_parts(consumer, state, query_policy)
     }
 
-    pub(crate) fn from_parts(consumer: Consumer, state: State, stamper: Arc<Stamper>) -> Self {
-        Self { consumer, state, awaited: Weak::new(), stamper }
+    pub(crate) fn from_parts(consumer: Consumer, state: State, query_policy: QueryPolicy) -> Self {
+        Self { consumer, state, query_policy, awaited: Awaited::default() }
     }
 
     #[cfg(feature = "serde")]
     pub(crate) fn state(&self) -> &State {
         &self.state
-    }
-
-    #[cfg(feature = "serde")]
-    pub(crate) fn stamper(&self) -> &Stamper {
-        &self.stamper
     }
 
     /// Whose session this is.
@@ -172,13 +174,15 @@ impl OAuthSession {
     }
 
     /// When [`poll_request`](Self::poll_request) has work next, if nothing else happens; a moment that has passed means
-    /// now. While live it is the beginning of the refresh margin. `None` while an exchange is in flight or the user's
-    /// consent is awaited.
+    /// now. While live it is the beginning of the refresh margin, while an exchange is in flight its deadline. `None`
+    /// while the user's consent is awaited. A machine may sleep meanwhile: wait no longer than a minute at once.
     ///
-    /// It knows nothing of failures: after one, wait as long as [`Error::retry`] advises.
+    /// Failures are not accounted for: after an error, wait as long as [`Error::retry`] advises.
     pub fn poll_timeout(&self) -> Option<UnixTime> {
+        if let Some(deadline) = self.awaited.deadline() {
+            return Some(deadline);
+        }
         match &self.state {
-            _ if self.awaited.strong_count() > 0 => None,
             State::RequestToken { verifier: None, .. } => None,
             State::LiveSession { live, .. } => Some(live.refresh_at()),
             State::Unauthorized | State::RequestToken { .. } | State::AccessToken(_) => Some(UnixTime::default()),
@@ -189,7 +193,7 @@ impl OAuthSession {
     /// timestamps sent. Zero until something is learned, and with
     /// [`without_clock_correction`](crate::ConsumerBuilder::without_clock_correction).
     pub fn clock_skew(&self) -> i32 {
-        self.stamper.skew()
+        self.consumer.clock().skew()
     }
 
     /// The next request to send, or `None` while there is nothing to do: an exchange is in flight, the user's consent
@@ -199,25 +203,24 @@ impl OAuthSession {
     /// milliseconds.
     ///
     /// # Errors
-    /// [`Error::Keys`] if a private key does not do its work (a truncated access token secret shows here),
+    /// [`Error::Keys`] if signing or decryption fails; a truncated access token secret is reported here.
     /// [`Error::Misuse`] for an impossible clock or a broken random source.
     pub fn poll_request(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Option<Outbound>, Error> {
-        if self.awaited.strong_count() > 0 {
-            return Ok(None);
-        }
-        let Some(work) = self.work(now) else {
+        let patience = self.consumer.oauth_deadline();
+        self.awaited.follow_clock(patience, now);
+        let Some(work) = self.work(now).filter(|_| !self.awaited.is_pending(now)) else {
             return Ok(None);
         };
-        let stamp = self.stamper.stamp(rng, now)?;
+        let stamp = Stamp::new(self.consumer.clock(), rng, now)?;
+        let receipt = Receipt::of_oauth(now, &stamp);
         let (step, request) = match work {
-            Work::RequestToken => self.ask_request_token(&stamp, rng)?,
-            Work::AccessToken { token, verifier } => self.ask_access_token(token, verifier, &stamp, rng)?,
-            Work::LiveSessionToken(access_token) => self.ask_live_session_token(access_token, &stamp, rng)?,
+            Work::RequestToken => self.ask_request_token(&stamp, receipt, rng)?,
+            Work::AccessToken { token, verifier } => self.ask_access_token(token, verifier, &stamp, receipt, rng)?,
+            Work::LiveSessionToken(access_token) => self.ask_live_session_token(access_token, &stamp, receipt, rng)?,
         };
-        let ticket = Arc::new(());
-        self.stamper.note(&stamp);
-        self.awaited = Arc::downgrade(&ticket);
-        Ok(Some(Outbound { request, exchange: Exchange { ticket, step } }))
+        self.consumer.clock().note(stamp.second);
+        let ticket = self.awaited.issue(patience, now);
+        Ok(Some(Outbound { request, exchange: Exchange { ticket, receipt, step } }))
     }
 
     fn work(&self, now: UnixTime) -> Option<Work<'_>> {
@@ -230,9 +233,14 @@ impl OAuthSession {
         }
     }
 
-    fn ask_request_token(&self, stamp: &Stamp, rng: &mut dyn CryptoRng) -> Result<(Step, Request), Error> {
+    fn ask_request_token(
+        &self,
+        stamp: &Stamp,
+        receipt: Receipt,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Step, Request), Error> {
         let own = [("oauth_callback", self.consumer.callback())];
-        self.rsa_signed(Step::RequestToken, &own, stamp, rng)
+        self.rsa_signed(Step::RequestToken, &own, stamp, receipt, rng)
     }
 
     /// Without `oauth_callback`: IBKR's published example has none, and its signature verifies (protocol section 2.1).
@@ -241,23 +249,25 @@ impl OAuthSession {
         token: &Token,
         verifier: &Token,
         stamp: &Stamp,
+        receipt: Receipt,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Step, Request), Error> {
         let own = [("oauth_token", token.as_str()), ("oauth_verifier", verifier.as_str())];
-        self.rsa_signed(Step::AccessToken, &own, stamp, rng)
+        self.rsa_signed(Step::AccessToken, &own, stamp, receipt, rng)
     }
 
     fn ask_live_session_token(
         &self,
         access_token: &AccessToken,
         stamp: &Stamp,
+        receipt: Receipt,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Step, Request), Error> {
         let prepend = self.consumer.keys().decrypt_pkcs1v15(access_token.encrypted_secret(), rng)?;
         let exponent = Exponent::random(rng)?;
         let challenge = self.consumer.dh().challenge(&exponent);
         let own = [("diffie_hellman_challenge", challenge.as_str()), ("oauth_token", access_token.token())];
-        self.rsa_signed(Step::LiveSessionToken { exponent, prepend }, &own, stamp, rng)
+        self.rsa_signed(Step::LiveSessionToken { exponent, prepend }, &own, stamp, receipt, rng)
     }
 
     /// The request for `step`, with its `own` parameters beside the common ones.
@@ -266,6 +276,7 @@ impl OAuthSession {
         step: Step,
         own: &[Parameter<'_>],
         stamp: &Stamp,
+        receipt: Receipt,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Step, Request), Error> {
         let consumer = &self.consumer;
@@ -283,7 +294,7 @@ impl OAuthSession {
         let mut authorization = String::new();
         let header = header(consumer.realm(), parameters.iter().map(|(name, value)| (*name, Some(*value))));
         append_to(&mut authorization, |out| header.fill(out, &[Filling::Base64(&signature)]));
-        let request = Request::new(consumer, Method::Post, endpoint, authorization, base_string, None);
+        let request = Request::new(consumer, Method::Post, endpoint, authorization, base_string, None, receipt);
         Ok((step, request))
     }
 
@@ -296,7 +307,7 @@ impl OAuthSession {
     pub fn handle_callback(&mut self, url: &str) -> Result<(), Error> {
         let (token, slot) = self.pending_request_token()?;
         *slot = Some(callback::verifier(url, token)?);
-        self.awaited = Weak::new();
+        self.awaited.forget();
         Ok(())
     }
 
@@ -308,7 +319,7 @@ impl OAuthSession {
     pub fn handle_verifier(&mut self, verifier: &str) -> Result<(), Error> {
         let (_, slot) = self.pending_request_token()?;
         *slot = Some(Token::new(verifier.trim()).map_err(callback::CallbackError::Verifier)?);
-        self.awaited = Weak::new();
+        self.awaited.forget();
         Ok(())
     }
 
@@ -333,23 +344,23 @@ impl OAuthSession {
         response: Response<'_>,
         now: UnixTime,
     ) -> Result<Phase, Error> {
-        if !Weak::ptr_eq(&self.awaited, &Arc::downgrade(&exchange.ticket)) {
+        if !self.awaited.is(&exchange.ticket) {
             return Err(Misuse::StaleExchange.into());
         }
-        if self.consumer.corrects_clock() {
-            self.stamper.learn(&response, now);
-        }
-        self.state = self.state_after(&exchange.step, &response, now).map_err(at_login)?;
+        let clock = self.consumer.learn_clock(&exchange.receipt, &response, now);
+        self.state = self.state_after(&exchange, &response).map_err(|error| at_login(error, clock))?;
+        // The exchange is dropped here, and with it the ticket that was awaited.
         Ok(self.phase(now))
     }
 
-    fn state_after(&self, step: &Step, response: &Response<'_>, now: UnixTime) -> Result<State, Error> {
-        match step {
+    fn state_after(&self, exchange: &Exchange, response: &Response<'_>) -> Result<State, Error> {
+        match &exchange.step {
             Step::RequestToken => Ok(State::RequestToken { token: response::request_token(response)?, verifier: None }),
             Step::AccessToken => Ok(State::AccessToken(response::access_token(response)?)),
             Step::LiveSessionToken { exponent, prepend } => {
                 let access_token = self.access_token().ok_or(Misuse::StaleExchange)?.clone();
-                let live = self.agree(&access_token, exponent, prepend.expose(), response, now)?;
+                let asked_at = exchange.receipt.asked_at();
+                let live = self.agree(&access_token, exponent, prepend.expose(), response, asked_at)?;
                 Ok(State::LiveSession { access_token, live })
             }
         }
@@ -361,7 +372,7 @@ impl OAuthSession {
         exponent: &Exponent,
         prepend: &[u8],
         response: &Response<'_>,
-        now: UnixTime,
+        asked_at: UnixTime,
     ) -> Result<LiveSession, Error> {
         let agreement = response::agreement(response)?;
         let (dh, consumer_key) = (self.consumer.dh(), self.consumer.consumer_key());
@@ -382,33 +393,52 @@ impl OAuthSession {
             };
             Error::LiveSessionMismatch(evidence.explain())
         })?;
-        let life = Life::from(now, agreement.expiration);
-        let (consumer, stamper) = (self.consumer.clone(), Arc::clone(&self.stamper));
-        Ok(LiveSession::new(consumer, access_token.oauth_token(), token, stamper, life))
+        let server_time = response.date().unwrap_or_else(|| asked_at.shifted(self.clock_skew()));
+        let life = Life::from(asked_at, server_time, agreement.expiration);
+        Ok(LiveSession::new(self.consumer.clone(), access_token.oauth_token(), token, self.query_policy, life))
     }
 
-    /// Takes the news that the server no longer accepts `dead` (a 401 to a request that it signed): the next poll
-    /// offers a new live session token. If `dead` has been replaced already, nothing happens, so ten requests that
-    /// fail together lead to one new token.
+    /// Forgets the live session token of `dead`: call this when the server has rejected (401) a request that `dead` signed.
+    /// The next poll then offers a request for a new token. If the token has been replaced already, nothing happens, so ten
+    /// requests that fail together lead to one new token.
+    ///
+    /// Nothing here limits how often that may happen; [`Client`](crate::Client) does.
     pub fn invalidate(&mut self, dead: &LiveSession) {
+        self.forget_token(dead.id());
+    }
+
+    pub(crate) fn forget_token(&mut self, dead: TokenId) {
         if let State::LiveSession { access_token, live } = &self.state
-            && live.is(dead)
+            && live.id() == dead
         {
             self.state = State::AccessToken(access_token.clone());
         }
     }
 
+    /// Returns whether the query of API requests is signed.
+    pub fn query_policy(&self) -> QueryPolicy {
+        self.query_policy
+    }
+
+    pub(crate) fn set_query_policy(&mut self, policy: QueryPolicy) {
+        self.query_policy = policy;
+        if let State::LiveSession { live, .. } = &mut self.state {
+            *live = live.with_query_policy(policy);
+        }
+    }
+
     /// Starts over from [`Phase::Unauthorized`]: forgets every token, and the user is asked for consent again. For a
-    /// third party whose user refused, or whose access token was withdrawn.
+    /// third party whose user refused, or whose access token was withdrawn. Clones of the [`LiveSession`] that were handed
+    /// out go on signing until their token expires; a [`Signer`](crate::Signer) does not.
     pub fn reauthorize(&mut self) {
         self.state = State::Unauthorized;
-        self.awaited = Weak::new();
+        self.awaited.forget();
     }
 }
 
 /// A refusal of an OAuth request has nothing to do with a live session token.
-fn at_login(error: Error) -> Error {
-    match error {
+fn at_login(error: Error, clock: ClockVerdict) -> Error {
+    match error.blaming(clock) {
         Error::Rejected(rejected) => Error::Rejected(Rejected { diagnosis: rejected.diagnosis.of_login(), ..rejected }),
         other => other,
     }

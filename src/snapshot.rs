@@ -1,7 +1,6 @@
 //! Sessions that outlive their process (feature `serde`).
 
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base64::Engine;
 use core::fmt;
@@ -12,12 +11,11 @@ use zeroize::Zeroize;
 use crate::live_session::Life;
 use crate::live_session_token::LiveSessionToken;
 use crate::session::State;
-use crate::stamp::Stamper;
 use crate::token::{BASE64, Token};
-use crate::{AccessToken, Consumer, LiveSession, OAuthSession, Secret, UnixTime};
+use crate::{AccessToken, Consumer, LiveSession, OAuthSession, QueryPolicy, Secret, UnixTime};
 
 /// The form that is written and read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// All of a session that is worth keeping, the secrets included: whoever reads it can trade until the live session
 /// token expires. An exchange in flight is not in it.
@@ -41,12 +39,15 @@ pub struct Snapshot {
     consumer_key: String,
     #[serde(default)]
     realm: String,
-    /// The latest `oauth_timestamp` used: the series goes on from there.
+    /// Where the session's requests go: its access token is sent nowhere else.
     #[serde(default)]
-    latest_timestamp: u32,
-    /// What is known of the server's clock, in seconds.
+    base_url: String,
+    /// Whether the server was found to want the query signed. It is not used where the caller fixed the policy.
     #[serde(default)]
-    clock_skew: i32,
+    signs_query: bool,
+    /// When live session tokens were asked for in the last hour, so that the limit on new tokens outlives a process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) asked_for_tokens_at: Vec<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request_token: Option<StoredRequestToken>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,8 +89,8 @@ pub enum SnapshotError {
         /// The form found.
         found: u32,
     },
-    /// Of another consumer key or realm.
-    #[error("the snapshot belongs to another consumer key or realm")]
+    /// Of another consumer key, realm or base URL.
+    #[error("the snapshot belongs to another consumer key, realm or base URL")]
     Foreign,
     /// Changed or cut off since it was written.
     #[error("the snapshot is damaged: `{field}` cannot be")]
@@ -106,8 +107,9 @@ impl OAuthSession {
             version: VERSION,
             consumer_key: self.consumer().consumer_key().to_string(),
             realm: self.consumer().realm().to_string(),
-            latest_timestamp: self.stamper().latest(),
-            clock_skew: self.stamper().skew(),
+            base_url: self.consumer().base_url().to_string(),
+            signs_query: self.query_policy() == QueryPolicy::Fold,
+            asked_for_tokens_at: Vec::new(),
             request_token: None,
             access_token: None,
             live_session: None,
@@ -138,17 +140,32 @@ impl OAuthSession {
         if snapshot.version != VERSION {
             return Err(SnapshotError::Version { found: snapshot.version });
         }
-        if (snapshot.consumer_key.as_str(), snapshot.realm.as_str()) != (consumer.consumer_key(), consumer.realm()) {
+        if !snapshot.is_of(&consumer) {
             return Err(SnapshotError::Foreign);
         }
-        let stamper = Arc::new(Stamper::resumed(snapshot.latest_timestamp, snapshot.clock_skew));
-        let state = snapshot.state(&consumer, &stamper, now)?;
-        Ok(Self::from_parts(consumer, state, stamper))
+        let query_policy = consumer.fixed_query_policy().unwrap_or(snapshot.query_policy());
+        let state = snapshot.state(&consumer, query_policy, now)?;
+        Ok(Self::from_parts(consumer, state, query_policy))
     }
 }
 
 impl Snapshot {
-    fn state(&self, consumer: &Consumer, stamper: &Arc<Stamper>, now: UnixTime) -> Result<State, SnapshotError> {
+    fn is_of(&self, consumer: &Consumer) -> bool {
+        self.consumer_key == consumer.consumer_key()
+            && self.realm == consumer.realm()
+            && self.base_url == consumer.base_url()
+    }
+
+    fn query_policy(&self) -> QueryPolicy {
+        if self.signs_query { QueryPolicy::Fold } else { QueryPolicy::Exclude }
+    }
+
+    fn state(
+        &self,
+        consumer: &Consumer,
+        query_policy: QueryPolicy,
+        now: UnixTime,
+    ) -> Result<State, SnapshotError> {
         match (&self.request_token, &self.access_token, &self.live_session) {
             (None, None, None) => Ok(State::Unauthorized),
             (Some(request_token), None, None) => request_token.state(),
@@ -157,8 +174,8 @@ impl Snapshot {
                 let access_token = access_token.restored()?;
                 let token = live_session.token(consumer)?;
                 let life = live_session.life(now);
-                let (consumer, stamper) = (consumer.clone(), Arc::clone(stamper));
-                let live = LiveSession::new(consumer, access_token.oauth_token(), token, stamper, life);
+                let oauth_token = access_token.oauth_token();
+                let live = LiveSession::new(consumer.clone(), oauth_token, token, query_policy, life);
                 Ok(State::LiveSession { access_token, live })
             }
             (_, None, Some(_)) => Err(SnapshotError::Damaged { field: "live_session" }),

@@ -51,6 +51,11 @@ impl UnixTime {
         Self(self.0.saturating_sub(millis(duration)))
     }
 
+    /// This moment on a clock that is ahead by so many seconds, or behind if negative.
+    pub(crate) fn shifted(self, seconds: i32) -> Self {
+        Self(self.0.saturating_add_signed(i64::from(seconds).saturating_mul(1000)))
+    }
+
     /// The time from `earlier` to this moment; zero if `earlier` is the later one.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

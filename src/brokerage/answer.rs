@@ -8,7 +8,7 @@ use crate::token::Token;
 /// What init, status and tickle say about the brokerage session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// "authenticated and established": orders and market data work.
+    /// "authenticated and established": orders and market data work, whatever `competing` says.
     Ready,
     /// On its way, or not there.
     NotReady,
@@ -29,6 +29,13 @@ pub(super) fn standing(response: &Response<'_>) -> Result<Standing, Error> {
     Ok(Standing::of(&response.object()?))
 }
 
+/// Whether `/iserver/accounts` lists an account: only then is `/iserver` usable (protocol section 14.4).
+pub(super) fn has_accounts(response: &Response<'_>) -> Result<bool, Error> {
+    let answer = response.object()?;
+    let accounts = answer.get("accounts").and_then(Value::as_array);
+    Ok(accounts.is_some_and(|accounts| !accounts.is_empty()))
+}
+
 pub(super) fn tickle(response: &Response<'_>) -> Result<Tickle, Error> {
     let answer = response.object()?;
     let session_id = answer.text("session").ok();
@@ -45,10 +52,10 @@ impl Standing {
     /// Where `established` is missing, as in older answers, `connected` speaks for it.
     fn of(status: &Object<'_>) -> Self {
         let established = status.boolean("established").or_else(|| status.boolean("connected")).unwrap_or(true);
-        if status.boolean("competing") == Some(true) {
-            Self::Competing
-        } else if status.boolean("authenticated") == Some(true) && established {
+        if status.boolean("authenticated") == Some(true) && established {
             Self::Ready
+        } else if status.boolean("competing") == Some(true) {
+            Self::Competing
         } else {
             Self::NotReady
         }

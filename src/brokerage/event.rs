@@ -17,13 +17,18 @@ pub enum CompetePolicy {
 
 /// Where the brokerage session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Bridge {
+#[non_exhaustive]
+pub enum BrokeragePhase {
     /// There is none: the next poll asks for one.
     Missing,
     /// Asked for, and not ready yet.
     Opening,
-    /// Ready: `/iserver` works.
+    /// `/iserver` works: init or status said so, `/iserver/accounts` was not empty (protocol section 14.4), and the latest
+    /// response that said "authenticated and established" was asked for less than five minutes ago.
     Ready,
+    /// It was ready, and no response has said so for five minutes. IBKR ends a session after some six minutes without a
+    /// tickle (protocol section 7).
+    Unconfirmed,
     /// Another session of the same user has it.
     Competing,
     /// To be closed by the next poll.
@@ -38,12 +43,15 @@ pub enum Bridge {
 pub enum BrokerageEvent {
     /// Nothing has changed.
     Alive,
-    /// Asked for; the next poll after a moment asks whether it is ready.
+    /// Asked for; the next polls ask whether it is ready, and whether `/iserver/accounts` has accounts.
     Opening,
     /// Ready now: `/iserver` works.
     Ready,
     /// It was ready, and is gone: the next poll asks for a new one.
     Lost,
+    /// Another session of the same user has taken it over for the third time, or more often: two programs fight for one
+    /// session. The pauses before it is taken over again grow to a quarter of an hour.
+    Contested,
     /// Another session of the same user has it. By the policy, the next poll takes over, or nothing happens until
     /// [`BrokerageSession::open`](super::BrokerageSession::open).
     Competing,

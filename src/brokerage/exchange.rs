@@ -1,9 +1,10 @@
 //! One brokerage request in flight.
 
-use alloc::sync::Arc;
 use core::fmt;
 
 use crate::Request;
+use crate::request::Receipt;
+use crate::ticket::Ticket;
 
 /// A request to send, and the [`BrokerageExchange`] to hand back with the answer.
 #[derive(Debug)]
@@ -11,14 +12,17 @@ use crate::Request;
 pub struct BrokerageOutbound {
     /// What to send.
     pub request: Request,
-    /// What makes sense of the answer.
+    /// Hand this back together with the response.
     pub exchange: BrokerageExchange,
 }
 
-/// A request in flight, as a value that the caller owns: hand it back, or drop it when no answer will come.
+/// A request in flight, as a value that the caller owns: hand it back, or drop it when no response will come. After its
+/// deadline, 15 seconds ([`ConsumerBuilder::brokerage_deadline`](crate::ConsumerBuilder::brokerage_deadline)), the next poll
+/// offers a fresh request, and this exchange is stale.
 #[must_use = "hand it back to `BrokerageSession::handle_response` with the answer"]
 pub struct BrokerageExchange {
-    pub(super) ticket: Arc<()>,
+    pub(super) ticket: Ticket,
+    pub(crate) receipt: Receipt,
     pub(super) step: Step,
 }
 
@@ -26,6 +30,7 @@ pub struct BrokerageExchange {
 pub(super) enum Step {
     Init,
     Status,
+    Accounts,
     Tickle,
     Logout,
 }
