@@ -22,21 +22,21 @@ use crate::{Method, url};
 pub struct ApiRequest<'a> {
     method: Method,
     path: &'a str,
-    query: Query<'a>,
-    body: Body<'a>,
+    pub(crate) query: Query<'a>,
+    pub(crate) body: Body<'a>,
 }
 
 /// Names and values as they are meant, not encoded; repeated names are kept.
-type Pairs<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 #[derive(Debug, Clone, Copy)]
-enum Query<'a> {
+pub(crate) enum Query<'a> {
     Pairs(Pairs<'a>),
     Raw(&'a str),
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Body<'a> {
+pub(crate) enum Body<'a> {
     None,
     Form(Pairs<'a>),
     Json(&'a [u8]),

@@ -62,11 +62,6 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.failures = 0;
     }
-
-    /// Returns how many attempts have failed in a row.
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
-    }
 }
 
 /// By how much a pause is lengthened. It is drawn when a request goes out, where there is a random source, for the pause
@@ -83,5 +78,12 @@ impl Jitter {
     fn lengthen(self, pause: Duration) -> Duration {
         let share = f64::from(self.0) / f64::from(u32::MAX);
         pause.saturating_add(pause.mul_f64(share / 2.0))
+    }
+}
+
+#[cfg(test)]
+impl From<u32> for Jitter {
+    fn from(share: u32) -> Self {
+        Self(share)
     }
 }

@@ -130,11 +130,18 @@ impl Diagnosis {
         matches!(self, Self::Unauthorized | Self::InvalidSignature | Self::Gone)
     }
 
+    /// Whether the server answered, and neither did what was asked nor is it just away for a while.
+    pub(crate) const fn is_fruitless(self) -> bool {
+        !matches!(self, Self::TooManyRequests | Self::Unavailable)
+    }
+
     /// Why the server says no, in a sentence.
     pub const fn cause(self) -> &'static str {
         match self {
             Self::ClockOff => "the timestamp of the request was not the server's time",
-            Self::RequestRefused => "the server accepts the live session token for other requests, but not for this one",
+            Self::RequestRefused => {
+                "the server accepts the live session token for other requests, but not for this one"
+            }
             Self::InvalidConsumer => {
                 "the server gives this one answer if the consumer key is not active yet, is written in lower case, or \
                  does not go with the realm, and if a registered key is not the one that signs, or the clock is off"
@@ -165,7 +172,9 @@ impl Diagnosis {
     /// What to do, in a sentence.
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::ClockOff => "send a fresh request, whose timestamp is corrected; if it persists, set this machine's clock",
+            Self::ClockOff => {
+                "send a fresh request, whose timestamp is corrected; if it persists, set this machine's clock"
+            }
             Self::RequestRefused => {
                 "check that the user may call this endpoint; if only requests with a query are refused, try the other \
                  QueryPolicy"

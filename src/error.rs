@@ -49,6 +49,12 @@ pub enum Error {
     /// There is no live session token now: the login is under way, or the session was logged out.
     #[error("there is no live session: the login is under way, or the session was logged out")]
     NoLiveSession,
+    /// The queue of a client's own requests is full.
+    #[error("{limit} requests are waiting already")]
+    QueueFull {
+        /// How many requests it holds.
+        limit: usize,
+    },
 }
 
 impl Error {
@@ -86,6 +92,7 @@ impl Error {
             Self::Callback(CallbackError::Missing { name: "oauth_verifier" }) => Advice::Reauthorize,
             Self::Callback(_) => Advice::Never,
             Self::Expired { .. } | Self::NoLiveSession => Advice::LogIn,
+            Self::QueueFull { .. } => Advice::Later(Duration::from_secs(1)),
         };
         match advice {
             Advice::Again => Retry::Again,

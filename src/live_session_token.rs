@@ -23,7 +23,7 @@ pub(crate) struct LiveSessionToken {
 
 /// Tells one live session token from another without holding it: the beginning of the server's proof, which never signs
 /// anything. The same token has the same id, however often it is resumed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TokenId([u8; 8]);
 
 impl LiveSessionToken {

@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::live_session_token::TokenId;
 use crate::stamp::Stamp;
-use crate::{BaseString, Consumer, UnixTime};
+use crate::{BaseString, Consumer, LiveSession, UnixTime};
 
 /// The HTTP methods of the Web API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,6 +83,11 @@ impl Receipt {
     /// When the request was signed, on the caller's clock.
     pub fn asked_at(&self) -> UnixTime {
         self.asked_at
+    }
+
+    /// Returns whether the live session token of `live` signed the request.
+    pub fn is_of(&self, live: &LiveSession) -> bool {
+        self.token == Some(live.id())
     }
 
     /// The `oauth_timestamp` sent.

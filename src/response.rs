@@ -76,6 +76,11 @@ impl<'a> Response<'a> {
         self
     }
 
+    /// The same response, which owns its body.
+    pub(crate) fn into_owned(self) -> Response<'static> {
+        Response { body: Cow::Owned(self.body.into_owned()), ..self }
+    }
+
     /// The same answer with its body, which came later.
     #[cfg(feature = "http1")]
     pub(crate) fn with_body(self, body: Vec<u8>) -> Response<'static> {
@@ -106,6 +111,11 @@ impl<'a> Response<'a> {
         self.date
     }
 
+    /// Whether the body looks like JSON: an answer of the API, not of something on the way to it.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(trimmed(&self.body).first(), Some(b'{' | b'['))
+    }
+
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -123,7 +133,7 @@ impl<'a> Response<'a> {
     /// Whether the server may have looked at the signature and refused it. A 400 is a business error, given after the
     /// signature was accepted (`no bridge`, a missing parameter); an HTML page comes from a proxy or a cache.
     pub(crate) fn may_refuse_signature(&self) -> bool {
-        self.status == 401 && !is_html(&self.body)
+        self.meant_status() == 401 && !is_html(&self.body)
     }
 
     pub(crate) fn rejected(&self) -> Error {
@@ -208,7 +218,7 @@ fn looks_like_token(word: &str) -> bool {
 pub(crate) struct Object<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Object<'a> {
-    fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         if body.len() > MAX_BODY {
             return Err(Malformed::TooLarge { length: body.len(), limit: MAX_BODY });
         }
@@ -252,6 +262,11 @@ impl<'a> Object<'a> {
             Value::String(text) => text.parse().ok(),
             _ => None,
         }
+    }
+
+    /// Whether `field` is a list with something in it.
+    pub(crate) fn has_elements(&self, field: &str) -> bool {
+        matches!(self.value(field), Some(Ok(Value::Array(elements))) if !elements.is_empty())
     }
 
     /// `1`, `"1"`, or not there.

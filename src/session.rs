@@ -20,7 +20,8 @@ use crate::template::Filling;
 use crate::ticket::Awaited;
 use crate::token::Token;
 use crate::{
-    AccessToken, BaseString, Consumer, LiveSession, Method, QueryPolicy, Request, Response, UnixTime, callback, response,
+    AccessToken, BaseString, Consumer, LiveSession, Method, QueryPolicy, Request, Response, UnixTime, callback,
+    response,
 };
 
 /// How far a login has come.
@@ -153,7 +154,7 @@ impl OAuthSession {
         }
     }
 
-    /// The request token, while consent is awaited or being redeemed: what a [`Callback`](crate::Callback) is for.
+    /// Returns the request token, while consent is awaited or being redeemed: what a [`Callback`](crate::Callback) is for.
     pub fn request_token(&self) -> Option<&str> {
         match &self.state {
             State::RequestToken { token, .. } => Some(token.as_str()),
@@ -187,6 +188,11 @@ impl OAuthSession {
             State::LiveSession { live, .. } => Some(live.refresh_at()),
             State::Unauthorized | State::RequestToken { .. } | State::AccessToken(_) => Some(UnixTime::default()),
         }
+    }
+
+    /// Whether a response is awaited at `now`.
+    pub(crate) fn is_awaiting(&self, now: UnixTime) -> bool {
+        self.awaited.is_pending(now)
     }
 
     /// Seconds by which the server's clock is ahead of the caller's, learned from `Date` headers and applied to the
@@ -405,6 +411,14 @@ impl OAuthSession {
     /// Nothing here limits how often that may happen; [`Client`](crate::Client) does.
     pub fn invalidate(&mut self, dead: &LiveSession) {
         self.forget_token(dead.id());
+    }
+
+    /// The live session, expired or not.
+    pub(crate) fn stored_live(&self) -> Option<&LiveSession> {
+        match &self.state {
+            State::LiveSession { live, .. } => Some(live),
+            _ => None,
+        }
     }
 
     pub(crate) fn forget_token(&mut self, dead: TokenId) {

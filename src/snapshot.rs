@@ -47,7 +47,7 @@ pub struct Snapshot {
     signs_query: bool,
     /// When live session tokens were asked for in the last hour, so that the limit on new tokens outlives a process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) asked_for_tokens_at: Vec<u64>,
+    asked_for_tokens_at: Vec<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request_token: Option<StoredRequestToken>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,13 +103,17 @@ pub enum SnapshotError {
 impl OAuthSession {
     /// All that is worth keeping. An exchange in flight is left out: after a resume it is offered anew.
     pub fn snapshot(&self) -> Secret<Snapshot> {
+        self.snapshot_with(Vec::new())
+    }
+
+    pub(crate) fn snapshot_with(&self, asked_for_tokens_at: Vec<u64>) -> Secret<Snapshot> {
         let mut snapshot = Snapshot {
             version: VERSION,
             consumer_key: self.consumer().consumer_key().to_string(),
             realm: self.consumer().realm().to_string(),
             base_url: self.consumer().base_url().to_string(),
             signs_query: self.query_policy() == QueryPolicy::Fold,
-            asked_for_tokens_at: Vec::new(),
+            asked_for_tokens_at,
             request_token: None,
             access_token: None,
             live_session: None,
@@ -150,6 +154,10 @@ impl OAuthSession {
 }
 
 impl Snapshot {
+    pub(crate) fn asked_for_tokens_at(&self) -> impl Iterator<Item = UnixTime> {
+        self.asked_for_tokens_at.iter().copied().map(UnixTime::from_millis)
+    }
+
     fn is_of(&self, consumer: &Consumer) -> bool {
         self.consumer_key == consumer.consumer_key()
             && self.realm == consumer.realm()
@@ -160,12 +168,7 @@ impl Snapshot {
         if self.signs_query { QueryPolicy::Fold } else { QueryPolicy::Exclude }
     }
 
-    fn state(
-        &self,
-        consumer: &Consumer,
-        query_policy: QueryPolicy,
-        now: UnixTime,
-    ) -> Result<State, SnapshotError> {
+    fn state(&self, consumer: &Consumer, query_policy: QueryPolicy, now: UnixTime) -> Result<State, SnapshotError> {
         match (&self.request_token, &self.access_token, &self.live_session) {
             (None, None, None) => Ok(State::Unauthorized),
             (Some(request_token), None, None) => request_token.state(),

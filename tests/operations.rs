@@ -434,7 +434,7 @@ impl World {
         let request = live.sign(&request, &mut self.pair.rng, now).unwrap();
         self.goes_out(who, &request);
         let Dated { response, date } = self.honest_answer(&request);
-        let outcome = live.handle_response(&response, now);
+        let outcome = live.handle_response(request.receipt(), &response, now);
         self.parties[who].learns(response.status(), date?, now);
         assert_eq!(outcome.is_ok(), response.status() == 200);
         if let Err(error) = outcome {

@@ -69,12 +69,13 @@ fn json_is_not_signed_and_forms_are() {
 fn one_call_gives_the_header_and_another_the_whole_request() {
     let request = ApiRequest::get("/portfolio/accounts").query(&[("z", "1"), ("a", "2")]);
     let signed = live().sign(&request, &mut rng(7), NOW).unwrap();
-    let header_alone = live().authorization(&request, &mut rng(7), NOW).unwrap();
+    let (header_alone, receipt) = live().authorization(&request, &mut rng(7), NOW).unwrap();
+    assert_eq!(receipt, signed.receipt());
     assert_eq!(header(&signed, "Authorization"), Some(&*header_alone));
     let mut out = String::from("Authorization: ");
     live().authorization_into(&mut out, &request, &mut rng(7), NOW).unwrap();
     assert_eq!(out, format!("Authorization: {header_alone}"));
-    let again = live().authorization(&request, &mut rng(8), NOW).unwrap();
+    let (again, _) = live().authorization(&request, &mut rng(8), NOW).unwrap();
     assert_ne!(again, header_alone, "a retry is a new signature");
 }
 

@@ -72,8 +72,9 @@ fn meaning(phase: Phase) -> &'static str {
 /// The accounts behind a live session: one signed API request.
 pub fn accounts(live: &LiveSession, agent: &Agent) -> Result<Vec<String>, Box<dyn Error>> {
     let request = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(), now())?;
+    let receipt = request.receipt();
     let answer = send(agent, request)?;
-    live.handle_response(&answer, now())?;
+    live.handle_response(receipt, &answer, now())?;
     account_ids(&answer)
 }
 

@@ -31,9 +31,7 @@ pub(super) fn standing(response: &Response<'_>) -> Result<Standing, Error> {
 
 /// Whether `/iserver/accounts` lists an account: only then is `/iserver` usable (protocol section 14.4).
 pub(super) fn has_accounts(response: &Response<'_>) -> Result<bool, Error> {
-    let answer = response.object()?;
-    let accounts = answer.get("accounts").and_then(Value::as_array);
-    Ok(accounts.is_some_and(|accounts| !accounts.is_empty()))
+    Ok(response.object()?.has_elements("accounts"))
 }
 
 pub(super) fn tickle(response: &Response<'_>) -> Result<Tickle, Error> {
@@ -41,6 +39,14 @@ pub(super) fn tickle(response: &Response<'_>) -> Result<Tickle, Error> {
     let session_id = answer.text("session").ok();
     let status = answer.object("iserver").and_then(|iserver| iserver.object("authStatus"));
     Ok(Tickle { session_id: session_id.as_deref().and_then(cookie_value), standing: status.as_ref().map(Standing::of) })
+}
+
+/// Whether a WebSocket message says that there is no brokerage session: `{"topic":"sts","args":{"authenticated":false}}`
+/// (protocol section 8).
+pub(crate) fn says_not_authenticated(message: &str) -> bool {
+    let Ok(message) = Object::parse(message.as_bytes()) else { return false };
+    let authenticated = message.object("args").and_then(|args| args.boolean("authenticated"));
+    message.text("topic").as_deref() == Ok("sts") && authenticated == Some(false)
 }
 
 /// A semicolon would end the cookie.

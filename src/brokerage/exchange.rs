@@ -2,9 +2,9 @@
 
 use core::fmt;
 
-use crate::Request;
 use crate::request::Receipt;
 use crate::ticket::Ticket;
+use crate::{ApiRequest, Request};
 
 /// A request to send, and the [`BrokerageExchange`] to hand back with the answer.
 #[derive(Debug)]
@@ -33,6 +33,30 @@ pub(super) enum Step {
     Accounts,
     Tickle,
     Logout,
+}
+
+impl Step {
+    /// The request, without its body.
+    pub(super) fn api_request(self) -> ApiRequest<'static> {
+        match self {
+            Self::Init => ApiRequest::post("/iserver/auth/ssodh/init"),
+            Self::Status => ApiRequest::post("/iserver/auth/status"),
+            Self::Accounts => ApiRequest::get("/iserver/accounts"),
+            Self::Tickle => ApiRequest::post("/tickle"),
+            Self::Logout => ApiRequest::post("/logout"),
+        }
+    }
+}
+
+impl BrokerageExchange {
+    /// What is in flight, without its body: what the request limits count.
+    pub(crate) fn api_request(&self) -> ApiRequest<'static> {
+        self.step.api_request()
+    }
+
+    pub(crate) fn is_tickle(&self) -> bool {
+        self.step == Step::Tickle
+    }
 }
 
 impl fmt::Debug for BrokerageExchange {

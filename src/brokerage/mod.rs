@@ -15,10 +15,13 @@ mod exchange;
 mod maintenance;
 mod pacing;
 mod penalty;
+mod responses;
 mod session;
+mod times;
 mod web_socket;
 
 pub use activation::{Activation, ActivationStage, WaitForActivation};
+pub(crate) use answer::says_not_authenticated;
 pub use event::{BrokerageEvent, BrokeragePhase, CompetePolicy};
 pub use exchange::{BrokerageExchange, BrokerageOutbound};
 pub use maintenance::Maintenance;

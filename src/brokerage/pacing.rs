@@ -143,6 +143,13 @@ impl Pacing {
         if let Some(retry_at) = self.free_at(request, now) {
             return Err(PacingError { retry_at });
         }
+        self.note_sent(request, now);
+        Ok(())
+    }
+
+    /// Counts `request` as sent at `now`, whatever the limits say.
+    pub(crate) fn note_sent(&mut self, request: &ApiRequest<'_>, now: UnixTime) {
+        self.follow_clock(now);
         for rule in self.rules(request) {
             let sent = self.sent.entry(rule.name()).or_default();
             sent.push_back(now);
@@ -150,7 +157,10 @@ impl Pacing {
                 sent.pop_front();
             }
         }
-        Ok(())
+    }
+
+    pub(crate) fn penalty(&self) -> &Penalty {
+        &self.penalty
     }
 
     /// Takes the news of a 429, as [`Penalty::handle_too_many_requests`] does: nothing may be sent for ten minutes, or

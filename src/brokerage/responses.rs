@@ -1,0 +1,262 @@
+//! What responses mean for the brokerage session.
+
+use core::mem;
+use core::time::Duration;
+
+use super::answer::{self, Standing};
+use super::event::{BrokerageEvent, BrokeragePhase};
+use super::exchange::{BrokerageExchange, Step};
+use super::maintenance::Maintenance;
+use super::session::{BrokerageSession, FIRST_PAUSE, LONGEST_PAUSE};
+use crate::error::{Error, Misuse};
+use crate::server_clock::ClockVerdict;
+use crate::{Diagnosis, Response, Retry, UnixTime};
+
+/// "After ssodh/init always wait 2 s" (protocol section 14.4).
+const READY_PAUSE: Duration = Duration::from_secs(2);
+/// After so many questions in vain, ask for a new session: half a minute.
+const MAX_CHECKS: u32 = 15;
+/// While a witness is younger, tickles that say nothing are enough.
+const FRESH: Duration = Duration::from_secs(2 * 60);
+/// The longest pause while IBKR is known to restart.
+const MAINTENANCE_PAUSE: Duration = Duration::from_secs(60);
+
+impl BrokerageSession {
+    /// Takes the response to the request that came with `exchange`.
+    ///
+    /// # Errors
+    /// [`Misuse::StaleExchange`] for an exchange that is not awaited; nothing has changed then.
+    pub fn handle_response(
+        &mut self,
+        exchange: BrokerageExchange,
+        response: Response<'_>,
+        now: UnixTime,
+    ) -> Result<BrokerageEvent, Misuse> {
+        if !self.awaited.is(&exchange.ticket) {
+            return Err(Misuse::StaleExchange);
+        }
+        let consumer = self.login.as_ref().map(|login| &login.consumer);
+        let clock =
+            consumer.map_or(ClockVerdict::Innocent, |known| known.learn_clock(&exchange.receipt, &response, now));
+        self.times.follow_clock(now);
+        let was_unconfirmed = self.phase(now) == BrokeragePhase::Unconfirmed;
+        match self.event(&exchange, &response, now) {
+            Ok(BrokerageEvent::Alive) if was_unconfirmed && self.phase(now) == BrokeragePhase::Ready => {
+                Ok(BrokerageEvent::Ready)
+            }
+            Ok(event) => {
+                self.is_repeat = false;
+                if self.refused_step == Some(exchange.step) {
+                    self.refusals = 0;
+                }
+                Ok(event)
+            }
+            Err(error) => Ok(self.failed(exchange.step, error.blaming(clock), now)),
+        }
+    }
+
+    fn event(
+        &mut self,
+        exchange: &BrokerageExchange,
+        response: &Response<'_>,
+        now: UnixTime,
+    ) -> Result<BrokerageEvent, Error> {
+        match exchange.step {
+            Step::Init | Step::Status => {
+                let standing = answer::standing(response)?;
+                self.note_standing(standing, exchange);
+                Ok(self.stands(exchange.step, standing, now))
+            }
+            Step::Accounts => answer::has_accounts(response).map(|has_accounts| self.accounts(has_accounts, now)),
+            Step::Tickle => {
+                let tickle = answer::tickle(response)?;
+                self.session_id = tickle.session_id.or_else(|| self.session_id.take());
+                Ok(match tickle.standing {
+                    Some(standing) => {
+                        self.note_standing(standing, exchange);
+                        self.stands_by_tickle(standing, now)
+                    }
+                    None => self.tickle_says_nothing(now),
+                })
+            }
+            Step::Logout => response.object().map(|_| self.logged_out()),
+        }
+    }
+
+    fn note_standing(&mut self, standing: Standing, exchange: &BrokerageExchange) {
+        if standing == Standing::Ready {
+            self.times.confirmed = self.times.confirmed.max(Some(exchange.receipt.asked_at()));
+        }
+    }
+
+    fn stands(&mut self, step: Step, standing: Standing, now: UnixTime) -> BrokerageEvent {
+        self.backoff.reset();
+        // The first tickle brings the session id for the WebSocket.
+        self.times.tickle = self.times.tickle.or(Some(now));
+        match standing {
+            Standing::Ready if step == Step::Init => self.opening(READY_PAUSE, now),
+            Standing::Ready if self.phase == BrokeragePhase::Ready => self.ready(),
+            Standing::Ready => self.opening(Duration::ZERO, now),
+            Standing::Competing => self.competing(now),
+            Standing::NotReady if self.phase == BrokeragePhase::Ready => self.lost(now),
+            Standing::NotReady => self.not_ready_yet(now),
+        }
+    }
+
+    /// A tickle speaks of a session that is there; it does not hurry one that is being opened.
+    fn stands_by_tickle(&mut self, standing: Standing, now: UnixTime) -> BrokerageEvent {
+        match (self.phase, standing) {
+            (BrokeragePhase::Ready, Standing::Ready) => self.ready(),
+            (BrokeragePhase::Ready, Standing::NotReady) => self.lost(now),
+            (BrokeragePhase::Ready, Standing::Competing) => self.competing(now),
+            (BrokeragePhase::Competing, Standing::NotReady | Standing::Ready) => self.competitor_gone(now),
+            _ => BrokerageEvent::Alive,
+        }
+    }
+
+    /// Some tickles carry no `authStatus` (protocol section 8): then status is the witness.
+    fn tickle_says_nothing(&mut self, now: UnixTime) -> BrokerageEvent {
+        let is_fresh = self.times.confirmed.is_some_and(|confirmed| now < confirmed.saturating_add(FRESH));
+        if self.phase == BrokeragePhase::Ready && !is_fresh {
+            self.is_doubted = true;
+            self.times.step = self.times.after_doubt();
+        }
+        BrokerageEvent::Alive
+    }
+
+    fn opening(&mut self, pause: Duration, now: UnixTime) -> BrokerageEvent {
+        self.checks = 0;
+        self.phase = BrokeragePhase::Opening;
+        self.times.step = now.saturating_add(pause);
+        BrokerageEvent::Opening
+    }
+
+    fn not_ready_yet(&mut self, now: UnixTime) -> BrokerageEvent {
+        let checks_in_vain = if self.phase == BrokeragePhase::Opening { self.checks.saturating_add(1) } else { 0 };
+        self.opening(READY_PAUSE, now);
+        self.checks = checks_in_vain;
+        if checks_in_vain >= MAX_CHECKS {
+            self.phase = BrokeragePhase::Missing;
+        }
+        BrokerageEvent::Opening
+    }
+
+    fn accounts(&mut self, has_accounts: bool, now: UnixTime) -> BrokerageEvent {
+        if !has_accounts {
+            return self.not_ready_yet(now);
+        }
+        self.phase = BrokeragePhase::Ready;
+        self.contest.note_ready(now);
+        self.ready();
+        BrokerageEvent::Ready
+    }
+
+    fn ready(&mut self) -> BrokerageEvent {
+        self.backoff.reset();
+        self.unavailable = 0;
+        self.takes_over_once = false;
+        self.is_doubted = false;
+        BrokerageEvent::Alive
+    }
+
+    fn competing(&mut self, now: UnixTime) -> BrokerageEvent {
+        let was_ours = mem::replace(&mut self.phase, BrokeragePhase::Competing) == BrokeragePhase::Ready;
+        let pause = if was_ours { self.contest.note_lost(self.pause, now) } else { self.pause };
+        self.times.step = now.saturating_add(pause);
+        if was_ours && self.takes_over() && self.contest.is_on() {
+            BrokerageEvent::Contested
+        } else {
+            BrokerageEvent::Competing
+        }
+    }
+
+    fn competitor_gone(&mut self, now: UnixTime) -> BrokerageEvent {
+        self.phase = BrokeragePhase::Missing;
+        self.times.step = now;
+        BrokerageEvent::CompetitorGone
+    }
+
+    fn lost(&mut self, now: UnixTime) -> BrokerageEvent {
+        self.phase = BrokeragePhase::Missing;
+        self.is_doubted = false;
+        self.times.step = now;
+        BrokerageEvent::Lost
+    }
+
+    pub(super) fn logged_out(&mut self) -> BrokerageEvent {
+        self.phase = BrokeragePhase::LoggedOut;
+        self.session_id = None;
+        self.times.tickle = None;
+        BrokerageEvent::LoggedOut
+    }
+
+    /// Protocol section 6.2 says what each refusal asks for.
+    fn failed(&mut self, step: Step, error: Error, now: UnixTime) -> BrokerageEvent {
+        let diagnosis = error.diagnosis().unwrap_or(Diagnosis::Unknown);
+        if diagnosis.refuses_live_session() {
+            return if step == Step::Logout { self.logged_out() } else { self.refused(step, now) };
+        }
+        if diagnosis == Diagnosis::NoBridge && self.phase == BrokeragePhase::Ready {
+            return self.lost(now);
+        }
+        if diagnosis == Diagnosis::ClockOff && !mem::replace(&mut self.is_repeat, true) {
+            self.repeat(step, now);
+        } else {
+            self.put_off(step, diagnosis, error.retry(now), now);
+        }
+        // Known: the response has just been taken, so nothing is in flight.
+        let next_attempt = self.next_step().into_iter().chain(self.next_tickle()).min().unwrap_or(now);
+        BrokerageEvent::Failed { error, next_attempt, maintenance: Maintenance::at(now) }
+    }
+
+    /// The timestamp was wrong and is right now: once, the same is asked again at once.
+    fn repeat(&mut self, step: Step, now: UnixTime) {
+        match step {
+            Step::Tickle => self.times.tickle = Some(now),
+            _ => self.times.step = now,
+        }
+    }
+
+    /// The first new login is tried at once. If that is refused too, logging in is not what helps, and the pauses grow.
+    fn refused(&mut self, step: Step, now: UnixTime) -> BrokerageEvent {
+        self.refused_step = Some(step);
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals > 1 {
+            let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.refusals.saturating_sub(2)));
+            self.times.step = now.saturating_add(pause.min(LONGEST_PAUSE));
+            self.times.tickle = self.times.tickle.map(|_| self.times.step);
+        }
+        BrokerageEvent::LiveSessionRefused
+    }
+
+    /// A failed tickle changes nothing, because the next one is planned already; unless there were too many requests.
+    fn put_off(&mut self, step: Step, diagnosis: Diagnosis, advice: Retry, now: UnixTime) {
+        let wished = match advice {
+            Retry::Later(at) => at,
+            _ => now,
+        };
+        if diagnosis == Diagnosis::TooManyRequests {
+            self.times.tickle = self.times.tickle.map(|at| at.max(wished));
+            self.times.not_before = wished;
+        }
+        if step == Step::Tickle {
+            return;
+        }
+        let is_maintenance = Maintenance::at(now).is_some();
+        let pause = if is_maintenance { self.pause.min(MAINTENANCE_PAUSE) } else { self.pause };
+        self.times.step = now.saturating_add(pause);
+        match diagnosis {
+            // "Tickle first", protocol section 6.2.
+            Diagnosis::BrokerageSessionUnavailable => {
+                self.unavailable = self.unavailable.saturating_add(1);
+                self.times.tickle = Some(now);
+            }
+            Diagnosis::NoBridge => self.phase = BrokeragePhase::Missing,
+            // What the server wishes, or the penalty box, goes before our own pauses.
+            _ => {
+                self.times.step = self.times.step.max(wished);
+                self.times.not_before = self.times.not_before.max(wished);
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The moments that a brokerage session plans by.
+
+use core::time::Duration;
+
+use crate::UnixTime;
+
+/// Between two requests that a doubt, or [`BrokerageSession::open`](super::BrokerageSession::open), can cause.
+const DOUBT_PAUSE: Duration = Duration::from_secs(5);
+/// A smaller step back of the clock is a difference between two threads, not a clock that was set.
+const WOBBLE: Duration = Duration::from_secs(1);
+
+/// What is planned and what has been: all of it moves along with a clock that went back.
+#[derive(Default)]
+pub(super) struct Times {
+    /// The latest `now`.
+    pub(super) seen: UnixTime,
+    /// When the next step towards the wanted state is due.
+    pub(super) step: UnixTime,
+    /// When the latest step went out.
+    pub(super) asked: Option<UnixTime>,
+    /// No step before this moment, whatever anybody doubts: the server's wish, or the penalty box.
+    pub(super) not_before: UnixTime,
+    /// When the next tickle is due; none before the first response to an init.
+    pub(super) tickle: Option<UnixTime>,
+    /// When the latest response that said "authenticated and established" was asked for.
+    pub(super) confirmed: Option<UnixTime>,
+}
+
+impl Times {
+    pub(super) fn follow_clock(&mut self, now: UnixTime) {
+        let back = self.seen.saturating_since(now);
+        if back <= WOBBLE {
+            self.seen = self.seen.max(now);
+            return;
+        }
+        self.seen = now;
+        for at in [&mut self.step, &mut self.not_before] {
+            *at = at.saturating_sub(back);
+        }
+        for at in [&mut self.asked, &mut self.tickle, &mut self.confirmed].into_iter().flatten() {
+            *at = at.saturating_sub(back);
+        }
+    }
+
+    /// The earliest moment for a step that a doubt causes.
+    pub(super) fn after_doubt(&self) -> UnixTime {
+        let pause_over = self.asked.map_or(UnixTime::default(), |asked| asked.saturating_add(DOUBT_PAUSE));
+        pause_over.max(self.not_before)
+    }
+}

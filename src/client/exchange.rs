@@ -1,0 +1,46 @@
+//! One request of a client in flight.
+
+use core::fmt;
+
+use super::output::RequestTicket;
+use crate::brokerage::BrokerageExchange;
+use crate::exchange::Exchange;
+use crate::request::Receipt;
+use crate::ticket::Ticket;
+
+/// A request in flight, as a value that the caller owns: hand it back with the response, or drop it when none will come.
+#[must_use = "hand it back to `Client::handle_response` with the response"]
+pub struct ClientExchange(pub(super) Kind);
+
+pub(super) enum Kind {
+    Login(Exchange),
+    Brokerage(BrokerageExchange),
+    Own(OwnExchange),
+}
+
+/// One of the caller's own requests in flight.
+pub(super) struct OwnExchange {
+    pub(super) request: RequestTicket,
+    pub(super) ticket: Ticket,
+    pub(super) receipt: Receipt,
+}
+
+impl ClientExchange {
+    /// Returns the caller's own request that is in flight; `None` for a request of the client's.
+    pub fn request(&self) -> Option<RequestTicket> {
+        match &self.0 {
+            Kind::Own(own) => Some(own.request),
+            Kind::Login(_) | Kind::Brokerage(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for ClientExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Login(exchange) => exchange.fmt(f),
+            Kind::Brokerage(exchange) => exchange.fmt(f),
+            Kind::Own(own) => own.request.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What a client does next, and when.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+use rand_core::CryptoRng;
+
+use super::exchange::{ClientExchange, Kind};
+use super::output::{Event, NotSent, Outcome, Output, RequestTicket};
+use super::own_requests::State;
+use super::{Client, Goal, Probe};
+use crate::backoff::Jitter;
+use crate::brokerage::{BrokerageOutbound, BrokeragePhase};
+use crate::error::Error;
+use crate::{ApiRequest, LiveSession, Outbound, Request, Retry, UnixTime};
+
+/// No wait is longer, so that a machine that slept, or a clock that was set, is noticed.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// What should have happened already is looked at again after this.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// How long a refresh waits for own requests under way.
+const HOLD: Duration = Duration::from_secs(30);
+/// Between two tickles that a refused request causes.
+const PROBE_PAUSE: Duration = Duration::from_secs(10);
+/// A smaller step back of the clock is a difference between two threads, not a clock that was set.
+const WOBBLE: Duration = Duration::from_secs(1);
+
+impl Client {
+    /// Returns what to do next: send a request, take note of an event, or wait.
+    pub fn poll(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Output {
+        self.catch_up(now);
+        if let Some(event) = self.events.pop_front() {
+            return Output::Event(event);
+        }
+        if self.pacing.penalty().ends_at(now).is_none()
+            && let Some((request, exchange)) = self.next_request(rng, now)
+        {
+            return Output::Send { request, exchange: ClientExchange(exchange) };
+        }
+        match self.events.pop_front() {
+            Some(event) => Output::Event(event),
+            None => Output::Wait(self.wait_until(now)),
+        }
+    }
+
+    /// Login and tickle go first.
+    fn next_request(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Kind)> {
+        self.next_login(rng, now).or_else(|| self.next_of_brokerage(rng, now)).or_else(|| self.next_own(rng, now))
+    }
+
+    fn next_login(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Kind)> {
+        if self.login_at(now).is_none_or(|at| now < at) {
+            return None;
+        }
+        let asks_for_token = self.asks_for_token();
+        match self.oauth.poll_request(rng, now) {
+            Ok(None) => None,
+            Ok(Some(Outbound { request, exchange })) => {
+                self.logins.note_sent(asks_for_token, Jitter::draw(rng), now);
+                self.pacing.note_sent(&ApiRequest::post(exchange.endpoint()), now);
+                Some((request, Kind::Login(exchange)))
+            }
+            Err(error) => {
+                self.logins.note_sent(false, Jitter::draw(rng), now);
+                self.login_failed(error, now);
+                None
+            }
+        }
+    }
+
+    /// When the next login request is due, whatever is in flight; `None` if none is.
+    fn login_at(&self, now: UnixTime) -> Option<UnixTime> {
+        if self.goal != Goal::LoggedIn || self.is_stopped {
+            return None;
+        }
+        let due = self.oauth.poll_timeout()?;
+        let is_refresh = self.oauth.live(now).is_some();
+        let held = if is_refresh && self.requests.are_in_flight() { due.saturating_add(HOLD) } else { due };
+        Some(held.max(self.logins.free_at(self.asks_for_token())))
+    }
+
+    fn asks_for_token(&self) -> bool {
+        self.oauth.access_token().is_some()
+    }
+
+    /// Whether the live session token is being replaced: what may not be repeated waits for the new one, for as long as
+    /// the response may take.
+    fn is_refreshing(&self, now: UnixTime) -> bool {
+        let is_due = |live: &LiveSession| live.is_due(now) && self.logins.free_at(true) <= now;
+        self.oauth.live(now).is_some_and(is_due) && !self.is_stopped || self.oauth.is_awaiting(now)
+    }
+
+    fn next_of_brokerage(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Kind)> {
+        if !self.uses_brokerage() {
+            return None;
+        }
+        let live = self.oauth.live(now)?.clone();
+        match self.brokerage.poll_request(&live, rng, now) {
+            Ok(Some(BrokerageOutbound { request, exchange })) => {
+                self.pacing.note_sent(&exchange.api_request(), now);
+                Some((request, Kind::Brokerage(exchange)))
+            }
+            // Only a clock or a random source that does not work; the login says so when its turn comes.
+            Ok(None) | Err(_) => None,
+        }
+    }
+
+    fn uses_brokerage(&self) -> bool {
+        self.goal != Goal::LoggedOut
+    }
+
+    fn next_own(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Kind)> {
+        if self.goal != Goal::LoggedIn {
+            return None;
+        }
+        let live = self.oauth.live(now)?.clone();
+        let has_brokerage_session = !self.trades || self.brokerage.phase(now) == BrokeragePhase::Ready;
+        let is_refreshing = self.is_refreshing(now);
+        let mut unsignable = None;
+        for own in self.requests.iter_mut().filter(|own| matches!(own.state, State::Queued)) {
+            let must_wait = own.request.needs_brokerage_session() && !has_brokerage_session
+                || is_refreshing && !own.request.is_safe();
+            if must_wait || own.request.with(|request| self.pacing.try_send(request, now)).is_err() {
+                continue;
+            }
+            let live = own.trial.map_or_else(|| live.clone(), |policy| live.with_query_policy(policy));
+            match own.request.with(|request| live.sign(request, rng, now)) {
+                Ok(request) => {
+                    let exchange = own.send(request.receipt(), now);
+                    return Some((request, Kind::Own(exchange)));
+                }
+                Err(error) => unsignable = Some((own.ticket, error)),
+            }
+            break;
+        }
+        let (ticket, error) = unsignable?;
+        self.requests.remove(ticket);
+        self.finish(ticket, Outcome::NotSent(NotSent::Unsignable(error)));
+        None
+    }
+
+    /// Takes note of the time, and of what happened elsewhere since the last poll.
+    fn catch_up(&mut self, now: UnixTime) {
+        self.follow_clock(now);
+        self.health.begin(now);
+        self.hear_signers(now);
+        for (ticket, outcome) in self.requests.take_overdue(now) {
+            self.finish(ticket, outcome);
+        }
+        if let Goal::LoggingOut { until } = self.goal
+            && (now >= until || self.oauth.live(now).is_none())
+        {
+            self.logged_out();
+        }
+        if self.health.replace_at().is_some_and(|at| now >= at) && self.oauth.live(now).is_some() {
+            self.health.note_replaced();
+            self.forget_token();
+        }
+        if self.probe.is_wanted && now >= self.probe.not_before {
+            self.probe = Probe { is_wanted: false, not_before: now.saturating_add(PROBE_PAUSE) };
+            self.brokerage.hasten_tickle();
+        }
+        self.tell_changes(now);
+    }
+
+    pub(super) fn follow_clock(&mut self, now: UnixTime) {
+        let back = self.seen_at.saturating_since(now);
+        if back <= WOBBLE {
+            self.seen_at = self.seen_at.max(now);
+            return;
+        }
+        self.seen_at = now;
+        self.logins.set_back(back);
+        self.health.set_back(back);
+        self.requests.set_back(back);
+        self.probe.not_before = self.probe.not_before.saturating_sub(back);
+        if let Goal::LoggingOut { until } = &mut self.goal {
+            *until = until.saturating_sub(back);
+        }
+    }
+
+    fn tell_changes(&mut self, now: UnixTime) {
+        let phase = self.brokerage.phase(now);
+        if self.trades && self.told.brokerage.replace(phase) != Some(phase) {
+            self.events.push_back(Event::Brokerage(phase));
+        }
+        let skew = self.oauth.clock_skew();
+        if core::mem::replace(&mut self.told.skew, skew) != skew {
+            self.events.push_back(Event::ClockOff { seconds: skew });
+        }
+    }
+
+    /// Later than `now`, by a minute at most.
+    fn wait_until(&mut self, now: UnixTime) -> UnixTime {
+        let latest = now.saturating_add(LONGEST_WAIT);
+        let soonest = now.saturating_add(SHORTEST_WAIT);
+        let due = self.due_times(now).into_iter().flatten();
+        due.map(|at| if at > now { at } else { soonest }).fold(latest, UnixTime::min)
+    }
+
+    fn due_times(&mut self, now: UnixTime) -> Vec<Option<UnixTime>> {
+        let mut times = Vec::from([self.requests.next_deadline()]);
+        if let Goal::LoggingOut { until } = self.goal {
+            times.push(Some(until));
+        }
+        if let Some(penalty) = self.pacing.penalty().ends_at(now) {
+            times.push(Some(penalty));
+            return times;
+        }
+        times.push(self.login_at(now));
+        if self.oauth.live(now).is_some() {
+            times.push(self.health.replace_at());
+            times.push(Some(self.probe.not_before).filter(|_| self.probe.is_wanted));
+            times.push(self.brokerage.poll_timeout().filter(|_| self.uses_brokerage()));
+            times.push(self.next_own_at(now));
+        }
+        times
+    }
+
+    /// When the request limits let the next of the caller's own requests through.
+    fn next_own_at(&mut self, now: UnixTime) -> Option<UnixTime> {
+        let pacing = &mut self.pacing;
+        let queued = self.requests.iter_mut().filter(|own| matches!(own.state, State::Queued));
+        queued.filter_map(|own| own.request.with(|request| pacing.free_at(request, now))).min()
+    }
+
+    pub(super) fn finish(&mut self, ticket: RequestTicket, outcome: Outcome) {
+        self.events.push_back(Event::Finished { ticket, outcome });
+    }
+
+    pub(super) fn end_unsent(&mut self) {
+        for (ticket, outcome) in self.requests.take_unsent() {
+            self.finish(ticket, outcome);
+        }
+    }
+
+    /// Hands the signers what there is to sign with.
+    pub(super) fn publish(&self) {
+        self.signer.publish(self.oauth.stored_live().cloned());
+    }
+
+    pub(super) fn login_failed(&mut self, error: Error, now: UnixTime) {
+        match error.retry(now) {
+            Retry::Never => {
+                self.is_stopped = true;
+                self.events.push_back(Event::Stopped { error });
+                return;
+            }
+            Retry::Again => self.logins.note_clock_off(now),
+            Retry::Later(at) => self.logins.note_failed(at, now),
+            Retry::LogIn | Retry::OpenBrokerageSession | Retry::Reauthorize => self.logins.note_failed(now, now),
+        }
+        let next_attempt = self.logins.free_at(self.asks_for_token());
+        self.events.push_back(Event::LoginFailed { error, next_attempt });
+    }
+}

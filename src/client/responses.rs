@@ -1,0 +1,309 @@
+//! What responses mean for the client: every recovery begins here.
+
+use super::exchange::{ClientExchange, Kind, OwnExchange};
+use super::output::{Event, Outcome};
+use super::own_requests::{Mending, OwnRequest, Rejection, State};
+use super::{Client, Goal};
+use crate::brokerage::{BrokerageEvent, BrokerageExchange, BrokeragePhase};
+use crate::error::{Error, Misuse, Rejected};
+use crate::exchange::Exchange;
+use crate::live_session_token::TokenId;
+use crate::{Diagnosis, LiveSession, Phase, Response, UnixTime};
+
+impl Client {
+    /// Takes the response to the request that came with `exchange`: status, all headers, body. What follows from it comes
+    /// with the next polls.
+    ///
+    /// # Errors
+    /// [`Misuse::StaleExchange`] for an exchange that is not awaited any more: its deadline has passed, the client was
+    /// logged out, or the exchange is another client's. Nothing has changed then.
+    pub fn handle_response(
+        &mut self,
+        exchange: ClientExchange,
+        response: Response<'_>,
+        now: UnixTime,
+    ) -> Result<(), Misuse> {
+        self.follow_clock(now);
+        let (status, retry_after) = (response.status(), response.retry_after());
+        match exchange.0 {
+            Kind::Login(exchange) => self.login_answered(exchange, response, now)?,
+            Kind::Brokerage(exchange) => self.brokerage_answered(exchange, response, now)?,
+            Kind::Own(exchange) => self.own_answered(exchange, response, now)?,
+        }
+        if status == 429 {
+            self.pacing.handle_too_many_requests(now, retry_after);
+        }
+        Ok(())
+    }
+
+    /// Takes note that no response to the request of `exchange` will come: the connection failed, or the caller's patience
+    /// ended. Dropping the exchange says the same.
+    pub fn handle_no_response(&mut self, exchange: ClientExchange, now: UnixTime) {
+        self.follow_clock(now);
+        let ended = match &exchange.0 {
+            Kind::Own(own) => self.requests.in_flight(own).map(|own| own.ticket),
+            Kind::Login(_) | Kind::Brokerage(_) => None,
+        };
+        drop(exchange);
+        if let Some(ticket) = ended {
+            self.requests.remove(ticket);
+            self.finish(ticket, Outcome::Unanswered);
+        }
+    }
+
+    fn login_answered(&mut self, exchange: Exchange, response: Response<'_>, now: UnixTime) -> Result<(), Misuse> {
+        match self.oauth.handle_response(exchange, response, now) {
+            Err(Error::Misuse(misuse)) => return Err(misuse),
+            Err(error) => self.login_failed(error, now),
+            Ok(phase) => {
+                self.logins.note_succeeded(now);
+                self.came_to(phase, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn came_to(&mut self, phase: Phase, now: UnixTime) {
+        match phase {
+            Phase::Unauthorized => {}
+            Phase::RequestToken => {
+                let url = self.oauth.consent_url().map(super::ConsentUrl);
+                self.events.extend(url.map(|url| Event::ConsentNeeded { url }));
+            }
+            Phase::AccessToken => self.events.push_back(Event::AccessTokenGranted),
+            Phase::LiveSession => {
+                self.health.note_born(now);
+                self.publish();
+                let until = self.oauth.live(now).map(LiveSession::expires_at);
+                self.events.extend(until.map(|until| Event::LoggedIn { until }));
+                self.mended(|what| matches!(what, Mending::Login));
+            }
+        }
+    }
+
+    fn brokerage_answered(
+        &mut self,
+        exchange: BrokerageExchange,
+        response: Response<'_>,
+        now: UnixTime,
+    ) -> Result<(), Misuse> {
+        let receipt = exchange.receipt;
+        let is_old_token = receipt.token() != self.token();
+        if is_old_token && !response.is_success() {
+            // Whatever was refused was refused to a token that is replaced already.
+            return Ok(());
+        }
+        let is_tickle = exchange.is_tickle();
+        match self.brokerage.handle_response(exchange, response, now)? {
+            BrokerageEvent::LiveSessionRefused => self.token_died(now),
+            BrokerageEvent::Failed { error, next_attempt, .. } => {
+                if error.diagnosis().is_none_or(Diagnosis::is_fruitless) {
+                    self.health.note_fruitless();
+                }
+                self.events.push_back(Event::BrokerageFailed { error, next_attempt });
+            }
+            BrokerageEvent::LoggedOut if self.goal != Goal::LoggedIn => self.logged_out(),
+            event => {
+                self.health.note_success(now);
+                if event == BrokerageEvent::Contested {
+                    self.events.push_back(Event::BrokerageContested);
+                }
+                if is_tickle && let Some(token) = receipt.token() {
+                    self.token_is_accepted(token, receipt.asked_at());
+                }
+                if self.brokerage.phase(now) == BrokeragePhase::Ready {
+                    let asked_at = receipt.asked_at();
+                    self.mended(
+                        |what| matches!(what, Mending::BrokerageSession { rejected_at } if *rejected_at <= asked_at),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn own_answered(&mut self, exchange: OwnExchange, response: Response<'_>, now: UnixTime) -> Result<(), Misuse> {
+        let own = self.requests.in_flight(&exchange).ok_or(Misuse::StaleExchange)?;
+        let (ticket, trial) = (own.ticket, own.trial);
+        let clock = self.oauth.consumer().learn_clock(&exchange.receipt, &response, now);
+        if response.is_success() {
+            self.requests.remove(ticket);
+            self.health.note_success(now);
+            if let Some(policy) = trial {
+                self.oauth.set_query_policy(policy);
+                self.publish();
+                self.events.push_back(Event::QueryPolicyChanged(policy));
+            }
+            self.finish(ticket, Outcome::Answered(response.into_owned()));
+            return Ok(());
+        }
+        let error = response.rejected().blaming(clock);
+        self.own_rejected(&exchange, Rejection { error, response: response.into_owned() }, now);
+        Ok(())
+    }
+
+    /// A GET is repeated once, after what the rejection is blamed on was mended; everything else is reported.
+    fn own_rejected(&mut self, exchange: &OwnExchange, rejection: Rejection, now: UnixTime) {
+        let diagnosis = rejection.error.diagnosis().unwrap_or(Diagnosis::Unknown);
+        self.note_rejection(diagnosis, &rejection.response, now);
+        let what = self.blame(exchange, diagnosis, now);
+        let Some(own) = self.requests.in_flight(exchange) else { return };
+        let ticket = own.ticket;
+        match what {
+            Some(_) if !own.is_repeatable() => {}
+            Some(Blame::Nothing) => return own.repeat(),
+            Some(Blame::On(what)) => {
+                own.state = State::AwaitsMending { what, rejection };
+                return;
+            }
+            None => {}
+        }
+        self.requests.remove(ticket);
+        self.finish(ticket, rejection.into());
+    }
+
+    /// What a rejection says of the token: an outage nothing; a business error of the API, which is given after the token was
+    /// accepted, that it is fine; a 401, a page of HTML or a redirect, that it may be dead.
+    fn note_rejection(&mut self, diagnosis: Diagnosis, response: &Response<'_>, now: UnixTime) {
+        if !diagnosis.is_fruitless() {
+            return;
+        }
+        if response.is_json() && !matches!(response.status(), 300..=399 | 401 | 403) {
+            self.health.note_success(now);
+        } else {
+            self.health.note_fruitless();
+        }
+    }
+
+    /// What a rejection is blamed on, if that can be mended; and the mending begins.
+    fn blame(&mut self, exchange: &OwnExchange, diagnosis: Diagnosis, now: UnixTime) -> Option<Blame> {
+        let token = exchange.receipt.token()?;
+        match diagnosis {
+            Diagnosis::ClockOff => Some(Blame::Nothing),
+            Diagnosis::NoBridge if self.trades => {
+                self.brokerage.doubt();
+                Some(Blame::On(Mending::BrokerageSession { rejected_at: now }))
+            }
+            _ if !diagnosis.refuses_live_session() => None,
+            _ if self.token().is_none() => Some(Blame::On(Mending::Login)),
+            _ if self.token() != Some(token) => Some(Blame::Nothing),
+            _ => {
+                self.probe.is_wanted = true;
+                let policy = self.oauth.query_policy();
+                Some(Blame::On(Mending::Verdict { rejected_at: now, token, policy }))
+            }
+        }
+    }
+
+    /// Which live session token there is.
+    fn token(&self) -> Option<TokenId> {
+        self.oauth.stored_live().map(LiveSession::id)
+    }
+
+    /// A tickle that was asked for at `asked_at` was accepted: requests that were refused before were not refused because
+    /// of the token.
+    fn token_is_accepted(&mut self, token: TokenId, asked_at: UnixTime) {
+        let policy = self.oauth.query_policy();
+        let may_try = !self.has_tried_other_policy && self.consumer().fixed_query_policy().is_none();
+        let mut refused = alloc::vec::Vec::new();
+        for own in self.requests.iter_mut() {
+            let State::AwaitsMending { what: Mending::Verdict { rejected_at, token: of, policy: was }, .. } =
+                &own.state
+            else {
+                continue;
+            };
+            if *of != token || *rejected_at > asked_at {
+                continue;
+            }
+            if own.request.has_query() && *was != policy {
+                own.repeat();
+            } else if own.request.has_query() && may_try && !self.has_tried_other_policy {
+                self.has_tried_other_policy = true;
+                own.trial = Some(policy.other());
+                own.repeat();
+            } else {
+                refused.push(own.ticket);
+            }
+        }
+        for ticket in refused {
+            self.finish_refused(ticket);
+        }
+    }
+
+    /// The server refuses this request, and not the token.
+    fn finish_refused(&mut self, ticket: super::RequestTicket) {
+        let Some(OwnRequest { state: State::AwaitsMending { rejection, .. }, .. }) = self.requests.remove(ticket)
+        else {
+            return;
+        };
+        let error = match rejection.error {
+            Error::Rejected(rejected) => Error::Rejected(Rejected { diagnosis: Diagnosis::RequestRefused, ..rejected }),
+            other => other,
+        };
+        self.finish(ticket, Outcome::Rejected { error, response: rejection.response });
+    }
+
+    /// Repeats what waited for this.
+    pub(super) fn mended(&mut self, is_mended: impl Fn(&Mending) -> bool) {
+        for own in self.requests.iter_mut() {
+            if matches!(&own.state, State::AwaitsMending { what, .. } if is_mended(what)) {
+                own.repeat();
+            }
+        }
+    }
+
+    /// A request of the client's own was refused because of the token.
+    fn token_died(&mut self, now: UnixTime) {
+        let born = self.oauth.stored_live().map(LiveSession::obtained_at);
+        if born.is_some_and(|born| self.logins.note_death(born, now)) {
+            self.events.push_back(Event::LoginContested);
+        }
+        self.forget_token();
+    }
+
+    /// Nothing signs with the token any more.
+    pub(super) fn forget_token(&mut self) {
+        if let Some(token) = self.token() {
+            self.oauth.forget_token(token);
+        }
+        self.publish();
+        for own in self.requests.iter_mut() {
+            if let State::AwaitsMending { what: what @ Mending::Verdict { .. }, .. } = &mut own.state {
+                *what = Mending::Login;
+            }
+        }
+    }
+
+    pub(super) fn logged_out(&mut self) {
+        self.goal = Goal::LoggedOut;
+        self.forget_token();
+        self.brokerage.end();
+        self.events.push_back(Event::LoggedOut);
+    }
+
+    /// Takes in what the responses to requests signed beside the client have said.
+    pub(super) fn hear_signers(&mut self, now: UnixTime) {
+        let news = self.signer.take_news();
+        let current = self.token();
+        if news.is_fruitless {
+            self.health.note_fruitless();
+        }
+        if news.accepted.is_some_and(|(token, _)| Some(token) == current) {
+            self.health.note_success(now);
+        }
+        if news.refused.is_some() && news.refused == current {
+            self.health.note_fruitless();
+            self.probe.is_wanted = true;
+        }
+        if news.has_no_bridge {
+            self.brokerage.doubt();
+        }
+    }
+}
+
+/// What a rejection is blamed on.
+enum Blame {
+    /// On something that is right already.
+    Nothing,
+    On(Mending),
+}

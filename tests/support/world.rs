@@ -1,0 +1,111 @@
+//! A client and its gateway on a virtual clock, with what happens on the way written down.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::time::Duration;
+
+use ibkr_oauth::{ApiRequest, Client, Event, Outcome, Output, Request, RequestTicket, Response, UnixTime};
+
+use ibkr_oauth_gateway::Incident;
+
+use super::pair::{Pair, response, system_time};
+
+/// What stands between a client and its gateway.
+pub trait Network {
+    /// The response that reaches the client at once; `None` if it never comes.
+    fn carry(&mut self, pair: &mut Pair, request: &Request) -> Option<Response<'static>>;
+}
+
+/// Everything arrives.
+pub struct Sound;
+
+impl Network for Sound {
+    fn carry(&mut self, pair: &mut Pair, request: &Request) -> Option<Response<'static>> {
+        Some(response(&pair.send(request)))
+    }
+}
+
+impl<F: FnMut(&mut Pair, &Request) -> Option<Response<'static>>> Network for F {
+    fn carry(&mut self, pair: &mut Pair, request: &Request) -> Option<Response<'static>> {
+        self(pair, request)
+    }
+}
+
+pub struct World {
+    pub pair: Pair,
+    pub client: Client,
+    /// All events, in order.
+    pub events: Vec<Event>,
+    /// Method and path of all requests, without the base path, and when they went out.
+    pub sent: Vec<(UnixTime, String)>,
+}
+
+impl World {
+    /// A first party that has not logged in yet.
+    pub fn new() -> Self {
+        let mut pair = Pair::new();
+        let session = pair.first_party(pair.builder());
+        Self::of(pair, Client::new(session))
+    }
+
+    pub fn of(pair: Pair, client: Client) -> Self {
+        Self { pair, client, events: Vec::new(), sent: Vec::new() }
+    }
+
+    /// Lets so much time pass, with everything that is to be done in it.
+    pub fn run(&mut self, network: &mut dyn Network, seconds: u64) {
+        let until = self.pair.now.saturating_add(Duration::from_secs(seconds));
+        let mut at_once = 0;
+        while self.pair.now < until {
+            let now = self.pair.now;
+            at_once += 1;
+            assert!(at_once < 1000, "a flood at {now:?}: {:?}", self.sent.iter().rev().take(10).collect::<Vec<_>>());
+            match self.client.poll(&mut self.pair.rng, now) {
+                Output::Event(event) => self.events.push(event),
+                Output::Wait(at) => {
+                    assert!(at > now, "a wait for the past");
+                    assert!(at <= now.saturating_add(Duration::from_secs(60)), "a wait that oversleeps");
+                    self.pair.now = at.min(until);
+                    at_once = 0;
+                }
+                Output::Send { request, exchange } => {
+                    self.sent.push((now, line(&request)));
+                    match network.carry(&mut self.pair, &request) {
+                        Some(response) => self.client.handle_response(exchange, response, self.pair.now).unwrap(),
+                        None => std::mem::forget(exchange),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets something happen at IBKR now.
+    pub fn happen(&mut self, incident: Incident) {
+        self.pair.gateway.schedule(system_time(self.pair.now), incident);
+    }
+
+    /// How many requests like this went out.
+    pub fn count(&self, line: &str) -> usize {
+        self.sent.iter().filter(|(_, sent)| sent.contains(line)).count()
+    }
+
+    pub fn has(&self, event: &Event) -> bool {
+        self.events.contains(event)
+    }
+
+    pub fn request(&mut self, request: &ApiRequest<'_>) -> RequestTicket {
+        self.client.request(request, self.pair.now).unwrap()
+    }
+
+    /// The outcome of a request, if it is finished.
+    pub fn outcome(&self, ticket: RequestTicket) -> Option<&Outcome> {
+        self.events.iter().find_map(|event| match event {
+            Event::Finished { ticket: of, outcome } if *of == ticket => Some(outcome),
+            _ => None,
+        })
+    }
+}
+
+fn line(request: &Request) -> String {
+    let path = request.path().strip_prefix("/v1/api").unwrap_or(request.path());
+    format!("{} {path}", request.method())
+}
