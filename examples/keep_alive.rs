@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::{Bridge, BrokerageEvent, BrokerageOutbound, BrokerageSession, CompetePolicy};
+use ibkr_oauth::brokerage::{BrokerageEvent, BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy};
 use ibkr_oauth::{Backoff, OAuthSession, Outbound, Request, Response, Retry, UnixTime};
 use ibkr_oauth_gateway::{Gateway, Incident};
 use rand::SeedableRng;
@@ -183,7 +183,7 @@ impl Keeper {
             }
             return;
         }
-        let still_closed = *event == BrokerageEvent::Alive && self.brokerage.bridge() != Bridge::Ready;
+        let still_closed = *event == BrokerageEvent::Alive && self.brokerage.phase(now) != BrokeragePhase::Ready;
         if self.failures > 0 && !still_closed {
             self.say(now, &format!("IBKR answers again, after {} failed requests", self.failures));
             self.failures = 0;

@@ -17,7 +17,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ibkr_oauth::brokerage::{Bridge, BrokerageOutbound, BrokerageSession, CompetePolicy};
+use ibkr_oauth::brokerage::{BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy};
 use ibkr_oauth::{AccessToken, Consumer, OAuthSession, Outbound, Request, Response, UnixTime};
 use ibkr_oauth_gateway::{Gateway, User};
 use rand::SeedableRng;
@@ -51,7 +51,11 @@ pub fn run(count: usize, minutes: usize) -> Result<(), Box<dyn Error>> {
     let stopped_at = world.now.saturating_add(Duration::from_secs(1));
     fleet.drive(&mut world, stopped_at)?;
     let logins = started.elapsed();
-    println!("{} sessions are live and have a brokerage session, after {:.1} s.", fleet.ready(), logins.as_secs_f64());
+    println!(
+        "{} sessions are live and have a brokerage session, after {:.1} s.",
+        fleet.ready(world.now),
+        logins.as_secs_f64()
+    );
     // The gateway's memory of them is in it too: the client's part is what one session weighs when it is built alone.
     let change = region.change();
     let both_halves = (change.bytes_allocated.saturating_sub(change.bytes_deallocated)) / count.max(1);
@@ -63,9 +67,9 @@ pub fn run(count: usize, minutes: usize) -> Result<(), Box<dyn Error>> {
     let seconds = started.elapsed().as_secs_f64();
     println!(
         "{minutes} minutes later: {} are ready; {requests} tickles in {seconds:.1} s, both halves.",
-        fleet.ready()
+        fleet.ready(world.now)
     );
-    if fleet.ready() == count { Ok(()) } else { Err("not every session is ready".into()) }
+    if fleet.ready(world.now) == count { Ok(()) } else { Err("not every session is ready".into()) }
 }
 
 /// All sessions and the one timer queue.
@@ -130,8 +134,8 @@ impl Fleet {
         Ok(requests)
     }
 
-    fn ready(&self) -> usize {
-        self.members.iter().filter(|member| member.brokerage.bridge() == Bridge::Ready).count()
+    fn ready(&self, now: UnixTime) -> usize {
+        self.members.iter().filter(|member| member.brokerage.phase(now) == BrokeragePhase::Ready).count()
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ibkr_oauth::{Backoff, CallbackError, Diagnosis, Error, KeyError, Mismatch, Misuse, Rejected, Response, Retry};
+use ibkr_oauth::{
+    ApiRequest, Backoff, CallbackError, Diagnosis, Error, KeyError, Mismatch, Misuse, Rejected, Response, Retry,
+};
 use support::{NOW, WorkedLogin, poll, rng};
 
 fn refused(status: u16, body: &str, retry_after: Option<&str>) -> Error {
@@ -51,15 +54,20 @@ fn every_known_refusal_has_its_name_and_its_advice() {
             later(60),
         ),
         (401, "Invalid Consumer", Diagnosis::InvalidConsumer, later(900)),
-        (401, "Invalid signature", Diagnosis::InvalidSignature, Retry::Again),
+        (401, "Invalid signature", Diagnosis::InvalidSignature, Retry::LogIn),
         (401, "Access Denied", Diagnosis::InvalidToken, Retry::Reauthorize),
         (401, "Unauthorized", Diagnosis::InvalidToken, Retry::Reauthorize),
-        (400, r#"{"error":"Bad Request: no bridge","statusCode":400}"#, Diagnosis::NoBridge, Retry::Again),
-        (400, "Bad Request", Diagnosis::MalformedRequest, Retry::Never),
+        (
+            400,
+            r#"{"error":"Bad Request: no bridge","statusCode":400}"#,
+            Diagnosis::NoBridge,
+            Retry::OpenBrokerageSession,
+        ),
+        (400, "Bad Request", Diagnosis::MalformedRequest, later(60)),
         (403, HTML, Diagnosis::RefusedAtTheEdge, later(600)),
-        (403, "Forbidden", Diagnosis::Unknown, Retry::Never),
-        (410, "gone", Diagnosis::Gone, Retry::Again),
-        (411, "", Diagnosis::LengthRequired, Retry::Never),
+        (403, "Forbidden", Diagnosis::Unknown, later(60)),
+        (410, "gone", Diagnosis::Gone, Retry::LogIn),
+        (411, "", Diagnosis::LengthRequired, later(60)),
         (429, "", Diagnosis::TooManyRequests, later(600)),
         (500, r#"{"error":"failed to generate sso dh token"}"#, Diagnosis::BrokerageSessionUnavailable, later(10)),
         (200, r#"{"error":"failed to process request"}"#, Diagnosis::TickleFailed, later(10)),
@@ -68,7 +76,15 @@ fn every_known_refusal_has_its_name_and_its_advice() {
         (503, "", Diagnosis::Unavailable, later(60)),
         (600, "", Diagnosis::Unavailable, later(60)),
         (302, "", Diagnosis::Redirected, later(60)),
-        (404, "", Diagnosis::Unknown, Retry::Never),
+        (404, "", Diagnosis::Unknown, later(60)),
+        (405, "", Diagnosis::Unknown, later(60)),
+        (407, "", Diagnosis::Unknown, later(60)),
+        (408, "", Diagnosis::Unavailable, later(60)),
+        (409, "", Diagnosis::Unknown, later(60)),
+        (421, "", Diagnosis::Unknown, later(60)),
+        (425, "", Diagnosis::Unknown, later(60)),
+        (451, "", Diagnosis::Unknown, later(60)),
+        (200, r#"{"error":"x"}"#, Diagnosis::Unknown, later(60)),
     ] {
         let error = refused(status, body, None);
         assert_eq!(error.retry(NOW), retry, "{status} {body}");
@@ -89,7 +105,7 @@ fn one_flipped_bit_in_the_status_of_a_success_makes_nobody_give_up() {
     assert!(statuses.contains(&300) && statuses.contains(&600));
     for status in statuses {
         let retry = refused(status, "{}", None).retry(NOW);
-        assert!(matches!(retry, Retry::Again | Retry::Later(_)), "{status}: {retry:?}");
+        assert!(matches!(retry, Retry::Later(_)), "{status}: {retry:?}");
     }
 }
 
@@ -98,18 +114,37 @@ fn one_flipped_bit_in_the_status_of_a_success_makes_nobody_give_up() {
 fn an_api_request_that_is_refused_explains_itself_too() {
     let session = WorkedLogin::any().live_session(NOW);
     let live = session.live(NOW).unwrap();
-    assert_eq!(live.handle_response(&Response::new(200, b"[]"), NOW), Ok(()));
-    for (status, body, diagnosis) in [
-        (401, "Unauthorized", Diagnosis::Unauthorized),
-        (401, "Access Denied", Diagnosis::Unauthorized),
-        (400, r#"{"error":"Bad Request: no bridge","statusCode":400}"#, Diagnosis::NoBridge),
+    let receipt = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(1), NOW).unwrap().receipt();
+    assert_eq!(live.handle_response(receipt, &Response::new(200, b"[]"), NOW), Ok(()));
+    for (status, body, diagnosis, retry) in [
+        (401, "Unauthorized", Diagnosis::Unauthorized, Retry::LogIn),
+        (401, "Access Denied", Diagnosis::Unauthorized, Retry::LogIn),
+        (
+            400,
+            r#"{"error":"Bad Request: no bridge","statusCode":400}"#,
+            Diagnosis::NoBridge,
+            Retry::OpenBrokerageSession,
+        ),
     ] {
-        let error = live.handle_response(&Response::new(status, body.as_bytes()), NOW).unwrap_err();
+        let error = live.handle_response(receipt, &Response::new(status, body.as_bytes()), NOW).unwrap_err();
+        assert_eq!(error.retry(NOW), retry);
         let Error::Rejected(rejected) = error else { panic!("{error}") };
         assert_eq!(rejected.diagnosis, diagnosis);
     }
+}
+
+/// Else one look at a wrong clock costs a good token, and a quarter of an hour.
+#[test]
+fn a_refusal_that_the_clock_explains_says_so_and_costs_nothing() {
+    let session = WorkedLogin::any().live_session(NOW);
+    let live = session.live(NOW).unwrap();
+    let receipt = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(1), NOW).unwrap().receipt();
     let an_hour_ahead = NOW.saturating_add(Duration::from_secs(3600));
-    live.handle_response(&Response::new(200, b"").with_server_time(an_hour_ahead), NOW).unwrap();
+    let refusal = Response::new(401, b"Unauthorized").with_server_time(an_hour_ahead);
+    let error = live.handle_response(receipt, &refusal, NOW).unwrap_err();
+    assert_eq!(error.retry(NOW), Retry::Again);
+    let Error::Rejected(Rejected { diagnosis, .. }) = error else { panic!("{error}") };
+    assert_eq!((diagnosis, diagnosis.refuses_live_session()), (Diagnosis::ClockOff, false));
     assert_eq!(session.clock_skew(), 3600);
 }
 
@@ -131,20 +166,39 @@ fn a_message_says_everything_once() {
 #[test]
 fn the_servers_wish_goes_before_ours_unless_waiting_does_not_help() {
     assert_eq!(refused(503, "", Some("120")).retry(NOW), later(120));
-    assert_eq!(refused(429, "", Some("5")).retry(NOW), later(5));
-    assert_eq!(refused(410, "", Some("30")).retry(NOW), later(30));
-    assert_eq!(refused(411, "", Some("30")).retry(NOW), Retry::Never);
+    assert_eq!(refused(410, "", Some("30")).retry(NOW), Retry::LogIn);
+    assert_eq!(refused(411, "", Some("30")).retry(NOW), later(30));
     assert_eq!(refused(503, "", Some("soon")).retry(NOW), later(60));
     assert_eq!(refused(503, "", Some("18446744073709551615")).retry(NOW), later(86_400), "no answer stops us for good");
+}
+
+/// Ten minutes in the penalty box, a quarter of an hour for a key that is not active: whatever the server says.
+#[test]
+fn a_retry_after_of_zero_shortens_no_penalty_and_starts_no_loop() {
+    const INVALID_CONSUMER: &str = r#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#;
+    for (status, body, seconds) in [(429, "", 600), (403, HTML, 600), (401, INVALID_CONSUMER, 900)] {
+        for wish in ["0", "5"] {
+            assert_eq!(refused(status, body, Some(wish)).retry(NOW), later(seconds), "{status} {wish}");
+        }
+        assert_eq!(refused(status, body, Some("1200")).retry(NOW), later(1200), "a longer wish is heard");
+    }
+    assert_eq!(refused(503, "", Some("0")).retry(NOW), later(1));
 }
 
 #[test]
 fn other_errors_advise_by_whose_fault_they_are() {
     assert_eq!(Error::Misuse(Misuse::StaleExchange).retry(NOW), Retry::Never);
     assert_eq!(Error::Keys(KeyError::Decrypt).retry(NOW), Retry::Never);
-    assert_eq!(Error::Expired { at: NOW }.retry(NOW), Retry::Again);
+    assert_eq!(
+        Error::Misuse(Misuse::ClockOutOfRange).retry(NOW),
+        later(60),
+        "a machine may wait for the network's time"
+    );
+    assert_eq!(Error::Expired { at: NOW }.retry(NOW), Retry::LogIn);
+    assert_eq!(Error::NoLiveSession.retry(NOW), Retry::LogIn);
+    assert_eq!(Error::QueueFull { limit: 1 }.retry(NOW), later(1));
     assert_eq!(Error::LiveSessionMismatch(Mismatch::Unexplained).retry(NOW), later(60));
-    assert_eq!(refused(200, r#"{"diffie_hellman_response":""}"#, None).retry(NOW), Retry::Again);
+    assert_eq!(refused(200, r#"{"diffie_hellman_response":""}"#, None).retry(NOW), later(1), "empty for ever, perhaps");
     assert_eq!(refused(200, "?", None).retry(NOW), later(60));
 }
 
@@ -169,11 +223,27 @@ fn pauses_grow_to_five_minutes_and_are_spread() {
     });
     for whole in [1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000, 300_000, 300_000] {
         let pause = pauses.next().unwrap();
-        assert!((whole / 2..=whole).contains(&pause), "{pause} of {whole}");
+        assert!((whole..=whole * 3 / 2).contains(&pause), "{pause} of {whole}");
     }
-    assert!(pauses.all(|pause| (150_000..=300_000).contains(&pause)));
+    let pauses: BTreeSet<_> = pauses.collect();
+    assert!(pauses.iter().all(|pause| (300_000..=450_000).contains(pause)));
+    assert!(pauses.len() > 20 && pauses.last() > pauses.first().map(|first| first + 75_000).as_ref(), "{pauses:?}");
     backoff.reset();
     assert_eq!(backoff, Backoff::default());
     assert_eq!(backoff.next_attempt(later(3600), &mut rng, NOW), Some(NOW.saturating_add(Duration::from_secs(3600))));
     assert_eq!(backoff.next_attempt(Retry::Reauthorize, &mut rng, NOW), None);
+    assert_eq!(backoff.next_attempt(Retry::Never, &mut rng, NOW), None);
+    for at_once in [Retry::Again, Retry::LogIn, Retry::OpenBrokerageSession] {
+        assert!(backoff.next_attempt(at_once, &mut rng, NOW) > Some(NOW), "{at_once:?}: nothing loops without a pause");
+    }
+}
+
+#[test]
+fn the_first_and_the_longest_pause_are_the_callers_choice() {
+    let mut backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(40));
+    for whole in [10_000, 20_000, 40_000, 40_000] {
+        let at = backoff.next_attempt(Retry::Again, &mut rng(whole), NOW).unwrap();
+        let pause = at.saturating_since(NOW).as_millis();
+        assert!((u128::from(whole)..=u128::from(whole) * 3 / 2).contains(&pause), "{pause} of {whole}");
+    }
 }

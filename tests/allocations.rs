@@ -84,7 +84,9 @@ impl Bench {
         let (query, rest) = pairs.split_at(in_query);
         let request = ApiRequest::post("/iserver/marketdata/snapshot").query(query).form(&rest[..in_form]);
         let (mut out, mut rng) = (String::with_capacity(HEADER), rng(1));
-        let reused = allocations(|| drop(self.live.authorization_into(&mut out, &request, &mut rng, NOW).unwrap()));
+        let reused = allocations(|| {
+            self.live.authorization_into(&mut out, &request, &mut rng, NOW).unwrap();
+        });
         assert!(out.len() < HEADER);
         let owned = allocations(|| drop(self.live.authorization(&request, &mut rng, NOW).unwrap()));
         (reused, owned)

@@ -5,8 +5,8 @@ mod support;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ibkr_oauth::brokerage::{
-    ActivationStage, Bridge, BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy,
-    Maintenance, WaitForActivation,
+    ActivationStage, BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokeragePhase, BrokerageSession,
+    CompetePolicy, Maintenance, WaitForActivation,
 };
 use ibkr_oauth::{Diagnosis, Error, LiveSession, Mismatch, Misuse, Request, Response, UnixTime};
 use support::{NOW, WorkedLogin, header, rng};
@@ -66,7 +66,7 @@ impl Scripted {
 #[test]
 fn a_brokerage_session_is_opened_tickled_every_minute_and_closed() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
-    assert_eq!(scripted.session.bridge(), Bridge::Missing);
+    assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Missing);
     let (request, exchange) = scripted.poll().unwrap();
     assert_eq!((request.method().as_str(), request.path()), ("POST", "/v1/api/iserver/auth/ssodh/init"));
     assert_eq!(request.body(), br#"{"publish":true,"compete":false}"#);
@@ -80,7 +80,7 @@ fn a_brokerage_session_is_opened_tickled_every_minute_and_closed() {
     assert_eq!(scripted.seconds_to_go(), Some(2));
     scripted.wait(2);
     assert_eq!(scripted.answer("/iserver/auth/status", 200, READY), BrokerageEvent::Ready);
-    assert_eq!(scripted.session.bridge(), Bridge::Ready);
+    assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Ready);
     scripted.session.open();
     assert!(scripted.poll().is_none(), "what is open need not be opened");
 
@@ -111,7 +111,7 @@ fn a_session_that_is_gone_is_opened_again_however_that_is_said() {
         let mut scripted = Scripted::ready();
         scripted.wait(60);
         assert_eq!(scripted.answer("/tickle", status, &body), BrokerageEvent::Lost);
-        assert_eq!(scripted.session.bridge(), Bridge::Missing);
+        assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Missing);
         assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
     }
 }
@@ -129,7 +129,7 @@ fn a_tickle_may_be_the_first_to_say_that_a_session_is_ready() {
     assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, NOT_READY), BrokerageEvent::Opening);
     let body = format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{READY}}}}}"#);
     assert_eq!(scripted.answer("/tickle", 200, &body), BrokerageEvent::Ready);
-    assert_eq!(scripted.session.bridge(), Bridge::Ready);
+    assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Ready);
 }
 
 #[test]
@@ -148,7 +148,10 @@ fn one_failed_tickle_never_stops_the_next() {
             scripted.wait(60);
             let event = scripted.answer("/tickle", status, body);
             assert!(matches!(event, BrokerageEvent::Failed { .. }), "{event:?}");
-            assert_eq!((scripted.session.bridge(), scripted.seconds_to_go()), (Bridge::Ready, Some(60)));
+            assert_eq!(
+                (scripted.session.phase(scripted.now), scripted.seconds_to_go()),
+                (BrokeragePhase::Ready, Some(60))
+            );
         }
     }
     let mut scripted = Scripted::ready();
@@ -369,7 +372,7 @@ fn an_exchange_of_another_session_is_refused_and_changes_nothing() {
     let (_, foreign) = Scripted::new(CompetePolicy::Yield).poll().unwrap();
     let refused = scripted.session.handle_response(foreign, Response::new(200, READY.as_bytes()), NOW);
     assert_eq!(refused, Err(Misuse::StaleExchange));
-    assert_eq!(scripted.session.bridge(), Bridge::Missing);
+    assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Missing);
 }
 
 #[test]

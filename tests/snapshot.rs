@@ -108,7 +108,7 @@ fn an_expired_token_resumes_as_an_access_token() {
 fn a_snapshot_carries_no_clock_to_another_machine() {
     let login = WorkedLogin::any();
     let mut session = login.session();
-    let exchange = support::poll(&mut session).exchange;
+    let exchange = poll(&mut session).exchange;
     let an_hour_ahead = NOW.saturating_add(Duration::from_secs(3600));
     session.handle_response(exchange, Response::new(503, b"").server_time(an_hour_ahead), NOW).unwrap_err();
     assert_eq!(session.clock_skew(), 3600);
@@ -121,12 +121,12 @@ fn a_snapshot_carries_no_clock_to_another_machine() {
 fn sessions_of_one_consumer_share_the_clock_and_the_timestamps() {
     let login = WorkedLogin::any();
     let mut first = login.session();
-    let exchange = support::poll(&mut first).exchange;
+    let exchange = poll(&mut first).exchange;
     let an_hour_ahead = NOW.saturating_add(Duration::from_secs(3600));
     first.handle_response(exchange, Response::new(503, b"").with_server_time(an_hour_ahead), NOW).unwrap_err();
     let mut second = OAuthSession::resume(login.consumer.clone(), first.snapshot().expose(), NOW).unwrap();
     assert_eq!(second.clock_skew(), 3600, "the second session need not learn it by a refusal of its own");
-    let request = support::poll(&mut second).request;
+    let request = poll(&mut second).request;
     assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714653600"));
 }
 

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use ibkr_oauth::brokerage::{
-    Bridge, BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy,
+    BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy,
 };
 use ibkr_oauth::{Error, Misuse, OAuthSession, Response, UnixTime};
 use ibkr_oauth_gateway::Incident;
@@ -93,7 +93,7 @@ fn three_days_with_everything_that_goes_wrong_are_lived_through() {
     let skewed = day(72);
     assert!(skewed.len() <= 3, "{skewed:?}");
     assert_eq!(oauth.clock_skew(), 7200);
-    assert_eq!(brokerage.bridge(), Bridge::Ready);
+    assert_eq!(brokerage.phase(pair.now), BrokeragePhase::Ready);
 }
 
 /// What may happen between a brokerage session and its server.
@@ -194,7 +194,8 @@ impl Ordeal {
             }
             Operation::Open => {
                 // What is in flight is awaited no longer, unless there is nothing to open.
-                self.in_flight = self.in_flight.take().filter(|_| self.session.bridge() == Bridge::Ready);
+                self.in_flight =
+                    self.in_flight.take().filter(|_| self.session.phase(self.pair.now) == BrokeragePhase::Ready);
                 self.session.open();
             }
             Operation::LogOut => {
@@ -235,7 +236,8 @@ impl Ordeal {
         let live = WorkedLogin::any().live_session(NOW).live(NOW).unwrap().clone();
         let mut other = BrokerageSession::new(CompetePolicy::Yield);
         let BrokerageOutbound { exchange: foreign, .. } = other.poll_request(&live, &mut rng(1), NOW).unwrap().unwrap();
-        let seen = |session: &BrokerageSession| (session.bridge(), session.poll_timeout(), session.web_socket());
+        let now = self.pair.now;
+        let seen = |session: &BrokerageSession| (session.phase(now), session.poll_timeout(), session.web_socket());
         let before = seen(&self.session);
         let refused = self.session.handle_response(foreign, Response::new(200, b"{}"), self.pair.now);
         assert_eq!(refused, Err(Misuse::StaleExchange));
@@ -272,6 +274,6 @@ proptest! {
         session.open();
         let in_an_hour = pair.now.saturating_add(Duration::from_secs(3600));
         let events = live_through(&mut pair, &mut oauth, &mut session, in_an_hour);
-        prop_assert_eq!(session.bridge(), Bridge::Ready, "{:?}", events);
+        prop_assert_eq!(session.phase(pair.now), BrokeragePhase::Ready, "{:?}", events);
     }
 }

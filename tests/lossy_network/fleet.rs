@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ibkr_oauth::{
-    ApiRequest, Backoff, Error, Exchange, LiveSession, OAuthSession, Outbound, Request, Response, Retry, UnixTime,
+    ApiRequest, Backoff, Error, Exchange, LiveSession, OAuthSession, Outbound, Receipt, Request, Response, Retry,
+    UnixTime,
 };
 use mio::{Events, Poll, Token};
 use rand::rngs::StdRng;
@@ -57,7 +58,7 @@ struct InFlight {
 
 enum Purpose {
     LogIn(Exchange),
-    Tickle(LiveSession),
+    Tickle(LiveSession, Receipt),
 }
 
 impl<'w> Fleet<'w> {
@@ -159,7 +160,8 @@ impl Client {
         }
         let live = self.session.live(now).filter(|_| self.tickle_at <= now)?;
         let request = live.sign(&ApiRequest::post("/tickle"), &mut self.rng, now).unwrap();
-        Some((request, Purpose::Tickle(live.clone())))
+        let receipt = request.receipt();
+        Some((request, Purpose::Tickle(live.clone(), receipt)))
     }
 
     fn handle_readiness(&mut self, now: UnixTime) {
@@ -189,8 +191,8 @@ impl Client {
     fn take(&mut self, purpose: Purpose, response: Response<'static>, now: UnixTime) -> Result<(), Error> {
         match purpose {
             Purpose::LogIn(exchange) => self.session.handle_response(exchange, response, now).map(drop),
-            Purpose::Tickle(live) => {
-                let outcome = live.handle_response(&response, now);
+            Purpose::Tickle(live, receipt) => {
+                let outcome = live.handle_response(receipt, &response, now);
                 match &outcome {
                     Ok(()) => {
                         self.tickles += 1;

@@ -154,7 +154,13 @@ impl WorkedLogin {
 
     pub fn all() -> Vec<Self> {
         static ALL: OnceLock<Vec<WorkedLogin>> = OnceLock::new();
-        ALL.get_or_init(Self::read_all).clone()
+        ALL.get_or_init(Self::read_all).iter().map(Self::in_a_process_of_its_own).collect()
+    }
+
+    /// With a consumer that knows nothing of the server's clock yet.
+    pub fn in_a_process_of_its_own(&self) -> Self {
+        let builder = Consumer::builder(self.consumer.consumer_key(), self.keys.clone(), self.dh.clone());
+        Self { consumer: builder.build().unwrap(), ..self.clone() }
     }
 
     fn read_all() -> Vec<Self> {
