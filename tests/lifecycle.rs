@@ -6,6 +6,7 @@ use ibkr_oauth::{ApiRequest, ConfigError, Consumer, Error, OAuthSession, Phase, 
 use std::time::Duration;
 use support::{NOW, WorkedLogin, parameter, rng};
 
+const NO_BRIDGE: &[u8] = br#"{"error":"Bad Request: no bridge","statusCode":400}"#;
 const ACCOUNTS: ApiRequest<'_> = ApiRequest::get("/portfolio/accounts");
 
 fn after(hours: u64, minutes: u64) -> UnixTime {
@@ -29,7 +30,7 @@ fn the_next_token_is_fetched_while_the_old_one_still_signs() {
     let body = login.body(None);
     let phase = session.handle_response(refresh.exchange, Response::new(200, body.as_bytes()), after(23, 56));
     assert_eq!(phase, Ok(Phase::LiveSession));
-    assert_eq!(session.live(after(24, 1)).unwrap().expires_at(), after(47, 56));
+    assert_eq!(session.live(after(24, 1)).unwrap().expires_at(), after(47, 50), "counted from the asking");
 }
 
 #[test]
@@ -173,7 +174,8 @@ fn poll_timeout_never_lets_a_loop_hang_or_spin() {
     let mut session = login.session();
     assert!(past(&session), "there is work now");
     let in_flight = login.poll(&mut session, NOW).unwrap();
-    assert_eq!(session.poll_timeout(), None, "the answer is what wakes the loop");
+    let deadline = NOW.saturating_add(Duration::from_secs(30));
+    assert_eq!(session.poll_timeout(), Some(deadline), "the answer wakes the loop, or the deadline");
     drop(in_flight);
     assert!(past(&session));
     assert!(past(&OAuthSession::new(login.consumer.clone())));
@@ -201,7 +203,7 @@ fn behind_a_timestamp_that_cannot_be_a_new_series_begins() {
 /// Only a server that has looked at the signature can say that a timestamp was not used.
 #[test]
 fn an_old_page_of_a_cache_does_not_turn_the_timestamps_back() {
-    for (status, body) in [(503, &b""[..]), (401, b"<html>"), (200, b"{}")] {
+    for (status, body) in [(503, &b""[..]), (401, b"<html>"), (403, b"no"), (400, NO_BRIDGE), (200, b"{}")] {
         let mut session = WorkedLogin::any().session();
         drop(session.poll_request(&mut rng(1), after(1, 0)).unwrap());
         let exchange = support::poll(&mut session).exchange;

@@ -8,8 +8,9 @@ mod support;
 
 use ibkr_oauth::brokerage::{BrokerageEvent, BrokerageSession, CompetePolicy};
 use ibkr_oauth::http1::{Decoder, Http1Error, encode};
-use ibkr_oauth::{ApiRequest, DhParams, Error, KeyError, OAuthSession, Phase, Request, Response, RsaPrivateKey};
-use ibkr_oauth_gateway::{Consent, Gateway, RegisteredConsumer};
+use ibkr_oauth::{
+    ApiRequest, DhParams, Error, KeyError, OAuthSession, Phase, QueryPolicy, Request, Response, RsaPrivateKey,
+};
 use programs::credentials::{Credentials, Keys, Party, dhparam_pem, group_14, private_pem, public_pem};
 use serde_json::Value;
 use support::pair::{BASE_URL, CONSUMER, Pair, http_request, system_time};
@@ -75,7 +76,8 @@ fn a_request_in_bytes_is_read_by_a_library_whole_or_not_at_all() {
 #[test]
 fn a_signed_request_that_is_cut_off_anywhere_is_refused_and_the_whole_one_still_counts() {
     let mut pair = Pair::new();
-    let session = pair.live(pair.builder());
+    // Under the other policy nobody notices a query that was cut off.
+    let session = pair.live(pair.builder().query_policy(QueryPolicy::Fold));
     let live = session.live(pair.now).unwrap().clone();
     let form = [("conid", "265598"), ("side", "BUY & hold")];
     let call = ApiRequest::post("/tickle").query(&[("fields", "31,84"), ("q", "a b")]).form(&form);
@@ -114,9 +116,7 @@ fn hand_in_cuts(
     let before = seen(session);
     for cut in cuts(answer) {
         assert!(matches!(hand_in(session, cut), Err(Error::Malformed(_))), "{cut}");
-        let mut after = seen(session);
-        after["latest_timestamp"] = before["latest_timestamp"].clone();
-        assert_eq!(after, before, "{cut}");
+        assert_eq!(seen(session), before, "{cut}");
     }
     hand_in(session, answer).unwrap()
 }

@@ -142,10 +142,25 @@ fn a_snapshot_of_another_consumer_is_refused() {
     assert_eq!(refused, Err(SnapshotError::Foreign));
 }
 
+/// The access token is sent nowhere but where it was issued.
+#[test]
+fn a_snapshot_of_another_base_url_is_refused() {
+    for session in sessions() {
+        let snapshot = session.snapshot();
+        for elsewhere in ["https://api.example/v1/api", "http://api.ibkr.com/v1/api", "https://api.ibkr.com/v1/other"] {
+            let resumed = OAuthSession::resume(WorkedLogin::at(elsewhere).consumer, snapshot.expose(), NOW).map(|_| ());
+            assert_eq!(resumed, Err(SnapshotError::Foreign), "{elsewhere}");
+        }
+        let written_otherwise = WorkedLogin::at("HTTPS://API.IBKR.COM:443/v1/api/").consumer;
+        assert!(OAuthSession::resume(written_otherwise, snapshot.expose(), NOW).is_ok());
+    }
+}
+
 #[test]
 fn a_snapshot_of_a_later_version_is_refused_for_its_version() {
-    assert_eq!(refusal(&json!({"version": 2, "everything": ["different"]})), SnapshotError::Version { found: 2 });
+    assert_eq!(refusal(&json!({"version": 3, "everything": ["different"]})), SnapshotError::Version { found: 3 });
     assert_eq!(refusal(&json!({"version": 0})), SnapshotError::Version { found: 0 });
+    assert_eq!(refusal(&json!({"version": 1, "clock_skew": 600})), SnapshotError::Version { found: 1 });
     assert!(serde_json::from_value::<Snapshot>(json!({})).is_err(), "no version at all");
 }
 
@@ -187,7 +202,6 @@ fn a_snapshot_that_is_cut_off_anywhere_is_none() {
 #[test]
 fn times_that_cannot_be_do_not_lock_anybody_out() {
     let mut snapshot = written(&WorkedLogin::any().live_session(NOW));
-    snapshot["latest_timestamp"] = json!(u32::MAX);
     snapshot["live_session"]["expires_at"] = json!(u64::MAX);
     let session = resumed(&snapshot, NOW).unwrap();
     let live = session.live(NOW).unwrap();
@@ -200,7 +214,7 @@ fn times_that_cannot_be_do_not_lock_anybody_out() {
 fn a_snapshot_shows_nothing_unless_it_is_exposed() {
     let session = WorkedLogin::any().live_session(NOW);
     let shown = format!("{:?} {:?}", session.snapshot(), session.snapshot().expose());
-    assert_eq!(shown, "[redacted] Snapshot { version: 1, .. }");
+    assert_eq!(shown, "[redacted] Snapshot { version: 2, .. }");
 }
 
 proptest! {
