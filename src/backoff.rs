@@ -58,6 +58,11 @@ impl Backoff {
         jitter.lengthen(pause)
     }
 
+    /// Counts the latest failure as none: the response came after all, and no pause was needed.
+    pub(crate) fn take_back(&mut self) {
+        self.failures = self.failures.saturating_sub(1);
+    }
+
     /// Starts from the shortest pause again: call this after a success.
     pub fn reset(&mut self) {
         self.failures = 0;

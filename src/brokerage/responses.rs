@@ -40,18 +40,24 @@ impl BrokerageSession {
             consumer.map_or(ClockVerdict::Innocent, |known| known.learn_clock(&exchange.receipt, &response, now));
         self.times.follow_clock(now);
         let was_unconfirmed = self.phase(now) == BrokeragePhase::Unconfirmed;
-        match self.event(&exchange, &response, now) {
-            Ok(BrokerageEvent::Alive) if was_unconfirmed && self.phase(now) == BrokeragePhase::Ready => {
-                Ok(BrokerageEvent::Ready)
-            }
-            Ok(event) => {
-                self.is_repeat = false;
-                if self.refused_step == Some(exchange.step) {
-                    self.refusals = 0;
-                }
-                Ok(event)
-            }
-            Err(error) => Ok(self.failed(exchange.step, error.blaming(clock), now)),
+        let event = match self.event(&exchange, &response, now) {
+            Ok(event) => event,
+            Err(error) => return Ok(self.failed(exchange.step, error.blaming(clock), now)),
+        };
+        self.note_success(exchange.step);
+        let is_ready_again = was_unconfirmed && self.phase(now) == BrokeragePhase::Ready;
+        Ok(if event == BrokerageEvent::Alive && is_ready_again { BrokerageEvent::Ready } else { event })
+    }
+
+    fn note_success(&mut self, step: Step) {
+        self.is_repeat = false;
+        if self.refused_step == Some(step) {
+            self.refusals = 0;
+        }
+        // Failures in between are counted on until the session is ready, or one that cannot be built is asked for without
+        // end. Another session in the way counts as a failure.
+        if step != Step::Tickle && self.phase != BrokeragePhase::Competing {
+            self.backoff.take_back();
         }
     }
 
@@ -90,7 +96,6 @@ impl BrokerageSession {
     }
 
     fn stands(&mut self, step: Step, standing: Standing, now: UnixTime) -> BrokerageEvent {
-        self.backoff.reset();
         // The first tickle brings the session id for the WebSocket.
         self.times.tickle = self.times.tickle.or(Some(now));
         match standing {

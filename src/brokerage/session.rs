@@ -165,7 +165,7 @@ impl BrokerageSession {
         match self.phase {
             BrokeragePhase::Ready if !self.is_doubted => {
                 let witness_gone = self.times.confirmed?.saturating_add(WITNESS_LIFETIME);
-                Some(witness_gone.max(self.times.step))
+                Some(witness_gone.max(self.times.step).max(self.times.not_before))
             }
             _ => self.step().map(|_| self.times.step),
         }
@@ -285,7 +285,8 @@ impl BrokerageSession {
 
     fn due(&self, live: &LiveSession, now: UnixTime) -> Option<Step> {
         // A new login need not wait, unless new logins are refused one after the other.
-        let is_new_login = self.login.as_ref().is_some_and(|known| known.token != live.id()) && self.refusals < 2;
+        let is_other_token = self.login.as_ref().is_some_and(|known| known.token != live.id());
+        let is_new_login = is_other_token && self.refusals < 2 && now >= self.times.not_before;
         if is_new_login && self.phase == BrokeragePhase::Ready {
             // Whether a brokerage session outlives its live session token is not documented: ask.
             return Some(Step::Status);
