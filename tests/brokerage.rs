@@ -15,27 +15,47 @@ const READY: &str = r#"{"authenticated":true,"established":true,"competing":fals
 const NOT_READY: &str = r#"{"authenticated":true,"established":false,"competing":false,"connected":true}"#;
 const ABSENT: &str = r#"{"authenticated":false,"competing":false,"connected":false}"#;
 const COMPETING: &str = r#"{"authenticated":false,"competing":true,"connected":true}"#;
+const ACCOUNTS: &str = r#"{"accounts":["DU1"]}"#;
 const NO_BRIDGE: &str = r#"{"error":"Bad Request: no bridge","statusCode":400}"#;
+
+/// The answer to a tickle that carries `status`.
+fn tickle(status: &str) -> String {
+    format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{status}}}}}"#)
+}
 
 /// A brokerage session, its clock, and a server that says what it is told to.
 struct Scripted {
     session: BrokerageSession,
     live: LiveSession,
+    logins: usize,
     now: UnixTime,
 }
 
 impl Scripted {
     fn new(policy: CompetePolicy) -> Self {
         let oauth = WorkedLogin::any().live_session(NOW);
-        Self { session: BrokerageSession::new(policy), live: oauth.live(NOW).unwrap().clone(), now: NOW }
+        Self { session: BrokerageSession::new(policy), live: oauth.live(NOW).unwrap().clone(), logins: 0, now: NOW }
     }
 
     /// Ready, and just tickled.
     fn ready() -> Self {
         let mut scripted = Self::new(CompetePolicy::Yield);
-        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
-        assert_eq!(scripted.answer("/tickle", 200, r#"{"session":"cafe01"}"#), BrokerageEvent::Alive);
+        scripted.opens();
+        scripted.wait(58);
+        assert_eq!(scripted.answer("/tickle", 200, &tickle(READY)), BrokerageEvent::Alive);
         scripted
+    }
+
+    /// From the init that is due to a session that works.
+    fn opens(&mut self) {
+        assert_eq!(self.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Opening);
+        if self.seconds_to_go() == Some(0) {
+            assert_eq!(self.answer("/tickle", 200, r#"{"session":"cafe01"}"#), BrokerageEvent::Alive);
+        }
+        assert_eq!(self.seconds_to_go(), Some(2));
+        self.wait(2);
+        assert_eq!(self.answer("/iserver/accounts", 200, ACCOUNTS), BrokerageEvent::Ready);
+        assert_eq!(self.session.phase(self.now), BrokeragePhase::Ready);
     }
 
     fn poll(&mut self) -> Option<(Request, BrokerageExchange)> {
@@ -54,8 +74,14 @@ impl Scripted {
         self.now = self.now.saturating_add(Duration::from_secs(seconds));
     }
 
+    fn wait_until_due(&mut self) {
+        self.now = self.now.max(self.session.poll_timeout().unwrap());
+    }
+
     fn log_in_again(&mut self) {
-        self.live = WorkedLogin::any().live_session(NOW).live(NOW).unwrap().clone();
+        self.logins += 1;
+        let logins = WorkedLogin::all();
+        self.live = logins[self.logins % logins.len()].live_session(NOW).live(NOW).unwrap().clone();
     }
 
     fn seconds_to_go(&self) -> Option<u64> {
@@ -73,13 +99,17 @@ fn a_brokerage_session_is_opened_tickled_every_minute_and_closed() {
     assert_eq!(header(&request, "Content-Type"), Some("application/json"));
     assert_eq!(header(&request, "Content-Length"), Some("32"));
     assert!(scripted.poll().is_none(), "one request is in flight at a time");
-    assert_eq!(scripted.session.poll_timeout(), None, "and nothing is due before its answer");
+    assert_eq!(scripted.seconds_to_go(), Some(15), "and nothing is due before its answer, or its deadline");
     let event = scripted.session.handle_response(exchange, Response::new(200, NOT_READY.as_bytes()), scripted.now);
     assert_eq!(event, Ok(BrokerageEvent::Opening));
     assert_eq!(scripted.answer("/tickle", 200, r#"{"session":"cafe01"}"#), BrokerageEvent::Alive);
     assert_eq!(scripted.seconds_to_go(), Some(2));
     scripted.wait(2);
-    assert_eq!(scripted.answer("/iserver/auth/status", 200, READY), BrokerageEvent::Ready);
+    assert_eq!(scripted.answer("/iserver/auth/status", 200, READY), BrokerageEvent::Opening);
+    assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Opening, "it is usable once it has accounts");
+    assert_eq!(scripted.answer("/iserver/accounts", 200, r#"{"accounts":[]}"#), BrokerageEvent::Opening);
+    scripted.wait(2);
+    assert_eq!(scripted.answer("/iserver/accounts", 200, ACCOUNTS), BrokerageEvent::Ready);
     assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Ready);
     scripted.session.open();
     assert!(scripted.poll().is_none(), "what is open need not be opened");
@@ -90,7 +120,7 @@ fn a_brokerage_session_is_opened_tickled_every_minute_and_closed() {
         let (request, exchange) = scripted.poll().unwrap();
         assert_eq!(request.path(), "/v1/api/tickle");
         assert_eq!(header(&request, "Content-Length"), Some("0"));
-        let body = format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{READY}}}}}"#);
+        let body = tickle(READY);
         let event = scripted.session.handle_response(exchange, Response::new(200, body.as_bytes()), scripted.now);
         assert_eq!(event, Ok(BrokerageEvent::Alive));
         assert_eq!(scripted.seconds_to_go(), Some(60));
@@ -100,19 +130,17 @@ fn a_brokerage_session_is_opened_tickled_every_minute_and_closed() {
     assert_eq!(scripted.answer("/logout", 200, r#"{"status":true}"#), BrokerageEvent::LoggedOut);
     assert_eq!((scripted.poll().is_none(), scripted.session.poll_timeout()), (true, None));
     scripted.session.open();
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    scripted.opens();
 }
 
 #[test]
 fn a_session_that_is_gone_is_opened_again_however_that_is_said() {
-    for (status, body) in
-        [(200, format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{ABSENT}}}}}"#)), (400, NO_BRIDGE.to_string())]
-    {
+    for (status, body) in [(200, tickle(ABSENT)), (400, NO_BRIDGE.to_string())] {
         let mut scripted = Scripted::ready();
         scripted.wait(60);
         assert_eq!(scripted.answer("/tickle", status, &body), BrokerageEvent::Lost);
         assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Missing);
-        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+        scripted.opens();
     }
 }
 
@@ -124,12 +152,12 @@ fn a_session_that_did_not_outlive_its_token_is_opened_again() {
 }
 
 #[test]
-fn a_tickle_may_be_the_first_to_say_that_a_session_is_ready() {
+fn a_tickle_may_be_the_first_to_say_that_a_session_is_there() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, NOT_READY), BrokerageEvent::Opening);
-    let body = format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{READY}}}}}"#);
-    assert_eq!(scripted.answer("/tickle", 200, &body), BrokerageEvent::Ready);
-    assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Ready);
+    assert_eq!(scripted.answer("/tickle", 200, &tickle(READY)), BrokerageEvent::Alive);
+    scripted.wait(2);
+    assert_eq!(scripted.answer("/iserver/accounts", 200, ACCOUNTS), BrokerageEvent::Ready, "status need not be asked");
 }
 
 #[test]
@@ -144,7 +172,7 @@ fn a_logout_by_a_token_that_is_dead_already_is_a_logout() {
 fn one_failed_tickle_never_stops_the_next() {
     for (status, body) in [(500, r#"{"error":"failed to process request"}"#), (503, ""), (200, "<html>")] {
         let mut scripted = Scripted::ready();
-        for _ in 0..5 {
+        for _ in 0..4 {
             scripted.wait(60);
             let event = scripted.answer("/tickle", status, body);
             assert!(matches!(event, BrokerageEvent::Failed { .. }), "{event:?}");
@@ -155,7 +183,7 @@ fn one_failed_tickle_never_stops_the_next() {
         }
     }
     let mut scripted = Scripted::ready();
-    for _ in 0..5 {
+    for _ in 0..4 {
         scripted.wait(60);
         drop(scripted.poll().expect("a tickle whose answer never came is no reason to stop"));
         assert!(scripted.poll().is_none(), "nor to flood");
@@ -189,16 +217,17 @@ fn another_session_is_left_alone_or_taken_over_as_the_user_wants() {
     let (request, exchange) = yields.poll().unwrap();
     assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
     let event = yields.session.handle_response(exchange, Response::new(200, READY.as_bytes()), yields.now);
-    assert_eq!(event, Ok(BrokerageEvent::Ready));
+    assert_eq!(event, Ok(BrokerageEvent::Opening));
+    yields.wait(2);
+    assert_eq!(yields.answer("/tickle", 200, &tickle(READY)), BrokerageEvent::Alive);
+    assert_eq!(yields.answer("/iserver/accounts", 200, ACCOUNTS), BrokerageEvent::Ready);
     yields.wait(60);
-    let competing = format!(r#"{{"iserver":{{"authStatus":{COMPETING}}}}}"#);
-    assert_eq!(yields.answer("/tickle", 200, &competing), BrokerageEvent::Competing);
+    assert_eq!(yields.answer("/tickle", 200, &tickle(COMPETING)), BrokerageEvent::Competing);
     yields.wait(59);
     assert!(yields.poll().is_none(), "taking over once is not taking over for good");
     yields.wait(1);
-    let gone = format!(r#"{{"iserver":{{"authStatus":{ABSENT}}}}}"#);
-    assert_eq!(yields.answer("/tickle", 200, &gone), BrokerageEvent::CompetitorGone);
-    assert_eq!(yields.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    assert_eq!(yields.answer("/tickle", 200, &tickle(ABSENT)), BrokerageEvent::CompetitorGone);
+    yields.opens();
 
     let mut takes_over = Scripted::new(CompetePolicy::TakeOver);
     let (request, exchange) = takes_over.poll().unwrap();
@@ -206,8 +235,9 @@ fn another_session_is_left_alone_or_taken_over_as_the_user_wants() {
     let event = takes_over.session.handle_response(exchange, Response::new(200, COMPETING.as_bytes()), NOW);
     assert_eq!(event, Ok(BrokerageEvent::Competing));
     assert_eq!(takes_over.answer("/tickle", 200, "{}"), BrokerageEvent::Alive);
-    takes_over.wait(10);
-    assert_eq!(takes_over.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    assert!((10..=15).contains(&takes_over.seconds_to_go().unwrap()));
+    takes_over.wait(15);
+    takes_over.opens();
 }
 
 #[test]
@@ -217,7 +247,7 @@ fn a_session_that_cannot_be_built_is_tickled_first_and_tried_with_growing_pauses
     let mut attempts = Vec::new();
     let mut tickled_since = true;
     while attempts.len() < 7 {
-        scripted.wait(scripted.seconds_to_go().unwrap());
+        scripted.wait_until_due();
         let (request, exchange) = scripted.poll().unwrap();
         if request.path() == "/v1/api/tickle" {
             tickled_since = true;
@@ -232,8 +262,11 @@ fn a_session_that_cannot_be_built_is_tickled_first_and_tried_with_growing_pauses
         let BrokerageEvent::Failed { error: Error::Rejected(rejected), .. } = event else { panic!("{event:?}") };
         assert_eq!(rejected.diagnosis, Diagnosis::BrokerageSessionUnavailable);
     }
-    let pauses_double = [(0, true), (10, false), (30, true), (70, false), (150, true), (310, false), (610, true)];
-    assert_eq!(attempts, pauses_double, "seconds, and whether it competes");
+    assert!(attempts.iter().map(|(_, competes)| *competes).eq([true, false, true, false, true, false, true]));
+    for (pair, whole) in attempts.windows(2).zip([10, 20, 40, 80, 160, 300]) {
+        let pause = pair[1].0 - pair[0].0;
+        assert!((whole..=whole * 3 / 2).contains(&pause), "{pause} of {whole}");
+    }
 }
 
 #[test]
@@ -241,7 +274,7 @@ fn taking_over_works_after_a_failure_too() {
     let mut scripted = Scripted::new(CompetePolicy::TakeOver);
     assert!(matches!(scripted.answer("/iserver/auth/ssodh/init", 503, ""), BrokerageEvent::Failed { .. }));
     for _ in 0..3 {
-        scripted.wait(scripted.seconds_to_go().unwrap());
+        scripted.wait_until_due();
         let (request, exchange) = scripted.poll().unwrap();
         if request.path() == "/v1/api/iserver/auth/ssodh/init" {
             assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
@@ -298,7 +331,7 @@ fn a_decision_of_the_user_outlives_an_answer_that_was_under_way() {
     assert_eq!(request.path(), "/v1/api/logout");
     scripted.session.open();
     assert!(scripted.session.handle_response(exchange, Response::new(200, b"{}"), NOW).is_err());
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    scripted.opens();
 }
 
 #[test]
@@ -363,7 +396,7 @@ fn a_session_that_never_gets_ready_is_asked_for_anew() {
         assert_eq!(scripted.answer("/iserver/auth/status", 200, ABSENT), BrokerageEvent::Opening);
     }
     scripted.wait(2);
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    scripted.opens();
 }
 
 #[test]

@@ -16,7 +16,9 @@ use support::{NOW, SIGNATURE_PEM, WorkedLogin, answer, poll, rng};
 
 const WORDS: &str = "tests/words.txt";
 
-const DIAGNOSES: [Diagnosis; 17] = [
+const DIAGNOSES: [Diagnosis; 19] = [
+    Diagnosis::ClockOff,
+    Diagnosis::RequestRefused,
     Diagnosis::InvalidConsumer,
     Diagnosis::UnknownAccessToken,
     Diagnosis::LiveSessionTokenFailed,
