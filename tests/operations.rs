@@ -1,12 +1,12 @@
 //! Any sequence of operations, with real keys and the gateway as the honest server. What holds for two sessions of one
 //! consumer, each with a user of its own, whatever is done to them:
 //!
-//! - nothing panics, and one exchange is in flight at a time;
-//! - an error changes nothing, byte for byte of the snapshot, but what is known of the server's clock;
+//! - nothing panics, and one exchange is in flight at a time, unless the deadline of the one before has passed;
+//! - an error changes nothing, byte for byte of the snapshot;
 //! - a live session token comes only with the answer that the gateway made for the exchange in flight, whole and in time,
 //!   and with that answer it does come;
-//! - no nonce comes twice; no timestamp is less than the one before, unless the server refused that one and its clock shows
-//!   that ours was fast, or that one turns out to be more than a day ahead;
+//! - no nonce comes twice; no timestamp of either is less than the one before, unless the server refused that one and its
+//!   clock shows that ours was fast, or that one turns out to be more than a day ahead;
 //! - nothing that is shown holds a secret;
 //! - afterwards an honest server and a right clock lead to a live session;
 //! - the same calls give the same bytes.
@@ -15,21 +15,24 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ibkr_oauth::http1::encode;
 use ibkr_oauth::{
-    ApiRequest, ConsumerKeys, Error, Exchange, Misuse, OAuthSession, Outbound, Phase, Request, Response, Snapshot,
-    UnixTime,
+    AccessToken, ApiRequest, ConsumerKeys, Error, Exchange, Misuse, OAuthSession, Outbound, Phase, Request, Response,
+    Snapshot, UnixTime,
 };
 use ibkr_oauth_gateway::{Consent, User};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
-use support::pair::{Pair, response};
-use support::{ENCRYPTION_PEM, SIGNATURE_PEM, keys, parameter, rng};
+use support::pair::Pair;
+use support::{ENCRYPTION_PEM, NOW, SIGNATURE_PEM, keys, parameter, rng};
 
+/// How long a response is awaited.
+const PATIENCE: Duration = Duration::from_secs(30);
 const DAY: u64 = 24 * 60 * 60;
 /// A secret has at least as many characters.
 const SECRET_LENGTH: usize = 16;
@@ -141,13 +144,15 @@ struct World {
     decrypted: BTreeSet<String>,
     /// Every request, as it goes over the wire.
     sent: Vec<Vec<u8>>,
+    /// The latest timestamp of the consumer's series.
+    latest: u64,
 }
 
 struct Party {
     session: OAuthSession,
     in_flight: Option<Flight>,
-    /// The latest timestamp of the series.
-    latest: u64,
+    /// From here on what is in flight may be overtaken.
+    deadline: UnixTime,
     /// What proved the latest live session token.
     earlier: Option<String>,
 }
@@ -168,22 +173,21 @@ impl Dated {
     fn undated(status: u16, body: &str) -> Self {
         Self { response: Response::new(status, body.as_bytes().to_vec()), date: None }
     }
+
+    /// Only a server that has looked at the signature says that a timestamp was not used.
+    fn may_take_back(&self, timestamp: u64) -> bool {
+        let is_refusal = self.response.status() == 401 && self.response.body().first() != Some(&b'<');
+        is_refusal && self.date.is_some_and(|date| date.as_secs().abs_diff(timestamp) > 2)
+    }
 }
 
 impl Party {
     fn new(session: OAuthSession) -> Self {
-        Self { session, in_flight: None, latest: 0, earlier: None }
+        Self { session, in_flight: None, deadline: NOW, earlier: None }
     }
 
     fn stored(&self) -> Value {
         serde_json::to_value(self.session.snapshot().expose()).unwrap()
-    }
-
-    /// The same without what is known of the server's clock.
-    fn stored_but_clock(&self) -> Value {
-        let mut stored = self.stored();
-        (stored["clock_skew"], stored["latest_timestamp"]) = (Value::Null, Value::Null);
-        stored
     }
 
     /// What is in flight has been overtaken.
@@ -195,14 +199,6 @@ impl Party {
     fn server_second(&self, now: UnixTime) -> u64 {
         now.as_secs().checked_add_signed(self.session.clock_skew().into()).unwrap()
     }
-
-    /// Timestamps are taken back only by a server that has looked at the signature, and whose clock can be believed.
-    fn learns(&mut self, status: u16, date: UnixTime, now: UnixTime) {
-        let is_believable = date.as_secs().abs_diff(now.as_secs()) <= DAY;
-        if matches!(status, 400 | 401) && is_believable {
-            self.latest = self.latest.min(self.server_second(now));
-        }
-    }
 }
 
 impl World {
@@ -210,7 +206,11 @@ impl World {
         let mut pair = Pair::new();
         pair.rng = rng(seed);
         pair.gateway.add_user(User { name: USERS[1].to_string(), accounts: vec!["DU2".to_string()], is_paper: true });
-        let sessions = [pair.first_party(pair.builder()), OAuthSession::new(pair.builder().build().unwrap())];
+        let third_party = OAuthSession::new(pair.builder().build().unwrap());
+        let consumer = third_party.consumer().clone();
+        let issued = pair.issue();
+        let access_token = AccessToken::new(&issued.token, &issued.secret_base64).unwrap();
+        let sessions = [OAuthSession::with_access_token(consumer, access_token), third_party];
         let private = [SIGNATURE_PEM, ENCRYPTION_PEM].into_iter().flat_map(str::lines).filter(|line| line.len() == 64);
         Self {
             secrets: private.map(str::to_string).collect(),
@@ -219,6 +219,7 @@ impl World {
             nonces: BTreeSet::new(),
             decrypted: BTreeSet::new(),
             sent: Vec::new(),
+            latest: 0,
         }
     }
 
@@ -299,21 +300,26 @@ impl World {
         let was_awaiting = self.parties[who].in_flight.as_ref().is_some_and(|flight| flight.is_awaited);
         let polled = self.attempt(who, |session, pair| session.poll_request(&mut pair.rng, pair.now));
         let Ok(Some(Outbound { request, exchange })) = polled else { return };
-        assert!(!was_awaiting, "two exchanges in flight");
+        let (now, party) = (self.pair.now, &mut self.parties[who]);
+        assert!(!was_awaiting || now >= party.deadline, "two exchanges in flight");
+        party.deadline = now.saturating_add(PATIENCE);
         self.goes_out(who, &request);
         self.is_silent(&format!("{exchange:?} {exchange:#?}"));
-        self.parties[who].in_flight = Some(Flight { exchange, request, is_awaited: true });
+        let overtaken = self.parties[who].in_flight.replace(Flight { exchange, request, is_awaited: true });
+        if let Some(Flight { exchange, request, .. }) = overtaken {
+            let late = self.honest_answer(&request);
+            assert_eq!(self.hand_in(who, exchange, late), Err(Error::Misuse(Misuse::StaleExchange)));
+        }
     }
 
     /// What holds for every request that goes out.
     fn goes_out(&mut self, who: usize, request: &Request) {
         let value = |name| parameter(request, name).unwrap().to_string();
         assert!(self.nonces.insert(value("oauth_nonce")), "a nonce came twice");
-        let timestamp: u64 = value("oauth_timestamp").parse().unwrap();
-        let party = &mut self.parties[who];
-        let is_over = party.latest > party.server_second(self.pair.now) + DAY;
-        assert!(timestamp >= party.latest || is_over, "the timestamp {timestamp} comes after {}", party.latest);
-        party.latest = timestamp;
+        let timestamp = timestamp(request);
+        let is_over = self.latest > self.parties[who].server_second(self.pair.now) + DAY;
+        assert!(timestamp >= self.latest || is_over, "the timestamp {timestamp} comes after {}", self.latest);
+        self.latest = timestamp;
         self.sent.push(encode(request));
         self.is_silent(&format!("{request:?} {request:#?}"));
         let tokens = ["oauth_token", "oauth_verifier"].into_iter().filter_map(|name| parameter(request, name));
@@ -344,7 +350,11 @@ impl World {
         // Where there is no such answer, none comes.
         let Some(dated) = dated else { return false };
         let is_success = dated.response.status() == 200;
+        let takes_back = dated.may_take_back(timestamp(&request));
         let outcome = self.hand_in(who, exchange, dated);
+        if takes_back && is_awaited {
+            self.takes_back(who, &request);
+        }
         match answer {
             _ if !is_awaited => assert_eq!(outcome, Err(Error::Misuse(Misuse::StaleExchange))),
             Answer::Honest => assert_eq!(outcome.is_ok(), is_success, "{outcome:?}"),
@@ -355,7 +365,7 @@ impl World {
     }
 
     fn honest_answer(&mut self, request: &Request) -> Dated {
-        Dated { response: response(&self.pair.send(request)), date: Some(self.server_time()) }
+        Dated { response: response(&self.pair.send(request)), date: Some(self.with_server_time()) }
     }
 
     fn others_answer(&mut self, who: usize) -> Option<Dated> {
@@ -375,21 +385,15 @@ impl World {
         assert_eq!(self.hand_in(who, exchange, honest), Err(Error::Misuse(Misuse::StaleExchange)));
     }
 
-    /// An error changes nothing but what is known of the server's clock, where the answer says something about it.
     fn hand_in(&mut self, who: usize, exchange: Exchange, dated: Dated) -> Result<Phase, Error> {
-        let (party, now, status) = (&mut self.parties[who], self.pair.now, dated.response.status());
-        let (before, before_but_clock) = (party.stored(), party.stored_but_clock());
-        let outcome = party.session.handle_response(exchange, dated.response, now);
-        match (&outcome, dated.date) {
-            (Err(Error::Misuse(_)), _) | (Err(_), None) => assert_eq!(party.stored(), before),
-            (Err(_), Some(_)) => assert_eq!(party.stored_but_clock(), before_but_clock),
-            (Ok(_), _) => {}
+        self.attempt(who, |session, pair| session.handle_response(exchange, dated.response, pair.now))
+    }
+
+    /// The timestamp of `request` was refused: if it is the latest, it counts as not used.
+    fn takes_back(&mut self, who: usize, request: &Request) {
+        if self.latest == timestamp(request) {
+            self.latest = self.latest.min(self.parties[who].server_second(self.pair.now));
         }
-        match (&outcome, dated.date) {
-            (Err(Error::Misuse(_)), _) | (_, None) => {}
-            (_, Some(date)) => party.learns(status, date, now),
-        }
-        outcome.inspect_err(|error| self.is_silent_about(error))
     }
 
     fn consent(&mut self, who: usize) {
@@ -414,8 +418,12 @@ impl World {
     }
 
     fn set_clock(&mut self, ahead: i64) {
-        self.pair.now = later(self.server_time(), ahead);
+        self.pair.now = later(self.with_server_time(), ahead);
         self.pair.server_ahead = -ahead;
+        let latest_deadline = self.pair.now.saturating_add(PATIENCE);
+        for party in &mut self.parties {
+            party.deadline = party.deadline.min(latest_deadline);
+        }
     }
 
     fn resume(&mut self, who: usize) {
@@ -433,9 +441,12 @@ impl World {
         let request = ApiRequest::get("/portfolio/accounts").query(&[("page", "0")]);
         let request = live.sign(&request, &mut self.pair.rng, now).unwrap();
         self.goes_out(who, &request);
-        let Dated { response, date } = self.honest_answer(&request);
-        let outcome = live.handle_response(request.receipt(), &response, now);
-        self.parties[who].learns(response.status(), date?, now);
+        let dated = self.honest_answer(&request);
+        let outcome = live.handle_response(request.receipt(), &dated.response, now);
+        if dated.may_take_back(timestamp(&request)) {
+            self.takes_back(who, &request);
+        }
+        let response = dated.response;
         assert_eq!(outcome.is_ok(), response.status() == 200);
         if let Err(error) = outcome {
             self.is_silent_about(&error);
@@ -515,6 +526,10 @@ fn forged(body: &str, field: &str, at: &Index) -> String {
     let other = if &digits[at..=at] == "0" { "1" } else { "0" };
     answer[field] = [&digits[..at], other, &digits[at + 1..]].concat().into();
     answer.to_string()
+}
+
+fn timestamp(request: &Request) -> u64 {
+    parameter(request, "oauth_timestamp").unwrap().parse().unwrap()
 }
 
 fn later(time: UnixTime, seconds: i64) -> UnixTime {
