@@ -175,19 +175,17 @@ impl OAuthSession {
     }
 
     /// When [`poll_request`](Self::poll_request) has work next, if nothing else happens; a moment that has passed means
-    /// now. While live it is the beginning of the refresh margin, while an exchange is in flight its deadline. `None`
+    /// now. While live it is the beginning of the refresh margin, while an exchange is in flight its deadline at the earliest. `None`
     /// while the user's consent is awaited. A machine may sleep meanwhile: wait no longer than a minute at once.
     ///
     /// Failures are not accounted for: after an error, wait as long as [`Error::retry`] advises.
     pub fn poll_timeout(&self) -> Option<UnixTime> {
-        if let Some(deadline) = self.awaited.deadline() {
-            return Some(deadline);
-        }
-        match &self.state {
-            State::RequestToken { verifier: None, .. } => None,
-            State::LiveSession { live, .. } => Some(live.refresh_at()),
-            State::Unauthorized | State::RequestToken { .. } | State::AccessToken(_) => Some(UnixTime::default()),
-        }
+        let due = match &self.state {
+            State::RequestToken { verifier: None, .. } => return None,
+            State::LiveSession { live, .. } => live.refresh_at(),
+            State::Unauthorized | State::RequestToken { .. } | State::AccessToken(_) => UnixTime::default(),
+        };
+        Some(self.awaited.put_off(due))
     }
 
     /// Whether a response is awaited at `now`.

@@ -34,6 +34,11 @@ impl Awaited {
         (self.ticket.strong_count() > 0).then_some(self.deadline)
     }
 
+    /// Returns when work that is due at `at` can be offered: while the exchange exists, not before its deadline.
+    pub(crate) fn put_off(&self, at: UnixTime) -> UnixTime {
+        self.deadline().map_or(at, |deadline| at.max(deadline))
+    }
+
     /// Returns whether `ticket` is the one awaited.
     pub(crate) fn is(&self, ticket: &Ticket) -> bool {
         Weak::ptr_eq(&self.ticket, &Arc::downgrade(&ticket.0))

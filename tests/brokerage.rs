@@ -190,6 +190,24 @@ fn one_failed_tickle_never_stops_the_next() {
     }
 }
 
+/// A half-open connection must not stop everything, silently.
+#[test]
+fn a_response_that_never_comes_stops_nothing() {
+    let mut scripted = Scripted::ready();
+    scripted.wait(60);
+    let (_, never_answered) = scripted.poll().unwrap();
+    scripted.wait(15);
+    assert!(scripted.poll().is_none(), "a tickle a minute is enough");
+    assert_eq!(scripted.seconds_to_go(), Some(45), "and nothing asks to be called in the past");
+    scripted.wait(45);
+    let (request, exchange) = scripted.poll().expect("the deadline has passed");
+    assert_eq!(request.path(), "/v1/api/tickle");
+    let answer = || Response::new(200, br#"{"session":"cafe02"}"#);
+    let late = scripted.session.handle_response(never_answered, answer(), scripted.now);
+    assert_eq!(late, Err(Misuse::StaleExchange));
+    assert_eq!(scripted.session.handle_response(exchange, answer(), scripted.now), Ok(BrokerageEvent::Alive));
+}
+
 #[test]
 fn a_refused_live_session_token_is_reported_and_the_new_one_is_used_at_once() {
     for (status, body) in [(401, "Unauthorized"), (401, "Invalid signature"), (410, "gone")] {

@@ -17,8 +17,8 @@ pub struct BrokerageOutbound {
 }
 
 /// A request in flight, as a value that the caller owns: hand it back, or drop it when no response will come. After its
-/// deadline, 15 seconds ([`ConsumerBuilder::brokerage_deadline`](crate::ConsumerBuilder::brokerage_deadline)), the next poll
-/// offers a fresh request, and this exchange is stale.
+/// deadline, 15 seconds ([`ConsumerBuilder::brokerage_deadline`](crate::ConsumerBuilder::brokerage_deadline)), the next
+/// request that is due is offered, and this exchange is stale from then on.
 #[must_use = "hand it back to `BrokerageSession::handle_response` with the answer"]
 pub struct BrokerageExchange {
     pub(super) ticket: Ticket,

@@ -153,11 +153,12 @@ impl BrokerageSession {
         Some(WebSocketRequest::new(&login.consumer, &login.access_token, session_id))
     }
 
-    /// Returns when [`poll_request`](Self::poll_request) has work next: the next step, the next tickle, or the deadline of
-    /// the request in flight; a moment that has passed means now. `None` after a logout. The clock may be set back, or
-    /// the machine sleep: wait no longer than a minute at once.
+    /// Returns when [`poll_request`](Self::poll_request) has work next: the next step or the next tickle, but not before the
+    /// deadline of a request in flight; a moment that has passed means now. `None` after a logout. The clock may be set
+    /// back, or the machine sleep: wait no longer than a minute at once.
     pub fn poll_timeout(&self) -> Option<UnixTime> {
-        self.awaited.deadline().or_else(|| self.next_step().into_iter().chain(self.next_tickle()).min())
+        let due = self.next_step().into_iter().chain(self.next_tickle()).min();
+        due.map(|at| self.awaited.put_off(at))
     }
 
     /// When the next step is due.
