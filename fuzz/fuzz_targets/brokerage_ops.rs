@@ -1,5 +1,5 @@
 //! Any sequence of operations on a brokerage session, and on the pacing beside it. Invariants: no panic; one exchange in
-//! flight; what a server says is an event, never an error; a stale exchange changes nothing; what is due is offered, and
+//! flight, unless the deadline of the one before has passed, which is stale then; what a server says is an event, never an error; a stale exchange changes nothing; what is due is offered, and
 //! nothing without a pause: at most one step and one tickle at one moment without an answer in between; pacing makes nobody
 //! wait for longer than its longest period; nonces never repeat and timestamps never decrease; each request is one message,
 //! and so is the WebSocket's; no planted secret in any output; no more memory than 64 KiB and 64 bytes for each byte of the
@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use ibkr_oauth::brokerage::{
-    Bridge, BrokerageExchange, BrokerageOutbound, BrokerageSession, CompetePolicy, Pacing, WebSocketRequest,
+    BrokerageExchange, BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy, Pacing, WebSocketRequest,
 };
 use ibkr_oauth::{AccessToken, ApiRequest, LiveSession, OAuthSession, Response, UnixTime};
 use ibkr_oauth_fuzz::{
@@ -21,6 +21,8 @@ use rand::rngs::StdRng;
 
 /// The period of `/pa/` and of the scanner's parameters.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+/// How long a response is awaited.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 fuzz_target!(|script: &str| {
     if holds_a_secret(script) {
@@ -33,6 +35,7 @@ fuzz_target!(|script: &str| {
     let mut foreign = BrokerageSession::new(CompetePolicy::Yield);
     let mut pacing = Pacing::default();
     let (mut in_flight, mut series): (Option<BrokerageExchange>, _) = (None, Series::default());
+    let mut deadline = START;
     let mut offered_without_answer = 0;
     for (operation, argument) in operations(script).take(96) {
         match operation {
@@ -45,7 +48,11 @@ fuzz_target!(|script: &str| {
                 let Ok(polled) = session.poll_request(&live, &mut rng, now) else { continue };
                 assert!(polled.is_some() || !due, "what is due is not offered");
                 if let Some(BrokerageOutbound { request, exchange }) = polled {
-                    assert!(in_flight.is_none(), "two exchanges in flight");
+                    if let Some(overtaken) = in_flight.take() {
+                        assert!(now >= deadline, "two exchanges in flight");
+                        assert!(session.handle_response(overtaken, Response::new(200, b"{}"), now).is_err());
+                    }
+                    deadline = now.saturating_add(PATIENCE);
                     series.check(&request, now);
                     assert_one_message(&request);
                     assert_silent(&format!("{request:?} {exchange:?}"));
@@ -65,9 +72,9 @@ fuzz_target!(|script: &str| {
             "foreign" => {
                 let Ok(Some(outbound)) = foreign.poll_request(&live, &mut rng, now) else { continue };
                 series = Series::default();
-                let before = (session.bridge(), session.poll_timeout());
+                let before = (session.phase(now), session.poll_timeout());
                 assert!(session.handle_response(outbound.exchange, Response::new(200, b"{}"), now).is_err());
-                assert_eq!((session.bridge(), session.poll_timeout()), before);
+                assert_eq!((session.phase(now), session.poll_timeout()), before);
             }
             "drop" => in_flight = None,
             "advance" => {
@@ -77,13 +84,16 @@ fuzz_target!(|script: &str| {
             "back" => {
                 let seconds = u64::from(number::<u16>(argument).0).min(now.as_secs() - 1_000_000_000);
                 now = UnixTime::from_secs(now.as_secs() - seconds);
+                deadline = deadline.min(now.saturating_add(PATIENCE));
             }
             "open" => {
-                // What is in flight is no longer awaited, unless there is nothing to open.
-                in_flight = in_flight.filter(|_| session.bridge() == Bridge::Ready);
+                // Only what belongs to a logout is no longer awaited.
+                let leaves = matches!(session.phase(now), BrokeragePhase::LoggingOut | BrokeragePhase::LoggedOut);
+                in_flight = in_flight.filter(|_| !leaves);
                 session.open();
-                offered_without_answer = 0;
+                offered_without_answer = if leaves { 0 } else { offered_without_answer };
             }
+            "doubt" => session.doubt(),
             "log_out" => {
                 in_flight = None;
                 session.log_out();

@@ -1,12 +1,15 @@
-//! Any sequence of operations on two interleaved sessions. Invariants: no panic; an error leaves the snapshot, byte for
-//! byte, as it was; a session is live only after an answer whose MAC an honest server made; what `poll_timeout` says is
+//! Any sequence of operations on two interleaved sessions. Invariants: no panic; one exchange in flight, unless the
+//! deadline of the one before has passed, which is stale then; an error leaves the snapshot, byte for byte, as it was; a session is live only after an answer whose MAC an honest server made; what `poll_timeout` says is
 //! due is offered; nonces never repeat and timestamps never decrease; what is signed is one message, and signed the same
 //! by `authorization`; a second run of the same input gives the same bytes; no planted secret in any output, errors
 //! included; no more memory than 64 KiB and 64 bytes for each byte of the input.
 #![no_main]
 
+use std::time::Duration;
+
 use ibkr_oauth::{
-    AccessToken, ApiRequest, Error, Exchange, LiveSession, OAuthSession, Outbound, Phase, Response, Snapshot, UnixTime,
+    AccessToken, ApiRequest, Error, Exchange, LiveSession, OAuthSession, Outbound, Phase, Receipt, Response, Snapshot,
+    UnixTime,
 };
 use ibkr_oauth_fuzz::{
     MemoryBound, START, Series, assert_one_message, assert_silent, assert_silent_error, authorization, consumer,
@@ -15,6 +18,9 @@ use ibkr_oauth_fuzz::{
 use libfuzzer_sys::fuzz_target;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+
+/// How long a response is awaited.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the parties share, and the bytes that they have sent.
 struct World {
@@ -26,15 +32,26 @@ struct World {
 struct Party {
     session: OAuthSession,
     in_flight: Option<(Exchange, Option<String>)>,
+    deadline: UnixTime,
     series: Series,
     /// What an honest server knows: whether it has proved a token to this session.
     proved: bool,
     old: Option<LiveSession>,
+    /// Of the latest signed request.
+    receipt: Option<Receipt>,
 }
 
 impl Party {
     fn new(session: OAuthSession) -> Self {
-        Self { session, in_flight: None, series: Series::default(), proved: false, old: None }
+        Self {
+            session,
+            in_flight: None,
+            deadline: START,
+            series: Series::default(),
+            proved: false,
+            old: None,
+            receipt: None,
+        }
     }
 
     fn snapshot(&self) -> String {
@@ -140,10 +157,12 @@ fn step(party: &mut Party, operation: &str, argument: &str, world: &mut World) {
         "back" => {
             let millis = now.as_millis().saturating_sub(u64::from(number::<u32>(argument).0));
             world.now = UnixTime::from_millis(millis.max(START.as_millis()));
+            party.deadline = party.deadline.min(world.now.saturating_add(PATIENCE));
         }
         "resume" => {
             let snapshot: Snapshot = serde_json::from_str(&party.snapshot()).unwrap();
-            party.session = OAuthSession::resume(consumer(), &snapshot, now).unwrap();
+            let consumer = party.session.consumer().clone();
+            party.session = OAuthSession::resume(consumer, &snapshot, now).unwrap();
             party.in_flight = None;
         }
         "get" => {
@@ -159,7 +178,8 @@ fn step(party: &mut Party, operation: &str, argument: &str, world: &mut World) {
         "api" => {
             let Some(live) = party.session.live(now).cloned() else { return };
             let (status, response) = refusal(argument, now);
-            if let Err(error) = live.handle_response(&response, now) {
+            let Some(receipt) = party.receipt else { return };
+            if let Err(error) = live.handle_response(receipt, &response, now) {
                 assert_silent_error(&error);
                 party.series.refused(status);
             }
@@ -184,7 +204,11 @@ fn poll(party: &mut Party, world: &mut World) {
     let Some(polled) = party.attempt(|session| session.poll_request(&mut world.rng, world.now)) else { return };
     assert!(polled.is_some() || !due, "what is due is not offered");
     if let Some(Outbound { request, exchange }) = polled {
-        assert!(party.in_flight.is_none(), "two exchanges in flight");
+        if let Some((overtaken, _)) = party.in_flight.take() {
+            assert!(world.now >= party.deadline, "two exchanges in flight");
+            assert!(party.answer(overtaken, 200, b"{}", world.now).is_none());
+        }
+        party.deadline = world.now.saturating_add(PATIENCE);
         party.series.check(&request, world.now);
         assert_one_message(&request);
         assert_silent(&format!("{request:?} {exchange:?} {}", request.base_string()));
@@ -217,8 +241,9 @@ fn sign(party: &mut Party, request: &ApiRequest<'_>, world: &mut World) {
         Ok(signed) => {
             party.series.check(&signed, world.now);
             assert_one_message(&signed);
-            let alone = live.authorization(request, &mut rng(), world.now).unwrap();
-            assert_eq!(authorization(&signed), alone);
+            let (alone, receipt) = live.authorization(request, &mut rng(), world.now).unwrap();
+            assert_eq!((authorization(&signed), signed.receipt()), (&*alone, receipt));
+            party.receipt = Some(receipt);
             assert_silent(&format!("{signed:?} {}", signed.base_string()));
             world.sent.push(format!("{} {alone}", signed.url()));
         }

@@ -143,7 +143,7 @@ pub struct Series {
 impl Series {
     /// A timestamp that the server has refused counts as not used.
     pub fn refused(&mut self, status: u16) {
-        if matches!(status, 400 | 401) {
+        if status == 401 {
             self.latest = 0;
         }
     }
