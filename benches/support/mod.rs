@@ -5,7 +5,7 @@
 pub mod tests;
 
 use hmac::{Hmac, KeyInit, Mac};
-use ibkr_oauth::{ApiRequest, LiveSession};
+use ibkr_oauth::{ApiRequest, Consumer, LiveSession, QueryPolicy};
 use sha2::Sha256;
 pub use tests::{NOW, rng};
 use tests::{WorkedLogin, vectors};
@@ -38,10 +38,14 @@ pub fn borrowed<'a>(parameters: &'a [(String, &'a str)]) -> Vec<(&'a str, &'a st
     parameters.iter().map(|(name, value)| (name.as_str(), *value)).collect()
 }
 
+/// Signs the query too: the dearer of the two policies.
 pub fn live_session() -> LiveSession {
     let vectors = vectors(include_str!("../../tests/vectors/ibkr.json"));
     let worked = vectors.iter().find(|vector| vector["inputs"]["clientPrivateHex"].is_string()).unwrap();
-    WorkedLogin::read(worked).live_session(NOW).live(NOW).unwrap().clone()
+    let mut login = WorkedLogin::read(worked);
+    let builder = Consumer::builder(login.consumer.consumer_key(), login.keys.clone(), login.dh.clone());
+    login.consumer = builder.query_policy(QueryPolicy::Fold).build().unwrap();
+    login.live_session(NOW).live(NOW).unwrap().clone()
 }
 
 /// The bytes that are signed for `request`.
