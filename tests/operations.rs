@@ -28,7 +28,7 @@ use ibkr_oauth_gateway::{Consent, User};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
-use support::pair::Pair;
+use support::pair::{Pair, response};
 use support::{ENCRYPTION_PEM, NOW, SIGNATURE_PEM, keys, parameter, rng};
 
 /// How long a response is awaited.
@@ -365,7 +365,7 @@ impl World {
     }
 
     fn honest_answer(&mut self, request: &Request) -> Dated {
-        Dated { response: response(&self.pair.send(request)), date: Some(self.with_server_time()) }
+        Dated { response: response(&self.pair.send(request)), date: Some(self.server_time()) }
     }
 
     fn others_answer(&mut self, who: usize) -> Option<Dated> {
@@ -418,7 +418,7 @@ impl World {
     }
 
     fn set_clock(&mut self, ahead: i64) {
-        self.pair.now = later(self.with_server_time(), ahead);
+        self.pair.now = later(self.server_time(), ahead);
         self.pair.server_ahead = -ahead;
         let latest_deadline = self.pair.now.saturating_add(PATIENCE);
         for party in &mut self.parties {

@@ -11,6 +11,7 @@ use ibkr_oauth::http1::{Decoder, Http1Error, encode};
 use ibkr_oauth::{
     ApiRequest, DhParams, Error, KeyError, OAuthSession, Phase, QueryPolicy, Request, Response, RsaPrivateKey,
 };
+use ibkr_oauth_gateway::{Consent, Gateway, RegisteredConsumer};
 use programs::credentials::{Credentials, Keys, Party, dhparam_pem, group_14, private_pem, public_pem};
 use serde_json::Value;
 use support::pair::{BASE_URL, CONSUMER, Pair, http_request, system_time};

@@ -110,7 +110,7 @@ fn a_snapshot_carries_no_clock_to_another_machine() {
     let mut session = login.session();
     let exchange = poll(&mut session).exchange;
     let an_hour_ahead = NOW.saturating_add(Duration::from_secs(3600));
-    session.handle_response(exchange, Response::new(503, b"").server_time(an_hour_ahead), NOW).unwrap_err();
+    session.handle_response(exchange, Response::new(503, b"").with_server_time(an_hour_ahead), NOW).unwrap_err();
     assert_eq!(session.clock_skew(), 3600);
     let snapshot = written(&session);
     assert!(!snapshot.to_string().contains("3600") && !snapshot.to_string().contains("1714653600"), "{snapshot}");
