@@ -163,8 +163,8 @@ impl Store {
 /// What is wrong with others is not said: it may quote a secret.
 fn stored_session(json: &[u8]) -> Option<Snapshot> {
     let fields = object(std::str::from_utf8(json).ok()?).ok()?;
-    // Many files have a version. A session always has this, too.
-    fields.get("latest_timestamp")?;
+    // Many files have a version. A session also has one of these, depending on its form.
+    fields.get("signs_query").or(fields.get("latest_timestamp"))?;
     serde_json::from_slice(json).ok()
 }
 

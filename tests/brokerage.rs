@@ -498,7 +498,6 @@ fn maintenance_is_named_where_it_is_likely_and_shortens_the_pauses() {
     }
 }
 
-/// 2 May 2024, a Thursday, 11:40 UTC.
 /// What nobody reads is not decoded, and what is read may be a text.
 #[test]
 fn careless_answers_still_say_where_the_brokerage_session_stands() {
@@ -508,10 +507,13 @@ fn careless_answers_still_say_where_the_brokerage_session_stands() {
         format!("\u{feff}{READY}\0\0"),
     ] {
         let mut scripted = Scripted::new(CompetePolicy::Yield);
-        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, &careless), BrokerageEvent::Ready, "{careless}");
+        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, &careless), BrokerageEvent::Opening, "{careless}");
         let tickle = format!(r#"{{"session":"cafe01","x":1e999,"iserver":{{"y":"\ud800","authStatus":{READY}}}}}"#);
         assert_eq!(scripted.answer("/tickle", 200, &tickle), BrokerageEvent::Alive);
         assert!(scripted.session.web_socket().is_some());
+        scripted.wait(2);
+        let accounts = r#"{"accounts":["DU1"],"aliases":{"x":"\ud800","y":1e999}}"#;
+        assert_eq!(scripted.answer("/iserver/accounts", 200, accounts), BrokerageEvent::Ready, "{careless}");
     }
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let event = scripted.answer("/iserver/auth/ssodh/init", 200, NO_BRIDGE);
@@ -519,6 +521,7 @@ fn careless_answers_still_say_where_the_brokerage_session_stands() {
     assert_eq!((refusal.status, refusal.diagnosis), (200, Diagnosis::NoBridge));
 }
 
+/// 2 May 2024, a Thursday, 11:40 UTC.
 #[test]
 fn waiting_for_activation_gives_an_honest_eta() {
     let mut session = WorkedLogin::any().session();
