@@ -4,13 +4,11 @@ use alloc::string::String;
 use core::time::Duration;
 use thiserror::Error;
 
-use crate::UnixTime;
-use crate::callback::CallbackError;
-use crate::diagnosis::{Advice, Diagnosis, Retry};
-use crate::forensics::Mismatch;
-use crate::keys::KeyError;
-use crate::server_clock::ClockVerdict;
-use crate::token::TokenError;
+use crate::advice::diagnosis::{Advice, Diagnosis, Retry};
+use crate::advice::mismatch::Mismatch;
+use crate::credentials::error::{KeyError, TokenError};
+use crate::time::UnixTime;
+use crate::wire::callback::CallbackError;
 
 /// Why a step did not happen. After any error the session is what it was before the call, except for what is known of the
 /// server's clock (see [`OAuthSession::clock_skew`](crate::OAuthSession::clock_skew)).
@@ -63,16 +61,6 @@ impl Error {
         match self {
             Self::Rejected(rejected) => Some(rejected.diagnosis),
             _ => None,
-        }
-    }
-
-    /// Blames the clock for a refusal that it explains.
-    pub(crate) fn blaming(self, clock: ClockVerdict) -> Self {
-        match self {
-            Self::Rejected(rejected) if clock == ClockVerdict::ExplainsRefusal => {
-                Self::Rejected(Rejected { diagnosis: Diagnosis::ClockOff, ..rejected })
-            }
-            other => other,
         }
     }
 
@@ -238,61 +226,4 @@ pub struct Rejected {
     pub diagnosis: Diagnosis,
     /// How long the server asks to wait (`Retry-After`), if it says.
     pub retry_after: Option<Duration>,
-}
-
-/// A setting that cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The consumer key.
-    #[error("the consumer key: {0}")]
-    ConsumerKey(TokenError),
-    /// The realm.
-    #[error("the realm: {0}")]
-    Realm(TokenError),
-    /// Protocol section 9: `test_realm` goes with `TESTCONS` and with nothing else.
-    #[error("`test_realm` goes with the consumer key TESTCONS, `limited_poa` with every other")]
-    RealmContradictsConsumerKey,
-    /// The base URL.
-    #[error("the base URL: {0}")]
-    BaseUrl(UrlError),
-    /// The address of the consent page.
-    #[error("the authorize URL: {0}")]
-    AuthorizeUrl(UrlError),
-    /// The callback URL.
-    #[error("the callback URL: {0}")]
-    CallbackUrl(UrlError),
-    /// The User-Agent: it must be non-empty, of visible ASCII characters and spaces, at most 256.
-    #[error("the User-Agent is empty, too long, or not printable ASCII")]
-    UserAgent,
-    /// The refresh margin must be shorter than 12 hours, half a token's life.
-    #[error("the refresh margin is 12 hours or more")]
-    RefreshMargin,
-}
-
-/// What is wrong with a URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum UrlError {
-    /// Neither `http://` nor `https://`.
-    #[error("it begins with neither https:// nor http://")]
-    Scheme,
-    /// No host, or characters that no host has. User names and passwords are refused too.
-    #[error("the host is missing or malformed")]
-    Host,
-    /// Not a number from 1 to 65535.
-    #[error("the port is not a number from 1 to 65535")]
-    Port,
-    /// Spaces, control characters, non-ASCII characters, or `%` without two hex digits.
-    #[error("it holds characters that must be percent-encoded")]
-    Characters,
-    /// A query or fragment where none can be.
-    #[error("it has a query or a fragment")]
-    QueryOrFragment,
-    /// A segment `.` or `..`, percent-encoded or not: HTTP clients take those out of what was signed.
-    #[error("its path has a segment `.` or `..`")]
-    DotSegment,
-    /// Longer than 2048 bytes.
-    #[error("it is longer than 2048 bytes")]
-    TooLong,
 }

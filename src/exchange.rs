@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::diffie_hellman::Exponent;
-use crate::request::Receipt;
+use crate::agreement::diffie_hellman::Exponent;
+use crate::secret::Secret;
 use crate::ticket::Ticket;
-use crate::{Request, Secret};
+use crate::wire::receipt::Receipt;
+use crate::wire::request::Request;
 
 /// A request to send, and the [`Exchange`] to hand back with the answer.
 #[derive(Debug)]

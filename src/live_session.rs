@@ -7,17 +7,22 @@ use core::fmt;
 use core::time::Duration;
 use rand_core::CryptoRng;
 
-use crate::api_request::Parameters;
-use crate::authorization::{self, common_parameters};
-use crate::base_string::{Parameter, Writer};
+use crate::agreement::live_session_token::{LiveSessionToken, TokenId};
+use crate::credentials::consumer::Consumer;
+use crate::credentials::token::Token;
 use crate::error::Error;
-use crate::live_session_token::{LiveSessionToken, TokenId};
-use crate::percent_encoding::{Encoder, append_to, encode, write_to};
-use crate::request::Receipt;
-use crate::stamp::Stamp;
-use crate::template::{Filling, Template};
-use crate::token::Token;
-use crate::{ApiRequest, BaseString, Consumer, QueryPolicy, Request, Response, UnixTime, base_string};
+use crate::signing::authorization::common_parameters;
+use crate::signing::base_string::{BaseString, Parameter, Writer};
+use crate::signing::nonce_and_timestamp::Stamp;
+use crate::signing::percent_encoding::{Encoder, append_to, encode, write_to};
+use crate::signing::policy::QueryPolicy;
+use crate::signing::template::{Filling, Template};
+use crate::signing::{authorization, base_string};
+use crate::time::UnixTime;
+use crate::wire::api_request::{ApiRequest, Parameters};
+use crate::wire::receipt::Receipt;
+use crate::wire::request::Request;
+use crate::wire::response::Response;
 
 /// Parameters of a request that are sorted without an allocation.
 const INLINE_PARAMETERS: usize = 16;
@@ -90,6 +95,11 @@ impl LiveSession {
         self.0.token.id()
     }
 
+    /// Returns whether the token of this session signed the request of `receipt`.
+    pub fn signed(&self, receipt: &Receipt) -> bool {
+        receipt.token() == Some(self.id())
+    }
+
     /// When the token was asked for.
     pub(crate) fn obtained_at(&self) -> UnixTime {
         self.0.life.obtained_at
@@ -134,7 +144,7 @@ impl LiveSession {
     /// [`Error::Rejected`] for every status but 2xx.
     pub fn handle_response(&self, receipt: Receipt, response: &Response<'_>, now: UnixTime) -> Result<(), Error> {
         let clock = self.0.consumer.learn_clock(&receipt, response, now);
-        if response.is_success() { Ok(()) } else { Err(response.rejected().blaming(clock)) }
+        if response.is_success() { Ok(()) } else { Err(clock.explain(response.rejected())) }
     }
 
     /// When the token stops signing, on the caller's clock.
@@ -209,7 +219,7 @@ impl LiveSession {
     }
 
     fn receipt(&self, stamp: &Stamp, now: UnixTime) -> Receipt {
-        Receipt::of_api(now, stamp, self.id())
+        Receipt::of_api(now, stamp.second, self.id())
     }
 
     /// Nonce and timestamp, if the token still lives.

@@ -5,24 +5,28 @@ use alloc::string::String;
 use core::fmt;
 use rand_core::CryptoRng;
 
-use crate::authorization::{Parameter, common_parameters, header};
-use crate::diffie_hellman::Exponent;
+use crate::agreement::diffie_hellman::Exponent;
+use crate::agreement::live_session_token::{LiveSessionToken, TokenId};
+use crate::agreement::mismatch_search::Evidence;
+use crate::credentials::consumer::Consumer;
+use crate::credentials::token::{AccessToken, Token};
 use crate::error::{Error, Malformed, Misuse, Rejected};
 use crate::exchange::{Exchange, Outbound, Step};
-use crate::forensics::Evidence;
-use crate::live_session::Life;
-use crate::live_session_token::{LiveSessionToken, TokenId};
-use crate::percent_encoding::{append_to, encode_into};
-use crate::request::Receipt;
-use crate::server_clock::ClockVerdict;
-use crate::stamp::Stamp;
-use crate::template::Filling;
+use crate::live_session::{Life, LiveSession};
+use crate::signing::authorization::{Parameter, common_parameters, header};
+use crate::signing::base_string::BaseString;
+use crate::signing::nonce_and_timestamp::Stamp;
+use crate::signing::percent_encoding::{append_to, encode_into};
+use crate::signing::policy::QueryPolicy;
+use crate::signing::server_clock::ClockVerdict;
+use crate::signing::template::Filling;
 use crate::ticket::Awaited;
-use crate::token::Token;
-use crate::{
-    AccessToken, BaseString, Consumer, LiveSession, Method, QueryPolicy, Request, Response, UnixTime, callback,
-    response,
-};
+use crate::time::UnixTime;
+use crate::wire::method::Method;
+use crate::wire::receipt::Receipt;
+use crate::wire::request::Request;
+use crate::wire::response::Response;
+use crate::wire::{callback, response};
 
 /// How far a login has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -216,7 +220,7 @@ impl OAuthSession {
             return Ok(None);
         };
         let stamp = Stamp::new(self.consumer.clock(), rng, now)?;
-        let receipt = Receipt::of_oauth(now, &stamp);
+        let receipt = Receipt::of_oauth(now, stamp.second);
         let (step, request) = match work {
             Work::RequestToken => self.ask_request_token(&stamp, receipt, rng)?,
             Work::AccessToken { token, verifier } => self.ask_access_token(token, verifier, &stamp, receipt, rng)?,
@@ -450,7 +454,7 @@ impl OAuthSession {
 
 /// A refusal of an OAuth request has nothing to do with a live session token.
 fn at_login(error: Error, clock: ClockVerdict) -> Error {
-    match error.blaming(clock) {
+    match clock.explain(error) {
         Error::Rejected(rejected) => Error::Rejected(Rejected { diagnosis: rejected.diagnosis.of_login(), ..rejected }),
         other => other,
     }

@@ -8,11 +8,15 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroize;
 
-use crate::live_session::Life;
-use crate::live_session_token::LiveSessionToken;
-use crate::session::State;
-use crate::token::{BASE64, Token};
-use crate::{AccessToken, Consumer, LiveSession, OAuthSession, QueryPolicy, Secret, UnixTime};
+use crate::agreement::live_session_token::LiveSessionToken;
+use crate::credentials::consumer::Consumer;
+use crate::credentials::token::{AccessToken, Token};
+use crate::encoding::BASE64;
+use crate::live_session::{Life, LiveSession};
+use crate::secret::Secret;
+use crate::session::{OAuthSession, State};
+use crate::signing::policy::QueryPolicy;
+use crate::time::UnixTime;
 
 /// The form that is written and read.
 const VERSION: u32 = 2;

@@ -3,7 +3,7 @@
 use alloc::sync::{Arc, Weak};
 use core::time::Duration;
 
-use crate::UnixTime;
+use crate::time::UnixTime;
 
 /// Held by one exchange and by nothing else. An exchange that is dropped takes its ticket along, so the machine that
 /// watches the ticket knows without being told; a counter could not.

@@ -11,8 +11,9 @@ fn everything_can_go_to_any_thread() {
     check::<(RsaKeys, RsaPrivateKey, DhParams, ApiRequest<'static>, BaseString, http1::Decoder, gateway::Gateway)>();
     check::<(Outbound, Exchange, Request, Response<'static>, Snapshot, Backoff, Callback)>();
     check::<(brokerage::BrokerageSession, brokerage::BrokerageOutbound, brokerage::BrokerageExchange)>();
-    check::<(brokerage::WebSocketRequest, brokerage::WaitForActivation)>();
-    check::<(brokerage::Pacing, brokerage::PacingError, brokerage::Penalty)>();
+    check::<(brokerage::WebSocketRequest, ActivationWait)>();
+    check::<(Pacing, PacingError, Penalty)>();
+    check::<(Client, ClientExchange, Output, Event, Outcome, Signer, Receipt)>();
     check::<(Error, SnapshotError, CallbackError, ConfigError, KeyError, http1::Http1Error, gateway::GatewayError)>();
 }
 
@@ -50,6 +51,7 @@ fn an_answer_is_used_once() {
     must_not_be!(Exchange: Copy);
     must_not_be!(Outbound: Clone);
     must_not_be!(brokerage::BrokerageExchange: Clone);
+    must_not_be!(ClientExchange: Clone);
 }
 
 #[test]
@@ -73,6 +75,8 @@ fn secrets_are_not_serialised_by_accident() {
     must_not_be!(Secret<Snapshot>: serde::Serialize);
     must_not_be!(OAuthSession: serde::Serialize);
     must_not_be!(LiveSession: serde::Serialize);
+    must_not_be!(Client: serde::Serialize);
+    must_not_be!(Signer: serde::Serialize);
     must_not_be!(Callback: serde::Serialize);
     must_not_be!(AccessToken: serde::Serialize);
     must_not_be!(RsaPrivateKey: serde::Serialize);

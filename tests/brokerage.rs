@@ -5,9 +5,9 @@ mod support;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ibkr_oauth::brokerage::{
-    ActivationStage, BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokeragePhase, BrokerageSession,
-    CompetePolicy, Maintenance, WaitForActivation,
+    BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy,
 };
+use ibkr_oauth::{ActivationStage, ActivationWait, Maintenance};
 use ibkr_oauth::{Diagnosis, Error, LiveSession, Mismatch, Misuse, Request, Response, UnixTime};
 use support::{NOW, WorkedLogin, header, rng};
 
@@ -529,12 +529,12 @@ fn waiting_for_activation_gives_an_honest_eta() {
     let refusal = br#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#;
     let error = session.handle_response(exchange, Response::new(401, refusal), NOW).unwrap_err();
     let registered = NOW.saturating_sub(Duration::from_secs(3 * 86_400));
-    let activation = WaitForActivation::since(registered).explain(&error, NOW).unwrap();
+    let activation = ActivationWait::since(registered).explain(&error, NOW).unwrap();
     assert_eq!(activation.stage, ActivationStage::ConsumerKey);
     assert_eq!(activation.next_attempt, NOW.saturating_add(Duration::from_secs(900)));
     let said = |days: u64| {
         let registered = NOW.saturating_sub(Duration::from_secs(days * 86_400));
-        let said = WaitForActivation::since(registered).explain(&error, NOW).unwrap().to_string();
+        let said = ActivationWait::since(registered).explain(&error, NOW).unwrap().to_string();
         said.strip_prefix("the consumer key is not active yet, or the credentials are wrong; ").unwrap().to_string()
     };
     assert_eq!(
@@ -548,11 +548,11 @@ fn waiting_for_activation_gives_an_honest_eta() {
          works in 264 h"
     );
     let at_the_restart = UnixTime::from_secs(1_714_626_000); // 2 May 2024, 5:00 UTC
-    let next = WaitForActivation::since(at_the_restart).explain(&error, NOW).unwrap().first_restart;
+    let next = ActivationWait::since(at_the_restart).explain(&error, NOW).unwrap().first_restart;
     assert_eq!(next.saturating_since(at_the_restart), Duration::from_secs(86_400), "that one came too early");
     assert!(said(20).ends_with("at worst it should work by now: something else is wrong"), "{}", said(20));
     assert_eq!(
-        WaitForActivation::since(registered).explain(&Error::LiveSessionMismatch(Mismatch::Unexplained), NOW),
+        ActivationWait::since(registered).explain(&Error::LiveSessionMismatch(Mismatch::Unexplained), NOW),
         None
     );
 }

@@ -145,7 +145,7 @@ fn a_dead_token_that_is_answered_with_redirects_is_replaced() {
 
 /// Whether `live` signed this request.
 fn world_token(live: &ibkr_oauth::LiveSession, request: &Request) -> bool {
-    request.receipt().is_of(live)
+    live.signed(&request.receipt())
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::{Pacing, PacingError, Penalty};
 use ibkr_oauth::{ApiRequest, Method, UnixTime};
+use ibkr_oauth::{Pacing, PacingError, Penalty};
 use proptest::prelude::*;
 
 const NOW: UnixTime = UnixTime::from_secs(1_714_650_000);

@@ -7,9 +7,10 @@ mod support;
 use std::fmt::Write;
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::{BrokerageOutbound, BrokerageSession, CompetePolicy, Maintenance, WaitForActivation};
+use ibkr_oauth::brokerage::{BrokerageOutbound, BrokerageSession, CompetePolicy};
 use ibkr_oauth::doctor::Credentials;
 use ibkr_oauth::http1::Decoder;
+use ibkr_oauth::{ActivationWait, Maintenance};
 use ibkr_oauth::{Callback, Diagnosis, Error, Mismatch, OAuthSession, Outbound, Response, RsaPrivateKey};
 use ibkr_oauth_gateway::Gateway;
 use support::{NOW, SIGNATURE_PEM, WorkedLogin, answer, poll, rng};
@@ -71,7 +72,7 @@ fn a_diagnosis_says_why_and_what_to_do() {
 
 #[test]
 fn an_outage_is_not_taken_for_a_key_that_becomes_active() {
-    assert_eq!(WaitForActivation::since(NOW).explain(&refusal(503, ""), NOW), None);
+    assert_eq!(ActivationWait::since(NOW).explain(&refusal(503, ""), NOW), None);
 }
 
 fn words() -> String {
@@ -89,7 +90,7 @@ fn words() -> String {
         let error = refusal(status, reason);
         for hours in [0, 17, 72, 400] {
             let now = NOW.saturating_add(Duration::from_secs(hours * 60 * 60));
-            let activation = WaitForActivation::since(NOW).explain(&error, now).unwrap();
+            let activation = ActivationWait::since(NOW).explain(&error, now).unwrap();
             writeln!(words, "{:?}, hour {hours}\n  {activation}", activation.stage).unwrap();
         }
     }

@@ -1,9 +1,8 @@
 //! What the brokerage endpoints answer (protocol section 8). Every field may be missing.
 
-use crate::Response;
+use crate::credentials::token::Token;
 use crate::error::Error;
-use crate::response::Object;
-use crate::token::Token;
+use crate::wire::response::{Object, Response};
 
 /// What init, status and tickle say about the brokerage session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

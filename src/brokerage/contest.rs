@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::UnixTime;
+use crate::time::UnixTime;
 
 /// A session that was held for longer was not lost in a contest.
 const LONG_HELD: Duration = Duration::from_secs(30 * 60);

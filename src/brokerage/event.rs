@@ -1,8 +1,8 @@
 //! Where a brokerage session stands, what happens to it, and what to do about others.
 
-use super::Maintenance;
-use crate::UnixTime;
+use crate::advice::maintenance::Maintenance;
 use crate::error::Error;
+use crate::time::UnixTime;
 
 /// What to do about another session of the same user (TWS, the mobile app, another program): IBKR allows one brokerage
 /// session for each username.

@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-use crate::request::Receipt;
 use crate::ticket::Ticket;
-use crate::{ApiRequest, Request};
+use crate::wire::api_request::ApiRequest;
+use crate::wire::receipt::Receipt;
+use crate::wire::request::Request;
 
 /// A request to send, and the [`BrokerageExchange`] to hand back with the answer.
 #[derive(Debug)]

@@ -7,25 +7,16 @@
 //! [`BrokerageSession`] keeps the contract of the first layer: `poll_request` returns the next request to send,
 //! `handle_response` takes the response, `poll_timeout` says when to come back; no clock, no timer, no IO.
 
-mod activation;
-mod answer;
+pub(crate) mod answer;
 mod contest;
-mod event;
-mod exchange;
-mod maintenance;
-mod pacing;
-mod penalty;
+pub(crate) mod event;
+pub(crate) mod exchange;
 mod responses;
-mod session;
+pub(crate) mod session;
 mod times;
-mod web_socket;
+pub(crate) mod web_socket;
 
-pub use activation::{Activation, ActivationStage, WaitForActivation};
-pub(crate) use answer::says_not_authenticated;
 pub use event::{BrokerageEvent, BrokeragePhase, CompetePolicy};
 pub use exchange::{BrokerageExchange, BrokerageOutbound};
-pub use maintenance::Maintenance;
-pub use pacing::{Pacing, PacingError};
-pub use penalty::Penalty;
 pub use session::BrokerageSession;
 pub use web_socket::WebSocketRequest;

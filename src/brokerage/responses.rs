@@ -6,11 +6,13 @@ use core::time::Duration;
 use super::answer::{self, Standing};
 use super::event::{BrokerageEvent, BrokeragePhase};
 use super::exchange::{BrokerageExchange, Step};
-use super::maintenance::Maintenance;
 use super::session::{BrokerageSession, FIRST_PAUSE, LONGEST_PAUSE};
+use crate::advice::diagnosis::{Diagnosis, Retry};
+use crate::advice::maintenance::Maintenance;
 use crate::error::{Error, Misuse};
-use crate::server_clock::ClockVerdict;
-use crate::{Diagnosis, Response, Retry, UnixTime};
+use crate::signing::server_clock::ClockVerdict;
+use crate::time::UnixTime;
+use crate::wire::response::Response;
 
 /// "After ssodh/init always wait 2 s" (protocol section 14.4).
 const READY_PAUSE: Duration = Duration::from_secs(2);
@@ -42,7 +44,7 @@ impl BrokerageSession {
         let was_unconfirmed = self.phase(now) == BrokeragePhase::Unconfirmed;
         let event = match self.event(&exchange, &response, now) {
             Ok(event) => event,
-            Err(error) => return Ok(self.failed(exchange.step, error.blaming(clock), now)),
+            Err(error) => return Ok(self.failed(exchange.step, clock.explain(error), now)),
         };
         self.note_success(exchange.step);
         let is_ready_again = was_unconfirmed && self.phase(now) == BrokeragePhase::Ready;

@@ -9,12 +9,15 @@ use super::event::{BrokeragePhase, CompetePolicy};
 use super::exchange::{BrokerageExchange, BrokerageOutbound, Step};
 use super::times::Times;
 use super::web_socket::WebSocketRequest;
-use crate::backoff::{Backoff, Jitter};
+use crate::advice::backoff::{Backoff, Jitter};
+use crate::agreement::live_session_token::TokenId;
+use crate::credentials::consumer::Consumer;
+use crate::credentials::token::Token;
 use crate::error::Error;
-use crate::live_session_token::TokenId;
+use crate::live_session::LiveSession;
 use crate::ticket::Awaited;
-use crate::token::Token;
-use crate::{ApiRequest, Consumer, LiveSession, UnixTime};
+use crate::time::UnixTime;
+use crate::wire::api_request::ApiRequest;
 
 /// "Approximately every 60 seconds" (protocol section 8).
 const TICKLE_PERIOD: Duration = Duration::from_secs(60);
@@ -51,7 +54,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// # }
 /// ```
 ///
-/// Responses that are part of a session's life, refusals included, come as [`BrokerageEvent`]s: nothing that a server
+/// Responses that are part of a session's life, refusals included, come as [`BrokerageEvent`](super::BrokerageEvent)s: nothing that a server
 /// says is an `Err`. A request that was handed out is not offered again at once, so a driver without responses does not
 /// flood anybody.
 ///

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::UnixTime;
+use crate::time::UnixTime;
 
 /// Between two requests that a doubt, or [`BrokerageSession::open`](super::BrokerageSession::open), can cause.
 const DOUBT_PAUSE: Duration = Duration::from_secs(5);

@@ -4,9 +4,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use crate::percent_encoding::encode_into;
-use crate::token::Token;
-use crate::{Consumer, Secret};
+use crate::credentials::consumer::Consumer;
+use crate::credentials::token::Token;
+use crate::secret::Secret;
+use crate::signing::percent_encoding::encode_into;
 
 /// What to open a WebSocket with. Two are equal if they lead to the same session: when
 /// [`BrokerageSession::web_socket`](super::BrokerageSession::web_socket) gives another than the one you opened, open

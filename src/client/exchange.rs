@@ -2,11 +2,11 @@
 
 use core::fmt;
 
-use super::output::RequestTicket;
-use crate::brokerage::BrokerageExchange;
+use super::request_ticket::RequestTicket;
+use crate::brokerage::exchange::BrokerageExchange;
 use crate::exchange::Exchange;
-use crate::request::Receipt;
 use crate::ticket::Ticket;
+use crate::wire::receipt::Receipt;
 
 /// A request in flight, as a value that the caller owns: hand it back with the response, or drop it when none will come.
 #[must_use = "hand it back to `Client::handle_response` with the response"]

@@ -3,8 +3,8 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use crate::UnixTime;
-use crate::backoff::{Backoff, Jitter};
+use crate::advice::backoff::{Backoff, Jitter};
+use crate::time::UnixTime;
 
 /// At most so many live session tokens are asked for in any hour, whatever the server or another process does.
 const PER_HOUR: usize = 12;

@@ -5,6 +5,7 @@ mod login_limit;
 mod output;
 mod own_requests;
 mod poll;
+mod request_ticket;
 mod responses;
 mod signer;
 #[cfg(feature = "serde")]
@@ -17,14 +18,24 @@ use core::time::Duration;
 
 pub use exchange::ClientExchange;
 use login_limit::LoginLimit;
-pub use output::{ConsentUrl, Event, NotSent, Outcome, Output, RequestTicket};
+pub use output::{ConsentUrl, Event, NotSent, Outcome, Output};
 use own_requests::OwnRequests;
+pub use request_ticket::RequestTicket;
 pub use signer::Signer;
 use token_health::TokenHealth;
 
-use crate::brokerage::{BrokeragePhase, BrokerageSession, CompetePolicy, Pacing, WebSocketRequest};
+use crate::advice::pacing::Pacing;
+use crate::brokerage::answer::says_not_authenticated;
+use crate::brokerage::event::{BrokeragePhase, CompetePolicy};
+use crate::brokerage::session::BrokerageSession;
+use crate::brokerage::web_socket::WebSocketRequest;
+use crate::credentials::consumer::Consumer;
+use crate::credentials::token::AccessToken;
 use crate::error::Error;
-use crate::{AccessToken, ApiRequest, Consumer, LiveSession, OAuthSession, Phase, UnixTime};
+use crate::live_session::LiveSession;
+use crate::session::{OAuthSession, Phase};
+use crate::time::UnixTime;
+use crate::wire::api_request::ApiRequest;
 
 /// How long the response to `/logout` is awaited.
 const FAREWELL: Duration = Duration::from_secs(30);
@@ -195,7 +206,7 @@ impl Client {
     }
 
     /// Sets the request limits. Default: [`Pacing::default`]. Give the pacings of all clients whose requests leave from one
-    /// IP address one [`Penalty`](crate::brokerage::Penalty).
+    /// IP address one [`Penalty`](crate::Penalty).
     #[must_use]
     pub fn with_pacing(mut self, pacing: Pacing) -> Self {
         self.signer = Signer::new(pacing.penalty().clone());
@@ -289,7 +300,7 @@ impl Client {
     /// Takes a text message of the WebSocket. Those that say that the brokerage session is gone (`sts` with `authenticated`
     /// false, protocol section 8) make the client ask; all others change nothing.
     pub fn handle_web_socket_message(&mut self, text: &str) {
-        if crate::brokerage::says_not_authenticated(text) {
+        if says_not_authenticated(text) {
             self.doubt();
         }
     }

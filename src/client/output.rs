@@ -3,9 +3,13 @@
 use core::fmt;
 
 use super::exchange::ClientExchange;
-use crate::brokerage::BrokeragePhase;
+use super::request_ticket::RequestTicket;
+use crate::brokerage::event::BrokeragePhase;
 use crate::error::Error;
-use crate::{QueryPolicy, Request, Response, UnixTime};
+use crate::signing::policy::QueryPolicy;
+use crate::time::UnixTime;
+use crate::wire::request::Request;
+use crate::wire::response::Response;
 
 /// What [`Client::poll`](super::Client::poll) returns.
 #[derive(Debug)]
@@ -24,11 +28,6 @@ pub enum Output {
     /// by a minute at most, so that a machine that slept is noticed.
     Wait(UnixTime),
 }
-
-/// Which of the caller's own requests: [`Client::request`](super::Client::request) gives one out, and
-/// [`Event::Finished`] brings it back with the outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestTicket(pub(super) u64);
 
 /// What happened to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,13 +6,17 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::exchange::OwnExchange;
-use super::output::{NotSent, Outcome, RequestTicket};
-use crate::api_request::{Body, Query};
+use super::output::{NotSent, Outcome};
+use super::request_ticket::RequestTicket;
+use crate::agreement::live_session_token::TokenId;
 use crate::error::Error;
-use crate::live_session_token::TokenId;
-use crate::request::Receipt;
+use crate::signing::policy::QueryPolicy;
 use crate::ticket::{Awaited, Ticket};
-use crate::{ApiRequest, Method, QueryPolicy, Response, UnixTime};
+use crate::time::UnixTime;
+use crate::wire::api_request::{ApiRequest, Body, Query};
+use crate::wire::method::Method;
+use crate::wire::receipt::Receipt;
+use crate::wire::response::Response;
 
 /// An [`ApiRequest`] that owns its texts.
 pub(super) struct OwnedRequest {

@@ -5,13 +5,20 @@ use core::time::Duration;
 use rand_core::CryptoRng;
 
 use super::exchange::{ClientExchange, Kind};
-use super::output::{Event, NotSent, Outcome, Output, RequestTicket};
+use super::output::{Event, NotSent, Outcome, Output};
 use super::own_requests::State;
+use super::request_ticket::RequestTicket;
 use super::{Client, Goal, Probe};
-use crate::backoff::Jitter;
-use crate::brokerage::{BrokerageOutbound, BrokeragePhase};
+use crate::advice::backoff::Jitter;
+use crate::advice::diagnosis::Retry;
+use crate::brokerage::event::BrokeragePhase;
+use crate::brokerage::exchange::BrokerageOutbound;
 use crate::error::Error;
-use crate::{ApiRequest, LiveSession, Outbound, Request, Retry, UnixTime};
+use crate::exchange::Outbound;
+use crate::live_session::LiveSession;
+use crate::time::UnixTime;
+use crate::wire::api_request::ApiRequest;
+use crate::wire::request::Request;
 
 /// No wait is longer, so that a machine that slept, or a clock that was set, is noticed.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -4,11 +4,16 @@ use super::exchange::{ClientExchange, Kind, OwnExchange};
 use super::output::{Event, Outcome};
 use super::own_requests::{Mending, OwnRequest, Rejection, State};
 use super::{Client, Goal};
-use crate::brokerage::{BrokerageEvent, BrokerageExchange, BrokeragePhase};
+use crate::advice::diagnosis::Diagnosis;
+use crate::agreement::live_session_token::TokenId;
+use crate::brokerage::event::{BrokerageEvent, BrokeragePhase};
+use crate::brokerage::exchange::BrokerageExchange;
 use crate::error::{Error, Misuse, Rejected};
 use crate::exchange::Exchange;
-use crate::live_session_token::TokenId;
-use crate::{Diagnosis, LiveSession, Phase, Response, UnixTime};
+use crate::live_session::LiveSession;
+use crate::session::Phase;
+use crate::time::UnixTime;
+use crate::wire::response::Response;
 
 impl Client {
     /// Takes the response to the request that came with `exchange`: status, all headers, body. What follows from it comes
@@ -137,7 +142,7 @@ impl Client {
             self.finish(ticket, Outcome::Answered(response.into_owned()));
             return Ok(());
         }
-        let error = response.rejected().blaming(clock);
+        let error = clock.explain(response.rejected());
         self.own_rejected(&exchange, Rejection { error, response: response.into_owned() }, now);
         Ok(())
     }

@@ -5,12 +5,17 @@ use alloc::sync::Arc;
 use core::fmt;
 use rand_core::CryptoRng;
 
-use crate::brokerage::Penalty;
+use crate::advice::diagnosis::Diagnosis;
+use crate::advice::penalty::Penalty;
+use crate::agreement::live_session_token::TokenId;
 use crate::error::Error;
-use crate::live_session_token::TokenId;
+use crate::live_session::LiveSession;
 use crate::lock::Lock;
-use crate::request::Receipt;
-use crate::{ApiRequest, Diagnosis, LiveSession, Request, Response, UnixTime};
+use crate::time::UnixTime;
+use crate::wire::api_request::ApiRequest;
+use crate::wire::receipt::Receipt;
+use crate::wire::request::Request;
+use crate::wire::response::Response;
 
 /// Signs API requests with the current live session token of a [`Client`](crate::Client): it follows every refresh, new
 /// login and log-out, where a clone of a [`LiveSession`] ends with its token.

@@ -2,7 +2,11 @@
 
 use super::Client;
 use super::login_limit::LoginLimit;
-use crate::{Consumer, OAuthSession, Secret, Snapshot, SnapshotError, UnixTime};
+use crate::credentials::consumer::Consumer;
+use crate::secret::Secret;
+use crate::session::OAuthSession;
+use crate::snapshot::{Snapshot, SnapshotError};
+use crate::time::UnixTime;
 
 impl Client {
     /// Returns all that is worth keeping: what [`OAuthSession::snapshot`] keeps, and when live session tokens were asked

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::UnixTime;
+use crate::time::UnixTime;
 
 /// A token for which nothing has succeeded for so long, although the server answers, is replaced.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);

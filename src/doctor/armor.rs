@@ -9,9 +9,10 @@ use der::pem::LineEnding;
 use rsa::{pkcs1, pkcs8};
 
 use super::{Finding, Kind, Piece, Report};
-use crate::Secret;
-use crate::diffie_hellman::read_pkcs3;
-use crate::pem::{self, KNOWN_LABELS, MAX_TEXT};
+use crate::agreement::diffie_hellman::read_pkcs3;
+use crate::credentials::pem;
+use crate::credentials::pem::{KNOWN_LABELS, MAX_TEXT};
+use crate::secret::Secret;
 
 /// Hyphens, and what word processors make of them.
 const DASHES: [char; 6] = ['-', '\u{2010}', '\u{2011}', '\u{2013}', '\u{2014}', '\u{2212}'];

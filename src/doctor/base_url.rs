@@ -5,7 +5,7 @@ use alloc::string::ToString;
 
 use super::consumer::{unquoted, untrimmed};
 use super::{Credentials, Kind, Piece, Report};
-use crate::url;
+use crate::credentials::base_url;
 
 const PIECE: Piece = Piece::BaseUrl;
 /// Where IBKR's API is known to be.
@@ -20,7 +20,7 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
     if text.is_empty() {
         return report.add(Kind::Empty, PIECE, "0 characters");
     }
-    match url::normalize(text) {
+    match base_url::normalize(text) {
         Ok(normal) => examine_parts(&normal, report),
         Err(error) => report.add(Kind::UrlInvalid, PIECE, error.to_string()),
     }
@@ -30,11 +30,11 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
 }
 
 fn examine_parts(normal: &str, report: &mut Report) {
-    let Ok((scheme, _, rest)) = url::split_scheme(normal) else {
+    let Ok((scheme, _, rest)) = base_url::split_scheme(normal) else {
         return;
     };
     let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-    let host = url::split_port(authority).map_or(authority, |(host, _)| host);
+    let host = base_url::split_port(authority).map_or(authority, |(host, _)| host);
     if is_loopback(host) {
         report.add(Kind::UrlLoopback, PIECE, format!("the host {host}"));
     } else {

@@ -4,7 +4,8 @@ use alloc::format;
 use core::time::Duration;
 
 use super::{Clocks, Credentials, Kind, Piece, Report, ServerTime};
-use crate::{UnixTime, response};
+use crate::time::UnixTime;
+use crate::wire::response;
 
 const PIECE: Piece = Piece::Clock;
 /// More than a slow answer explains.

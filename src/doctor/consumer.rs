@@ -4,8 +4,9 @@ use alloc::format;
 use alloc::string::ToString;
 
 use super::{Credentials, Kind, Piece, Report};
-use crate::consumer::{REALM, TEST_CONSUMER, TEST_REALM, check_realm_goes_with};
-use crate::token::{TokenError, check_header_text};
+use crate::credentials::consumer::{REALM, TEST_CONSUMER, TEST_REALM, check_realm_goes_with};
+use crate::credentials::error::TokenError;
+use crate::credentials::token::check_header_text;
 
 /// Characters of IBKR's consumer keys.
 const KEY_LENGTH: usize = 9;

@@ -10,8 +10,9 @@ use der::pem::LineEnding;
 use der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 
 use super::{Credentials, Kind, Piece, Report, armor};
-use crate::Secret;
-use crate::diffie_hellman::{GENERATOR, MAX_BITS, MIN_BITS, bits, decode_hex, read_pkcs3, trimmed};
+use crate::agreement::diffie_hellman::{GENERATOR, MAX_BITS, MIN_BITS, read_pkcs3};
+use crate::encoding::{bits, decode_hex, trimmed};
+use crate::secret::Secret;
 
 const PIECE: Piece = Piece::DhParams;
 /// What `openssl dhparam -text` writes above the numbers. For a group of an RFC, version 3 writes its name and no numbers.

@@ -9,7 +9,8 @@ use rsa::traits::PublicKeyParts;
 
 use super::armor::{self, Block};
 use super::{Credentials, Kind, Piece, Report};
-use crate::keys::{KeyError, MAX_BITS, MIN_BITS, RsaPrivateKey};
+use crate::credentials::error::KeyError;
+use crate::credentials::keys::{MAX_BITS, MIN_BITS, RsaPrivateKey};
 
 /// Bits that the portal's instructions ask for (protocol section 9).
 const USUAL_BITS: u32 = 2048;

@@ -1,6 +1,6 @@
 //! Everything the doctor can find, with how bad it is and what to do: one table.
 
-use super::Severity::{self, Error, Note, Warning};
+use super::severity::Severity::{self, Error, Note, Warning};
 
 /// `{piece}` stands for the piece in words, `{file}` for the file that usually holds it.
 macro_rules! kinds {

@@ -32,14 +32,16 @@ mod keys;
 mod kind;
 mod report;
 mod secret;
+mod severity;
 
 use core::fmt;
 use rand_core::CryptoRng;
 
-use crate::UnixTime;
-pub use finding::{Finding, Piece, Severity};
+use crate::time::UnixTime;
+pub use finding::{Finding, Piece};
 pub use kind::Kind;
 pub use report::{Fingerprint, Report};
+pub use severity::Severity;
 
 /// The pieces of a set of credentials, as they are: any may be missing, any may be broken.
 #[derive(Clone, Copy, Default)]

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Finding, Kind, Piece, Severity};
-use crate::{Diagnosis, Error, Secret};
+use crate::advice::diagnosis::Diagnosis;
+use crate::error::Error;
+use crate::secret::Secret;
 
 /// What an examination brought: findings, the worst first; fingerprints to compare with what is registered; and texts
 /// that could be repaired.

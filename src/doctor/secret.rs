@@ -15,11 +15,12 @@ use zeroize::Zeroizing;
 use super::consumer::{token_and_secret_are_swapped, unquoted};
 use super::keys::Keys;
 use super::{Credentials, Kind, Piece, Report};
-use crate::diffie_hellman::decode_hex;
-use crate::keys::RsaPrivateKey;
-use crate::percent_encoding;
-use crate::secret::{self, Secret};
-use crate::token::{BASE64, MAX_SECRET_LENGTH};
+use crate::credentials::keys::RsaPrivateKey;
+use crate::credentials::token::MAX_SECRET_LENGTH;
+use crate::encoding::{BASE64, decode_hex};
+use crate::secret;
+use crate::secret::Secret;
+use crate::signing::percent_encoding;
 
 const PIECE: Piece = Piece::AccessTokenSecret;
 /// Bytes of a secret for a key of the usual 2048 bits.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::Http1Error;
 use super::head::{Framing, MAX_HEADERS_LENGTH};
 use super::lines::Lines;
+use super::lines::number;
 
 /// Bytes of the longest line with the size of a chunk, extensions included.
 const MAX_CHUNK_LINE: usize = 256;
@@ -132,11 +133,4 @@ fn chunk_size(line: &[u8]) -> Result<usize, Http1Error> {
         None | Some(b';') => number(digits, 16).ok_or(Http1Error::ChunkSize),
         Some(_) => Err(Http1Error::ChunkSize),
     }
-}
-
-/// The value of `digits`: one at least, and no sign. A number that nothing can hold is the largest there is.
-pub(super) fn number(digits: &[u8], radix: u32) -> Option<usize> {
-    let is_number = !digits.is_empty() && digits.iter().all(|byte| char::from(*byte).is_digit(radix));
-    let digits = str::from_utf8(digits).ok().filter(|_| is_number)?;
-    Some(usize::from_str_radix(digits, radix).unwrap_or(usize::MAX))
 }

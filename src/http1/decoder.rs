@@ -5,7 +5,7 @@ use core::fmt;
 use super::Http1Error;
 use super::body::Body;
 use super::head::{Head, HeadReader};
-use crate::Response;
+use crate::wire::response::Response;
 
 /// Answers of the OAuth endpoints have under 2,000 bytes.
 const MAX_BODY: usize = 64 * 1024;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::Request;
+use crate::wire::request::Request;
 
 /// The bytes of `request`, to be written once to a connection with [`Request::authority`].
 ///

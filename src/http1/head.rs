@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use super::Http1Error;
-use super::body::number;
 use super::lines::Lines;
-use crate::Response;
+use super::lines::number;
+use crate::wire::response::Response;
 
 /// Bytes of the longest head, all interim responses included. IBKR's have about 1,000.
 pub(super) const MAX_HEADERS_LENGTH: usize = 16 * 1024;

@@ -59,3 +59,10 @@ impl Lines {
         }
     }
 }
+
+/// The value of `digits`: one at least, and no sign. A number that nothing can hold is the largest there is.
+pub(super) fn number(digits: &[u8], radix: u32) -> Option<usize> {
+    let is_number = !digits.is_empty() && digits.iter().all(|byte| char::from(*byte).is_digit(radix));
+    let digits = str::from_utf8(digits).ok().filter(|_| is_number)?;
+    Some(usize::from_str_radix(digits, radix).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,244 @@
+//! Diffie-Hellman with the consumer's own prime (protocol section 5), in constant time.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
+use crypto_bigint::{BoxedUint, Odd, Resize};
+use crypto_primes::{Flavor, is_prime};
+use der::asn1::{AnyRef, UintRef};
+use der::{Decode, Reader, SliceReader};
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::credentials::error::KeyError;
+use crate::credentials::pem;
+use crate::encoding::{bits, decode_hex, trimmed};
+use crate::error::Misuse;
+use crate::secret::Secret;
+
+/// Bits of the smallest prime accepted: what the self-service portal asks for (protocol section 9). Only a build for
+/// fuzzing takes a small one, to get to the deep states quickly.
+pub(crate) const MIN_BITS: u32 = if cfg!(fuzzing) { 512 } else { 2048 };
+/// Bits of the largest: beyond it a login takes seconds.
+pub(crate) const MAX_BITS: u32 = 8192;
+/// IBKR's generator (protocol section 5, step 2).
+pub(crate) const GENERATOR: u8 = 2;
+/// Bits of our exponent (protocol section 5, step 1).
+const EXPONENT_BITS: u32 = 256;
+
+/// The consumer's Diffie-Hellman parameters: the content of `dhparam.pem`, registered with the consumer key.
+///
+/// Only the prime counts. "IB always uses generator = 2" (protocol section 5, step 2), so 2 is what is computed with,
+/// whatever the parameters name.
+///
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct DhParams {
+    prime: BoxedMontyParams,
+    names_two: bool,
+}
+
+impl DhParams {
+    /// From `dhparam.pem`, as `openssl dhparam 2048` writes it. The optional length that some versions append is ignored.
+    ///
+    /// # Errors
+    /// [`KeyError`] says what was found instead; [`KeyError::NotPrime`] and [`KeyError::PrimeSize`] if the numbers
+    /// would make a login unsafe.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        Self::from_der(pem::find(text, &["DH PARAMETERS"])?.der.expose())
+    }
+
+    /// From PKCS#3 DER: `SEQUENCE { prime INTEGER, base INTEGER, privateValueLength INTEGER OPTIONAL }`.
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`].
+    pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
+        let (prime, generator) = read_pkcs3(der)?;
+        Self::new(prime, generator)
+    }
+
+    /// From a bare prime in hexadecimal, as some configuration files have it, and the generator that is named with it.
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`], and [`KeyError::NotHex`].
+    pub fn from_hex(prime: &str, generator: u32) -> Result<Self, KeyError> {
+        let bytes = decode_hex(prime.trim()).ok_or(KeyError::NotHex)?;
+        Self::new(&bytes, &generator.to_be_bytes())
+    }
+
+    fn new(prime: &[u8], generator: &[u8]) -> Result<Self, KeyError> {
+        let prime = trimmed(prime);
+        let size = bits(prime);
+        if !(MIN_BITS..=MAX_BITS).contains(&size) {
+            return Err(KeyError::PrimeSize { bits: size });
+        }
+        let prime = BoxedUint::from_be_slice_vartime(prime);
+        if !is_prime(Flavor::Any, &prime) {
+            return Err(KeyError::NotPrime);
+        }
+        let odd = Odd::new(prime).into_option().ok_or(KeyError::NotPrime)?;
+        let prime = BoxedMontyParams::new_vartime(odd);
+        Ok(Self { prime, names_two: trimmed(generator) == [GENERATOR] })
+    }
+
+    /// Whether the generator that the parameters name is the one that is computed with.
+    pub(crate) fn names_two(&self) -> bool {
+        self.names_two
+    }
+
+    /// `A = 2^a mod p` in lower-case hex without leading zeros: `diffie_hellman_challenge` (protocol section 5, step 3).
+    pub(crate) fn challenge(&self, exponent: &Exponent) -> String {
+        let hex = base16ct::lower::encode_string(&self.public_value(exponent));
+        String::from(hex.trim_start_matches('0'))
+    }
+
+    /// `A`, as long as the prime.
+    pub(crate) fn public_value(&self, exponent: &Exponent) -> Vec<u8> {
+        self.power(&number(GENERATOR, &self.prime), exponent).to_be_bytes().into_vec()
+    }
+
+    /// Bytes of the prime.
+    pub(crate) fn prime_length(&self) -> usize {
+        self.prime.modulus().to_be_bytes().len()
+    }
+
+    /// `K = B^a mod p`, if `B` is in 2..=p-2: any other value would make `K` known to everybody.
+    pub(crate) fn shared_secret(&self, exponent: &Exponent, peer: &[u8]) -> Option<SharedSecret> {
+        let peer = element(trimmed(peer), &self.prime)?;
+        Some(SharedSecret::from_uint(&self.power(&peer, exponent)))
+    }
+
+    fn power(&self, base: &BoxedUint, exponent: &Exponent) -> Zeroizing<BoxedUint> {
+        let base = BoxedMontyForm::new(base.clone(), &self.prime);
+        let power = Zeroizing::new(base.pow_bounded_exp(&exponent.0, EXPONENT_BITS));
+        Zeroizing::new(power.retrieve())
+    }
+}
+
+impl fmt::Debug for DhParams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DhParams({} bits)", self.prime.modulus().bit_width_vartime())
+    }
+}
+
+/// `bytes` as a number in 2..=p-2.
+fn element(bytes: &[u8], prime: &BoxedMontyParams) -> Option<BoxedUint> {
+    let value = BoxedUint::from_be_slice(bytes, prime.bits_precision()).ok()?;
+    let two = number(2, prime);
+    let largest = prime.modulus().as_ref().wrapping_sub(&two);
+    (value >= two && value <= largest).then_some(value)
+}
+
+/// A small number, as long as the prime.
+fn number(value: u8, prime: &BoxedMontyParams) -> BoxedUint {
+    BoxedUint::from(value).resize(prime.bits_precision())
+}
+
+pub(crate) fn read_pkcs3(der: &[u8]) -> Result<(&[u8], &[u8]), KeyError> {
+    let sequence = AnyRef::from_der(der).map_err(|_| KeyError::Der)?;
+    let numbers = sequence.sequence(|reader: &mut SliceReader<'_>| {
+        let prime: UintRef<'_> = reader.decode()?;
+        let generator: UintRef<'_> = reader.decode()?;
+        if !reader.is_finished() {
+            // Protocol section 5, step 2: OpenSSL may append the length of the private value.
+            let _length: UintRef<'_> = reader.decode()?;
+        }
+        Ok((prime.as_bytes(), generator.as_bytes()))
+    });
+    numbers.map_err(|_: der::Error| KeyError::Der)
+}
+
+/// Our secret exponent `a`: 256 random bits. Wiped on drop.
+pub(crate) struct Exponent(Zeroizing<BoxedUint>);
+
+impl Exponent {
+    pub(crate) fn random(rng: &mut dyn CryptoRng) -> Result<Self, Misuse> {
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        rng.fill_bytes(bytes.as_mut());
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(Misuse::BrokenRandomSource);
+        }
+        Ok(Self(Zeroizing::new(BoxedUint::from_be_slice_truncated(bytes.as_ref(), EXPONENT_BITS))))
+    }
+}
+
+/// `K` as Java's `BigInteger.toByteArray()` writes it. Wiped on drop.
+pub(crate) struct SharedSecret(Secret<Vec<u8>>);
+
+impl SharedSecret {
+    /// Protocol section 5, step 6: minimal big-endian, and one 0x00 in front if the first bit is set, because Java's
+    /// integers are signed. That makes `bits / 8 + 1` bytes. Neither padded to the prime's length nor stripped: about
+    /// half of all logins fail without this byte.
+    fn from_uint(value: &BoxedUint) -> Self {
+        let bytes = Zeroizing::new(value.to_be_bytes());
+        let significant = trimmed(&bytes);
+        let mut java = Vec::with_capacity(significant.len().saturating_add(1));
+        if significant.first().is_none_or(|first| *first >= 0x80) {
+            java.push(0);
+        }
+        java.extend_from_slice(significant);
+        Self(Secret::new(java))
+    }
+
+    pub(crate) fn to_java_bytes(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn vectors() -> Vec<Value> {
+        let files =
+            [include_str!("../../tests/vectors/ibkr.json"), include_str!("../../tests/vectors/short-secrets.json")];
+        let parse = |file| serde_json::from_str::<Value>(file).unwrap();
+        files.into_iter().flat_map(|file| parse(file)["vectors"].as_array().unwrap().clone()).collect()
+    }
+
+    fn java_bytes(hex: &str) -> Vec<u8> {
+        let bytes = decode_hex(hex).unwrap();
+        SharedSecret::from_uint(&BoxedUint::from_be_slice_vartime(&bytes)).to_java_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_secret_is_written_as_java_writes_integers() {
+        let vectors = vectors();
+        let k_bytes = vectors.iter().find(|vector| vector["id"] == "k-bytes").unwrap();
+        let cases = k_bytes["inputs"]["K_hex"].as_array().unwrap().iter();
+        for (secret, bytes) in cases.zip(k_bytes["outputs"]["bytes_hex"].as_array().unwrap()) {
+            assert_eq!(java_bytes(secret.as_str().unwrap()), decode_hex(bytes.as_str().unwrap()).unwrap());
+        }
+        for vector in vectors.iter().filter(|vector| vector["outputs"]["sharedSecretBytesLen"].is_u64()) {
+            let bytes = java_bytes(vector["outputs"]["sharedSecretHex"].as_str().unwrap());
+            assert_eq!(bytes.len(), vector["outputs"]["sharedSecretBytesLen"], "{}", vector["id"]);
+            let first = decode_hex(vector["outputs"]["sharedSecretFirstByte"].as_str().unwrap()).unwrap();
+            assert_eq!(bytes[..1], first, "{}", vector["id"]);
+        }
+    }
+
+    #[test]
+    fn a_worked_agreement_has_its_challenge_and_its_secret() {
+        let vectors = vectors();
+        let vector = vectors.iter().find(|vector| vector["id"] == "ibkrdotnet-dh-signBitPadded").unwrap();
+        let number = |side: &str, name: &str| decode_hex(vector[side][name].as_str().unwrap()).unwrap();
+        let dh = DhParams::from_hex(vector["inputs"]["primeHex"].as_str().unwrap(), 2).unwrap();
+        let exponent = number("inputs", "clientPrivateHex");
+        let exponent = Exponent(Zeroizing::new(BoxedUint::from_be_slice(&exponent, EXPONENT_BITS).unwrap()));
+        assert_eq!(dh.challenge(&exponent), vector["outputs"]["clientChallengeHex"].as_str().unwrap());
+        let secret = dh.shared_secret(&exponent, &number("inputs", "serverResponseHex")).unwrap();
+        assert_eq!(secret.to_java_bytes(), number("outputs", "sharedSecretBytesHex"));
+    }
+
+    #[test]
+    fn the_length_that_openssl_may_append_is_ignored() {
+        let vectors = vectors();
+        let vector = vectors.iter().find(|vector| vector["id"] == "dhparam-der-trailing-field").unwrap();
+        let der = decode_hex(vector["inputs"]["der_hex"].as_str().unwrap()).unwrap();
+        let (prime, generator) = read_pkcs3(&der).unwrap();
+        assert_eq!(prime, decode_hex(vector["outputs"]["prime_hex"].as_str().unwrap()).unwrap());
+        assert_eq!(generator, [2]);
+    }
+}

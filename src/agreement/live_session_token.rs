@@ -1,0 +1,129 @@
+//! The live session token: derived from the Diffie-Hellman secret, proved by the server's MAC, or not made at all.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::Sha256;
+
+use crate::agreement::diffie_hellman::SharedSecret;
+use crate::secret::Secret;
+
+/// A live session token which the server has proved to hold too.
+///
+/// The proof is part of making one: no constructor goes without it, so what cannot be proved cannot sign.
+#[derive(Clone)]
+pub(crate) struct LiveSessionToken {
+    id: TokenId,
+    /// HMAC-SHA256 keyed with the 20 raw bytes of the token (protocol section 5, step 9).
+    signer: Hmac<Sha256>,
+    #[cfg(feature = "serde")]
+    bytes: Secret<[u8; 20]>,
+    #[cfg(feature = "serde")]
+    proof: [u8; 20],
+}
+
+/// Tells one live session token from another without holding it: the beginning of the server's proof, which never signs
+/// anything. The same token has the same id, however often it is resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TokenId([u8; 8]);
+
+impl LiveSessionToken {
+    /// Protocol section 5, steps 7 and 8: the token is `HMAC-SHA1(K, prepend)`, and the server's
+    /// `live_session_token_signature` is `HMAC-SHA1(token, consumer key)`. Compared in constant time.
+    pub(crate) fn agree(
+        shared_secret: &SharedSecret,
+        prepend: &[u8],
+        consumer_key: &str,
+        server_proof: &[u8],
+    ) -> Option<Self> {
+        Self::proved(derive(shared_secret.to_java_bytes(), prepend)?, consumer_key, server_proof)
+    }
+
+    /// The token of these 20 bytes, if `server_proof` is its proof.
+    pub(crate) fn proved(token: Secret<[u8; 20]>, consumer_key: &str, server_proof: &[u8]) -> Option<Self> {
+        let proof = keyed::<Hmac<Sha1>>(token.expose())?.chain_update(consumer_key);
+        proof.verify_slice(server_proof).ok()?;
+        Some(Self {
+            id: TokenId(server_proof.first_chunk().copied()?),
+            signer: keyed(token.expose())?,
+            #[cfg(feature = "serde")]
+            proof: server_proof.try_into().ok()?,
+            #[cfg(feature = "serde")]
+            bytes: token,
+        })
+    }
+
+    /// Which token it is.
+    pub(crate) fn id(&self) -> TokenId {
+        self.id
+    }
+
+    /// The 20 bytes, for a snapshot.
+    #[cfg(feature = "serde")]
+    pub(crate) fn expose(&self) -> &[u8; 20] {
+        self.bytes.expose()
+    }
+
+    /// The server's proof, for a snapshot.
+    #[cfg(feature = "serde")]
+    pub(crate) fn proof(&self) -> &[u8; 20] {
+        &self.proof
+    }
+
+    /// HMAC-SHA256 of a base string, which `write` hands over in any number of parts.
+    pub(crate) fn sign(&self, write: impl FnOnce(&mut dyn FnMut(&[u8]))) -> [u8; 32] {
+        let mut mac = self.signer.clone();
+        write(&mut |part| mac.update(part));
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// Protocol section 5, step 7.
+pub(crate) fn derive(shared_secret: &[u8], prepend: &[u8]) -> Option<Secret<[u8; 20]>> {
+    let mac = keyed::<Hmac<Sha1>>(shared_secret)?.chain_update(prepend);
+    Some(Secret::new(mac.finalize().into_bytes().into()))
+}
+
+/// HMAC takes keys of any length (RFC 2104 section 2), so this does not fail; the library's signature allows for MACs
+/// that would.
+fn keyed<M: KeyInit>(key: &[u8]) -> Option<M> {
+    M::new_from_slice(key).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::BASE64;
+    use base64::Engine;
+    use serde_json::Value;
+
+    /// The two worked values of IBKR's PDF: the proof of a token (section 7.4.4) and a request signed with it
+    /// (section 7.5).
+    #[test]
+    fn ibkrs_worked_token_has_its_proof_and_signs_as_published() {
+        let vectors: Value = serde_json::from_str(include_str!("../../tests/vectors/ibkr.json")).unwrap();
+        let find = |id: &str| vectors["vectors"].as_array().unwrap().iter().find(|v| v["id"] == id).unwrap();
+        let validation = find("pdf-7.4.4-lst-validation");
+        let token = BASE64.decode(validation["inputs"]["live_session_token"].as_str().unwrap()).unwrap();
+        let token = Secret::new(<[u8; 20]>::try_from(token).unwrap());
+        let proof = validation["outputs"]["live_session_token_signature"].as_str().unwrap();
+        let proof = base16ct::lower::decode_vec(proof).unwrap();
+        let consumer_key = validation["inputs"]["consumer_key"].as_str().unwrap();
+        let proved = LiveSessionToken::proved(token.clone(), consumer_key, &proof).unwrap();
+
+        let request = find("pdf-7.5-protected-get-query-folded");
+        let signature = proved.sign(|mac| mac(request["outputs"]["base_string"].as_str().unwrap().as_bytes()));
+        assert_eq!(BASE64.encode(signature), request["outputs"]["oauth_signature"].as_str().unwrap());
+
+        for byte in 0..proof.len() {
+            let mut forged = proof.clone();
+            forged[byte] ^= 1;
+            assert!(LiveSessionToken::proved(token.clone(), consumer_key, &forged).is_none());
+        }
+        assert!(LiveSessionToken::proved(token.clone(), consumer_key, &proof[..19]).is_none(), "a prefix is no proof");
+        assert!(LiveSessionToken::proved(token.clone(), consumer_key, &[]).is_none(), "nothing is no proof");
+        assert!(
+            LiveSessionToken::proved(token.clone(), "testcons", &proof).is_none(),
+            "the consumer key is part of the proof"
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! The consumer's two private keys, and the trait through which hardware can hold them.
+
+use alloc::vec::Vec;
+use core::fmt;
+use rand_core::CryptoRng;
+use rsa::PrivateKey;
+use rsa::pkcs1::DecodeRsaPrivateKey;
+use rsa::pkcs8::DecodePrivateKey;
+use rsa::traits::PublicKeyParts;
+use sha2::Sha256;
+
+use crate::credentials::error::KeyError;
+use crate::credentials::pem;
+use crate::secret::Secret;
+
+/// Bits of the smallest RSA modulus accepted: what the self-service portal asks for (protocol section 9).
+pub(crate) const MIN_BITS: u32 = 2048;
+/// Bits of the largest: beyond it a login takes seconds.
+pub(crate) const MAX_BITS: u32 = 8192;
+
+/// What a consumer's private keys do. Implement it to keep them in hardware; [`RsaKeys`] keeps them in memory.
+///
+/// Object-safe. `rng` blinds the private-key operation; implementations that need none ignore it.
+pub trait ConsumerKeys: Send + Sync {
+    /// RSASSA-PKCS1-v1_5 with SHA-256 over `message`, by the private *signature* key.
+    ///
+    /// # Errors
+    /// [`KeyError::Sign`], or whatever fits best.
+    fn sign_rsa_sha256(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError>;
+
+    /// RSAES-PKCS1-v1_5 decryption by the private *encryption* key.
+    ///
+    /// Bad padding may give unpredictable bytes instead of an error (implicit rejection): a wrong key is then found by
+    /// the server, or by the check of the live session token.
+    ///
+    /// # Errors
+    /// [`KeyError::SecretLength`], [`KeyError::Decrypt`], or whatever fits best.
+    fn decrypt_pkcs1v15(&self, ciphertext: &[u8], rng: &mut dyn CryptoRng) -> Result<Secret<Vec<u8>>, KeyError>;
+}
+
+/// One RSA private key of 2048 to 8192 bits. Wiped on drop.
+#[derive(Clone)]
+pub struct RsaPrivateKey(pub(crate) PrivateKey);
+
+impl RsaPrivateKey {
+    /// From PEM: PKCS#8 (`PRIVATE KEY`, OpenSSL 3) or PKCS#1 (`RSA PRIVATE KEY`, OpenSSL 1). Line endings do not
+    /// matter, nor does text before and after the block.
+    ///
+    /// # Errors
+    /// [`KeyError`] says what was found instead.
+    ///
+    /// ```
+    /// use ibkr_oauth::{KeyError, RsaPrivateKey};
+    /// let public = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+    /// assert_eq!(RsaPrivateKey::from_pem(public).unwrap_err(), KeyError::WrongPem { found: "PUBLIC KEY" });
+    /// ```
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let block = pem::find(text, &["PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"])?;
+        match block.label {
+            "ENCRYPTED PRIVATE KEY" => Err(KeyError::Encrypted),
+            _ => Self::from_der(block.der.expose()),
+        }
+    }
+
+    /// From DER, PKCS#8 or PKCS#1.
+    ///
+    /// # Errors
+    /// [`KeyError::Der`] or [`KeyError::RsaSize`].
+    pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
+        if der.len() > MAX_DER {
+            return Err(KeyError::TooLong);
+        }
+        let key = PrivateKey::from_pkcs8_der(der).or_else(|_| PrivateKey::from_pkcs1_der(der));
+        Self::checked(key.map_err(|_| KeyError::Der)?)
+    }
+
+    /// From PKCS#8 PEM protected by a passphrase (`ENCRYPTED PRIVATE KEY`).
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`], and [`KeyError::WrongPassphrase`].
+    #[cfg(feature = "encrypted-keys")]
+    pub fn from_encrypted_pem(text: &str, passphrase: &[u8]) -> Result<Self, KeyError> {
+        Self::from_encrypted_der(pem::find(text, &["ENCRYPTED PRIVATE KEY"])?.der.expose(), passphrase)
+    }
+
+    #[cfg(feature = "encrypted-keys")]
+    pub(crate) fn from_encrypted_der(der: &[u8], passphrase: &[u8]) -> Result<Self, KeyError> {
+        let key = PrivateKey::from_pkcs8_encrypted_der(der, passphrase);
+        Self::checked(key.map_err(|_| KeyError::WrongPassphrase)?)
+    }
+
+    fn checked(key: PrivateKey) -> Result<Self, KeyError> {
+        match key.n().bit_width_vartime() {
+            MIN_BITS..=MAX_BITS => Ok(Self(key)),
+            bits => Err(KeyError::RsaSize { bits }),
+        }
+    }
+}
+
+impl fmt::Debug for RsaPrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RsaPrivateKey({} bits, [redacted])", self.0.n().bit_width_vartime())
+    }
+}
+
+/// Bytes of the longest DER read: a PKCS#8 key of [`MAX_BITS`] has 4,700.
+const MAX_DER: usize = 8 * 1024;
+
+/// Both private keys in memory.
+#[derive(Clone, Debug)]
+pub struct RsaKeys {
+    signature: RsaPrivateKey,
+    encryption: RsaPrivateKey,
+}
+
+impl RsaKeys {
+    /// `signature` signs the three OAuth requests, `encryption` opens the access token secret. IBKR names the files
+    /// `private_signature.pem` and `private_encryption.pem`.
+    pub fn new(signature: RsaPrivateKey, encryption: RsaPrivateKey) -> Self {
+        Self { signature, encryption }
+    }
+}
+
+impl ConsumerKeys for RsaKeys {
+    fn sign_rsa_sha256(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError> {
+        sign(&self.signature.0, message, rng)
+    }
+
+    fn decrypt_pkcs1v15(&self, ciphertext: &[u8], rng: &mut dyn CryptoRng) -> Result<Secret<Vec<u8>>, KeyError> {
+        let expected = self.encryption.0.size();
+        if ciphertext.len() != expected {
+            return Err(KeyError::SecretLength { expected, found: ciphertext.len() });
+        }
+        let plaintext = self.encryption.0.pkcs1v15_decrypt_with_rng(rng, ciphertext);
+        plaintext.map(Secret::new).map_err(|_| KeyError::Decrypt)
+    }
+}
+
+fn sign(key: &PrivateKey, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError> {
+    key.pkcs1v15_sign_with_rng::<Sha256, _>(rng, message).map_err(|_| KeyError::Sign)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::BASE64;
+    use base64::Engine;
+    use rand::SeedableRng;
+    use serde_json::Value;
+
+    /// The only published signature whose private key is published too; the key is too short for a login.
+    #[test]
+    fn oauthlibs_rsa_sha256_signature_is_reproduced() {
+        let vectors: Value = serde_json::from_str(include_str!("../../tests/vectors/rfc5849.json")).unwrap();
+        let vectors = vectors["vectors"].as_array().unwrap();
+        let vector = vectors.iter().find(|vector| vector["id"] == "oauthlib-rsa-sha256").unwrap();
+        let pem = vector["inputs"]["private_key_pem"].as_str().unwrap();
+        let block = pem::find(pem, &["RSA PRIVATE KEY"]).unwrap();
+        let key = PrivateKey::from_pkcs1_der(block.der.expose()).unwrap();
+        let base_string = vector["inputs"]["base_string"].as_str().unwrap();
+        let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+        let signature = sign(&key, base_string.as_bytes(), &mut rng).unwrap();
+        assert_eq!(BASE64.encode(signature), vector["outputs"]["oauth_signature"].as_str().unwrap());
+        assert_eq!(RsaPrivateKey::from_pem(pem).unwrap_err(), KeyError::RsaSize { bits: 1024 });
+    }
+}

@@ -1,0 +1,23 @@
+//! How bad a finding is.
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Good to know; nothing has to be done.
+    Note,
+    /// A login may fail, or works and should not be done like this.
+    Warning,
+    /// A login cannot work with this.
+    Error,
+}
+
+impl Severity {
+    /// In lower case: `note`, `warning`, `error`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Percent-encoding with the RFC 3986 unreserved set, upper-case hex and `%20` for the space.
+//!
+//! Protocol section 3.2: "URI escaped according to Rfc3986"; every published vector has upper-case hex.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use crate::signing::percent_tables::{BASE64, Code, EQUALS, FIRST_UNRESERVED, ONCE, RANKS, Table};
+
+/// Bytes of a block: enough for the base string of a usual request.
+const BLOCK: usize = 1024;
+
+/// Writes text from left to right, in blocks that go to `sink`: see [`write_to`].
+pub(crate) struct Encoder<'a> {
+    sink: &'a mut dyn FnMut(&[u8]),
+    block: [u8; BLOCK],
+    end: usize,
+}
+
+impl Encoder<'_> {
+    /// Writes `text` as it is: it is ASCII.
+    #[inline]
+    pub(crate) fn plain(&mut self, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        if text.len() > BLOCK.saturating_sub(self.end) {
+            self.end = self.flush(self.end);
+        }
+        match self.block.get_mut(self.end..).and_then(|room| room.get_mut(..text.len())) {
+            Some(room) => {
+                room.copy_from_slice(text);
+                self.end = self.end.saturating_add(text.len());
+            }
+            None => (self.sink)(text),
+        }
+    }
+
+    /// Writes `text` encoded.
+    #[inline]
+    pub(crate) fn encode(&mut self, text: impl AsRef<[u8]>, table: &Table) {
+        let mut end = self.end;
+        for byte in text.as_ref() {
+            end = self.put(end, table.get(usize::from(*byte)).copied().unwrap_or_default());
+        }
+        self.end = end;
+    }
+
+    /// Writes the base64 of `bytes` encoded, in one pass.
+    pub(crate) fn base64(&mut self, bytes: &[u8]) {
+        let mut end = self.end;
+        for group in bytes.chunks(3) {
+            let byte = |index| group.get(index).copied().map_or(0, u32::from);
+            let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+            for (index, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+                let digit = usize::try_from(bits >> shift & 63).unwrap_or_default();
+                // One byte gives two digits, two give three, three give four.
+                let is_padding = index > group.len();
+                end = self.put(end, if is_padding { EQUALS } else { BASE64.get(digit).copied().unwrap_or_default() });
+            }
+        }
+        self.end = end;
+    }
+
+    /// Writes what a byte has become.
+    #[inline]
+    pub(crate) fn code(&mut self, code: Code) {
+        self.end = self.put(self.end, code);
+    }
+
+    /// Copies the whole code to `end` and returns the end of the part that counts: the next code goes over the rest. So
+    /// there is no branch on the length, which would be mispredicted too often.
+    #[inline]
+    fn put(&mut self, mut end: usize, code: Code) -> usize {
+        let code = code.to_le_bytes();
+        if end > BLOCK.saturating_sub(code.len()) {
+            end = self.flush(end);
+        }
+        if let Some(room) = self.block.get_mut(end..).and_then(<[u8]>::first_chunk_mut) {
+            *room = code;
+        }
+        let [.., length] = code;
+        end.saturating_add(usize::from(length))
+    }
+
+    /// Hands over what stands before `end`, and begins a new block.
+    #[cold]
+    fn flush(&mut self, end: usize) -> usize {
+        (self.sink)(self.block.get(..end).unwrap_or_default());
+        0
+    }
+}
+
+/// Hands what `write` writes to `sink`, in as many parts as it takes.
+pub(crate) fn write_to(sink: &mut dyn FnMut(&[u8]), write: impl FnOnce(&mut Encoder<'_>)) {
+    let mut encoder = Encoder { sink, block: [0; BLOCK], end: 0 };
+    write(&mut encoder);
+    encoder.flush(encoder.end);
+}
+
+/// Appends what `write` writes to `out`.
+pub(crate) fn append_to(out: &mut String, write: impl FnOnce(&mut Encoder<'_>)) {
+    // Never fails: all that is written is ASCII.
+    write_to(&mut |part| out.push_str(str::from_utf8(part).unwrap_or_default()), write);
+}
+
+/// Appends `text`, percent-encoded.
+pub(crate) fn encode_into(out: &mut String, text: &str) {
+    append_to(out, |encoder| encoder.encode(text, &ONCE));
+}
+
+/// `text`, percent-encoded.
+pub(crate) fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    encode_into(&mut out, text);
+    out
+}
+
+/// Orders two texts as their encodings order, without encoding them (RFC 5849 section 3.4.1.3.2 sorts encoded names).
+pub(crate) fn compare_encoded(left: &str, right: &str) -> Ordering {
+    left.bytes().map(rank).cmp(right.bytes().map(rank))
+}
+
+/// The beginning of `text` as a number: if it is less than that of another text, so is the encoding.
+#[inline]
+pub(crate) fn encoded_prefix(text: &str) -> u128 {
+    let (first, second) = text.as_bytes().split_at_checked(8).unwrap_or((text.as_bytes(), &[]));
+    u128::from(eight_ranks(first)) << 64 | u128::from(eight_ranks(second))
+}
+
+/// The ranks of the first eight bytes.
+#[inline]
+fn eight_ranks(bytes: &[u8]) -> u64 {
+    let places = [56, 48, 40, 32, 24, 16, 8, 0];
+    bytes.iter().zip(places).fold(0, |ranks, (byte, place)| ranks | u64::from(rank(*byte)) << place)
+}
+
+#[inline]
+fn rank(byte: u8) -> u8 {
+    RANKS.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// Whether percent-encoding leaves `byte` as it is.
+#[inline]
+pub(crate) fn is_unreserved(byte: u8) -> bool {
+    rank(byte) >= FIRST_UNRESERVED
+}
+
+/// Why a percent-encoded text could not be decoded: a `%` without two hex digits, or bytes that are not UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BadEncoding;
+
+/// The text that `encoded` stands for. A `+` stays a `+`.
+pub(crate) fn decode(encoded: &str) -> Result<String, BadEncoding> {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.bytes();
+    while let Some(byte) = rest.next() {
+        let decoded = match byte {
+            b'%' => hex_value(rest.next())? << 4 | hex_value(rest.next())?,
+            plain => plain,
+        };
+        bytes.push(decoded);
+    }
+    String::from_utf8(bytes).map_err(|_| BadEncoding)
+}
+
+fn hex_value(digit: Option<u8>) -> Result<u8, BadEncoding> {
+    let digit = char::from(digit.ok_or(BadEncoding)?);
+    digit.to_digit(16).and_then(|value| u8::try_from(value).ok()).ok_or(BadEncoding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use base64::Engine;
+
+    #[test]
+    fn order_of_encodings_is_found_without_encoding() {
+        let texts = ["", "a", "a b", "a+b", "a~", "a%", "a\u{3001}", "ab", "A", "a{", "a|", "~", "!", "\n"];
+        for left in texts {
+            for right in texts {
+                assert_eq!(compare_encoded(left, right), encode(left).cmp(&encode(right)), "{left:?} {right:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn signatures_are_base64_percent_encoded() {
+        let bytes: Vec<u8> = (0..=255).rev().collect();
+        for length in 0..=bytes.len() {
+            let mut written = String::new();
+            append_to(&mut written, |out| out.base64(&bytes[..length]));
+            assert_eq!(decode(&written), Ok(crate::encoding::BASE64.encode(&bytes[..length])));
+            assert!(!written.contains(['+', '/', '=']), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_was_encoded_can_be_decoded() {
+        for text in ["", "a b+c%d/e", "\u{3001}|,:&=", "%25"] {
+            assert_eq!(decode(&encode(text)), Ok(text.to_string()));
+        }
+    }
+
+    #[test]
+    fn half_an_escape_and_half_a_character_are_refused() {
+        for bad in ["%", "%4", "%4g", "%+1", "%ff"] {
+            assert_eq!(decode(bad), Err(BadEncoding), "{bad}");
+        }
+    }
+}

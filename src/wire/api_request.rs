@@ -1,0 +1,187 @@
+//! What the caller wants from the API, before it is signed.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::credentials::base_url;
+use crate::error::Misuse;
+use crate::signing::percent_encoding::{append_to, decode};
+use crate::signing::percent_tables::ONCE;
+use crate::wire::method::Method;
+use crate::wire::request::TypedBody;
+
+/// A request to the Web API: method, path, query and body.
+///
+/// ```
+/// use ibkr_oauth::ApiRequest;
+/// let fields = [("conids", "265598,8314"), ("fields", "31,84,86")];
+/// let snapshot = ApiRequest::get("/iserver/marketdata/snapshot").query(&fields);
+/// let init = ApiRequest::post("/iserver/auth/ssodh/init").json(br#"{"publish":true,"compete":true}"#);
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use = "nothing is sent before it is signed"]
+pub struct ApiRequest<'a> {
+    method: Method,
+    path: &'a str,
+    pub(crate) query: Query<'a>,
+    pub(crate) body: Body<'a>,
+}
+
+/// Names and values as they are meant, not encoded; repeated names are kept.
+pub(crate) type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Query<'a> {
+    Pairs(Pairs<'a>),
+    Raw(&'a str),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Body<'a> {
+    None,
+    Form(Pairs<'a>),
+    Json(&'a [u8]),
+}
+
+impl<'a> ApiRequest<'a> {
+    /// `path` goes behind the base URL: it begins with `/` and has no query.
+    pub const fn new(method: Method, path: &'a str) -> Self {
+        Self { method, path, query: Query::Pairs(&[]), body: Body::None }
+    }
+
+    /// A `GET`.
+    pub const fn get(path: &'a str) -> Self {
+        Self::new(Method::Get, path)
+    }
+
+    /// A `POST`.
+    pub const fn post(path: &'a str) -> Self {
+        Self::new(Method::Post, path)
+    }
+
+    /// A `PUT`.
+    pub const fn put(path: &'a str) -> Self {
+        Self::new(Method::Put, path)
+    }
+
+    /// A `DELETE`.
+    pub const fn delete(path: &'a str) -> Self {
+        Self::new(Method::Delete, path)
+    }
+
+    /// The query, as names and values that are not encoded yet.
+    pub const fn query(mut self, pairs: &'a [(&'a str, &'a str)]) -> Self {
+        self.query = Query::Pairs(pairs);
+        self
+    }
+
+    /// The query, as it stands behind the `?`: percent-encoded, joined by `&`; `+` is a space. It is decoded, and sent
+    /// in the encoding that is signed.
+    pub const fn raw_query(mut self, query: &'a str) -> Self {
+        self.query = Query::Raw(query);
+        self
+    }
+
+    /// A form as body. Its fields are signed (protocol section 3.5).
+    pub const fn form(mut self, pairs: &'a [(&'a str, &'a str)]) -> Self {
+        self.body = Body::Form(pairs);
+        self
+    }
+
+    /// JSON as body. It is not signed (protocol section 3.5).
+    pub const fn json(mut self, body: &'a [u8]) -> Self {
+        self.body = Body::Json(body);
+        self
+    }
+
+    pub(crate) fn method(&self) -> Method {
+        self.method
+    }
+
+    pub(crate) fn path(&self) -> &'a str {
+        self.path
+    }
+
+    /// Checks the request and decodes its parameters.
+    pub(crate) fn parameters(&self) -> Result<Parameters<'a>, Misuse> {
+        if !base_url::is_path(self.path) {
+            return Err(Misuse::InvalidPath);
+        }
+        let (query, raw_query) = match self.query {
+            Query::Pairs(pairs) => (pairs, Vec::new()),
+            Query::Raw(query) => (Default::default(), decoded(query)?),
+        };
+        let form = match self.body {
+            Body::Form(pairs) => pairs,
+            Body::None | Body::Json(_) => &[],
+        };
+        let is_reserved = |name: &str| name.starts_with("oauth_");
+        if query.iter().chain(form).any(|(name, _)| is_reserved(name))
+            || raw_query.iter().any(|(name, _)| is_reserved(name))
+        {
+            return Err(Misuse::ReservedParameter);
+        }
+        Ok(Parameters { query, raw_query, form })
+    }
+
+    /// Path and query as sent.
+    pub(crate) fn path_and_query(&self, parameters: &Parameters<'_>) -> String {
+        let mut target = String::from(self.path);
+        let raw_query = parameters.raw_query();
+        let query = if raw_query.is_empty() { parameters.query } else { &raw_query };
+        if !query.is_empty() {
+            target.push('?');
+            encode_pairs(&mut target, query);
+        }
+        target
+    }
+
+    /// The body as sent.
+    pub(crate) fn typed_body(&self) -> Option<TypedBody> {
+        match self.body {
+            Body::None => None,
+            Body::Form(pairs) => {
+                let mut form = String::new();
+                encode_pairs(&mut form, pairs);
+                Some(("application/x-www-form-urlencoded", form.into_bytes()))
+            }
+            Body::Json(json) => Some(("application/json", json.to_vec())),
+        }
+    }
+}
+
+/// The parameters of a request that may be signed.
+pub(crate) struct Parameters<'a> {
+    pub(crate) query: Pairs<'a>,
+    /// Empty, or `query` is.
+    raw_query: Vec<(String, String)>,
+    pub(crate) form: Pairs<'a>,
+}
+
+impl Parameters<'_> {
+    /// The raw query, decoded.
+    pub(crate) fn raw_query(&self) -> Vec<(&str, &str)> {
+        self.raw_query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+}
+
+fn decoded(query: &str) -> Result<Vec<(String, String)>, Misuse> {
+    let plain = |encoded: &str| decode(&encoded.replace('+', " ")).map_err(|_| Misuse::InvalidQuery);
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.map(|(name, value)| Ok((plain(name)?, plain(value)?))).collect()
+}
+
+/// Appends `name=value&...` with names and values encoded: a query or a form body.
+fn encode_pairs(out: &mut String, pairs: Pairs<'_>) {
+    append_to(out, |out| {
+        let mut separator = "";
+        for (name, value) in pairs {
+            out.plain(separator);
+            out.encode(name, &ONCE);
+            out.plain("=");
+            out.encode(value, &ONCE);
+            separator = "&";
+        }
+    });
+}
