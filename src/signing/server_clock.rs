@@ -1,6 +1,7 @@
 //! What is known of the server's clock, and the series of `oauth_timestamp`s: one of each for a consumer.
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use core::time::Duration;
 
 use crate::advice::diagnosis::Diagnosis;
 use crate::error::{Error, Misuse, Rejected};
@@ -15,6 +16,8 @@ const FIRST_SECOND: u32 = 1_000_000_000;
 const BELIEVABLE: u64 = 24 * 60 * 60;
 /// Differences up to this many seconds are explained by latency and by `Date` having whole seconds.
 const NOISE: i64 = 2;
+/// Between asking and reading, more than any response takes: meanwhile the clock was set, or the machine slept.
+const SLOWEST: Duration = Duration::from_secs(60);
 /// No difference is being considered.
 const NONE: i32 = i32::MIN;
 
@@ -28,9 +31,9 @@ const NONE: i32 = i32::MIN;
 ///
 /// | response | its `Date` |
 /// |---|---|
-/// | agrees with what is known, within 2 s | changes nothing |
+/// | any whose `Date` agrees with what is known, within 2 s | changes nothing |
 /// | refuses the signature (401, not HTML) | is believed at once |
-/// | any, before the server has accepted a timestamp | is believed at once |
+/// | any but 2xx, before the server has accepted a timestamp | is believed at once |
 /// | any other | is believed when a second response agrees within 2 s: the accepted timestamp proved that the known difference is good enough |
 pub(crate) struct ServerClock {
     latest: AtomicU32,
@@ -38,8 +41,10 @@ pub(crate) struct ServerClock {
     skew: AtomicI32,
     /// A difference that one response showed, or [`NONE`].
     candidate: AtomicI32,
-    /// Whether the server has accepted a timestamp under the present skew.
+    /// Whether the server has ever accepted a timestamp.
     accepted: AtomicBool,
+    /// Whether a refusal was blamed on the clock, and nothing was accepted since.
+    excused: AtomicBool,
 }
 
 impl Default for ServerClock {
@@ -49,6 +54,7 @@ impl Default for ServerClock {
             skew: AtomicI32::new(0),
             candidate: AtomicI32::new(NONE),
             accepted: AtomicBool::new(false),
+            excused: AtomicBool::new(false),
         }
     }
 }
@@ -98,50 +104,64 @@ impl ServerClock {
     /// Learns from the response to the request of `receipt`, read at `now`, and says whether the clock explains its
     /// refusal.
     pub(crate) fn learn(&self, receipt: &Receipt, response: &Response<'_>, now: UnixTime) -> ClockVerdict {
-        let verdict = response.date().map_or(ClockVerdict::Innocent, |date| self.compare(receipt, response, date, now));
         if response.is_success() {
+            // Its timestamp was good enough, whatever its own `Date` says.
             self.accepted.store(true, Ordering::Relaxed);
+            self.excused.store(false, Ordering::Relaxed);
         }
-        verdict
+        let Some(date) = response.date() else { return ClockVerdict::Innocent };
+        let (known, shown) = (self.skew(), Difference::between(date, receipt.asked_at(), now));
+        let is_refusal = response.may_refuse_signature();
+        self.compare(&shown, is_refusal);
+        let is_off = seconds(date).abs_diff(receipt.second().into()) > NOISE.unsigned_abs();
+        // A `Date` that cannot be believed says nothing about the timestamp either.
+        if !is_refusal || !is_off || !shown.agrees_with(self.skew()) {
+            return ClockVerdict::Innocent;
+        }
+        self.take_back(receipt.second(), now);
+        self.judge(receipt, known, now)
     }
 
-    fn compare(&self, receipt: &Receipt, response: &Response<'_>, date: UnixTime, now: UnixTime) -> ClockVerdict {
-        let is_refusal = response.may_refuse_signature();
-        let shown = Difference::between(date, receipt.asked_at(), now);
+    fn compare(&self, shown: &Difference, is_refusal: bool) {
         if shown.agrees_with(self.skew()) {
             self.candidate.store(NONE, Ordering::Relaxed);
-        } else if let Some(skew) = shown.believable() {
-            let candidate = self.candidate.load(Ordering::Relaxed);
-            let is_confirmed = candidate != NONE && shown.agrees_with(candidate);
-            if is_refusal || is_confirmed || !self.accepted.load(Ordering::Relaxed) {
-                self.believe(skew);
-            } else {
-                self.candidate.store(skew, Ordering::Relaxed);
-            }
+            return;
         }
-        if is_refusal { self.judge(receipt, date, now) } else { ClockVerdict::Innocent }
-    }
-
-    fn believe(&self, skew: i32) {
-        self.skew.store(skew, Ordering::Relaxed);
-        self.candidate.store(NONE, Ordering::Relaxed);
-        self.accepted.store(false, Ordering::Relaxed);
+        let candidate = Some(self.candidate.load(Ordering::Relaxed)).filter(|candidate| *candidate != NONE);
+        let confirmed = candidate.filter(|candidate| shown.agrees_with(*candidate));
+        let learned = confirmed.map_or_else(|| shown.middle(), |candidate| shown.nearest_to(candidate));
+        let Some(skew) = believable(learned) else { return };
+        if is_refusal || confirmed.is_some() || !self.accepted.load(Ordering::Relaxed) {
+            self.skew.store(skew, Ordering::Relaxed);
+            self.candidate.store(NONE, Ordering::Relaxed);
+        } else {
+            self.candidate.store(skew, Ordering::Relaxed);
+        }
     }
 
     /// A refused timestamp that was off counts as never sent. Else a clock that was once fast would lock its owner out
-    /// until time catches up.
-    fn judge(&self, receipt: &Receipt, date: UnixTime, now: UnixTime) -> ClockVerdict {
-        let (date, stamped) = (seconds(date), i64::from(receipt.second()));
-        if date.saturating_sub(stamped).unsigned_abs() <= NOISE.unsigned_abs() {
-            return ClockVerdict::Innocent;
-        }
+    /// until time catches up. Later timestamps may have been accepted: only the refused one is taken back.
+    fn take_back(&self, refused: u32, now: UnixTime) {
         if let Ok(second) = self.server_second(now)
-            && second < receipt.second()
+            && second < refused
         {
-            // Later timestamps may have been accepted: only the refused one is taken back.
-            let _ = self.latest.compare_exchange(receipt.second(), second, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.latest.compare_exchange(refused, second, Ordering::Relaxed, Ordering::Relaxed);
         }
-        ClockVerdict::ExplainsRefusal
+    }
+
+    /// A slow way to the server makes timestamps late too, and must not hide for ever that a token is dead. So a timestamp
+    /// that was made from what was `known` before this refusal, by a clock that was not set since, is blamed only once
+    /// until another is accepted.
+    fn judge(&self, receipt: &Receipt, known: i32, now: UnixTime) -> ClockVerdict {
+        let asked_at = receipt.asked_at();
+        let is_from_known = seconds(asked_at.shifted(known)).abs_diff(receipt.second().into()) <= NOISE.unsigned_abs();
+        let clock_ran_on = (asked_at..asked_at.saturating_add(SLOWEST)).contains(&now);
+        let was_excused = self.excused.swap(true, Ordering::Relaxed);
+        if is_from_known && clock_ran_on && was_excused {
+            ClockVerdict::Innocent
+        } else {
+            ClockVerdict::ExplainsRefusal
+        }
     }
 
     /// Seconds by which the server's clock is ahead of the caller's.
@@ -182,12 +202,19 @@ impl Difference {
         self.least.saturating_sub(NOISE) <= skew && skew <= self.most.saturating_add(NOISE)
     }
 
-    /// The middle, unless no clock is that far off.
-    fn believable(&self) -> Option<i32> {
-        let middle = self.least.saturating_add(self.most) / 2;
-        let skew = if middle.abs() <= NOISE { 0 } else { middle };
-        i32::try_from(skew).ok().filter(|_| skew.unsigned_abs() <= BELIEVABLE)
+    fn middle(&self) -> i64 {
+        self.least.saturating_add(self.most) / 2
     }
+
+    fn nearest_to(&self, skew: i32) -> i64 {
+        i64::from(skew).max(self.least).min(self.most)
+    }
+}
+
+/// A difference that a clock can have.
+fn believable(skew: i64) -> Option<i32> {
+    let skew = if skew.abs() <= NOISE { 0 } else { skew };
+    i32::try_from(skew).ok().filter(|_| skew.unsigned_abs() <= BELIEVABLE)
 }
 
 fn seconds(moment: UnixTime) -> i64 {
