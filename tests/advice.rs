@@ -238,6 +238,27 @@ fn pauses_grow_to_five_minutes_and_are_spread() {
     }
 }
 
+/// The advice can be followed blindly: an answer that stays empty, or a page that stays, is not asked for in a loop.
+#[test]
+fn who_follows_the_advice_asks_no_more_than_thirty_times_an_hour() {
+    let invalid_consumer: (u16, &str) = (401, r#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#);
+    for (status, body) in
+        [(200, r#"{"diffie_hellman_response":""}"#), (200, HTML), (404, ""), (503, ""), invalid_consumer]
+    {
+        let login = WorkedLogin::any();
+        let (mut session, mut backoff, mut rng) = (login.session(), Backoff::default(), rng(1));
+        let (mut now, mut requests) = (NOW, 0);
+        while now < NOW.saturating_add(Duration::from_secs(3600)) {
+            let exchange = session.poll_request(&mut rng, now).unwrap().expect("a login").exchange;
+            requests += 1;
+            let response = Response::new(status, body.as_bytes()).header("Retry-After", b"0");
+            let error = session.handle_response(exchange, response, now).unwrap_err();
+            now = backoff.next_attempt(error.retry(now), &mut rng, now).unwrap();
+        }
+        assert!((2..=30).contains(&requests), "{status} {body}: {requests} requests in an hour");
+    }
+}
+
 #[test]
 fn the_first_and_the_longest_pause_are_the_callers_choice() {
     let mut backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(40));

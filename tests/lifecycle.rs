@@ -2,7 +2,7 @@
 
 mod support;
 
-use ibkr_oauth::{ApiRequest, ConfigError, Consumer, Error, OAuthSession, Phase, Response, UnixTime};
+use ibkr_oauth::{ApiRequest, ConfigError, Consumer, Error, Misuse, OAuthSession, Phase, Response, UnixTime};
 use std::time::Duration;
 use support::{NOW, WorkedLogin, parameter, rng};
 
@@ -179,6 +179,54 @@ fn poll_timeout_never_lets_a_loop_hang_or_spin() {
     drop(in_flight);
     assert!(past(&session));
     assert!(past(&OAuthSession::new(login.consumer.clone())));
+}
+
+/// A connection that is half open must not stop a login, silently and for good.
+#[test]
+fn a_response_that_never_comes_is_waited_for_half_a_minute() {
+    let mut login = WorkedLogin::any();
+    let seconds = |seconds: u64| NOW.saturating_add(Duration::from_secs(seconds));
+    for (patience, configured) in [(30, None), (5, Some(5))] {
+        let builder = Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
+        let builder = match configured {
+            Some(seconds) => builder.oauth_deadline(Duration::from_secs(seconds)),
+            None => builder,
+        };
+        login.consumer = builder.build().unwrap();
+        let mut session = login.session();
+        let never_answered = login.poll(&mut session, NOW).unwrap().exchange;
+        assert!(login.poll(&mut session, seconds(patience - 1)).is_none());
+        assert_eq!(session.poll_timeout(), Some(seconds(patience)));
+        let fresh = login.poll(&mut session, seconds(patience)).expect("the deadline has passed").exchange;
+        let body = login.body(None);
+        let mut hand_in =
+            |exchange| session.handle_response(exchange, Response::new(200, body.as_bytes()), seconds(patience));
+        assert_eq!(hand_in(never_answered), Err(Error::Misuse(Misuse::StaleExchange)));
+        assert_eq!(hand_in(fresh), Ok(Phase::LiveSession));
+    }
+}
+
+/// Late is better than never, as long as nothing fresh is under way.
+#[test]
+fn a_response_after_the_deadline_is_taken_if_nothing_fresh_went_out() {
+    let login = WorkedLogin::any();
+    let mut session = login.session();
+    let exchange = login.poll(&mut session, NOW).unwrap().exchange;
+    let body = login.body(None);
+    let phase = session.handle_response(exchange, Response::new(200, body.as_bytes()), after(0, 10));
+    assert_eq!(phase, Ok(Phase::LiveSession));
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_prolong_the_wait() {
+    let login = WorkedLogin::any();
+    let mut session = login.session();
+    let _never_answered = login.poll(&mut session, NOW).unwrap().exchange;
+    let an_hour_back = NOW.saturating_sub(Duration::from_secs(3600));
+    assert!(login.poll(&mut session, an_hour_back).is_none());
+    let deadline = an_hour_back.saturating_add(Duration::from_secs(30));
+    assert_eq!(session.poll_timeout(), Some(deadline));
+    assert!(login.poll(&mut session, deadline).is_some());
 }
 
 /// A clock that ran a year ahead for one request must not cost a year of refusals.

@@ -80,6 +80,21 @@ fn a_resumed_session_signs_at_once_and_refreshes_on_time() {
     assert!(session.poll_request(&mut rng(1), due).unwrap().is_some());
 }
 
+/// Two parts of a program may resume the same snapshot: what one finds dead is dead for the other too.
+#[test]
+fn a_token_that_was_resumed_twice_is_recognised_when_it_is_dead() {
+    let login = WorkedLogin::any();
+    let snapshot = written(&login.live_session(NOW));
+    let (first, mut second) = (resumed(&snapshot, NOW).unwrap(), resumed(&snapshot, NOW).unwrap());
+    second.invalidate(WorkedLogin::all()[1].live_session(NOW).live(NOW).unwrap());
+    assert_eq!(second.phase(NOW), Phase::LiveSession, "another token");
+    second.invalidate(first.live(NOW).unwrap());
+    assert_eq!(second.phase(NOW), Phase::AccessToken);
+    let exchange = login.poll(&mut second, NOW).expect("a new login").exchange;
+    let body = login.body(None);
+    second.handle_response(exchange, Response::new(200, body.as_bytes()), NOW).unwrap();
+}
+
 #[test]
 fn an_exchange_in_flight_is_not_stored_but_offered_anew() {
     let login = WorkedLogin::any();
