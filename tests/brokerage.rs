@@ -5,89 +5,11 @@ mod support;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ibkr_oauth::brokerage::{
-    BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy,
+    ActivationStage, BrokerageEvent, BrokeragePhase, BrokerageSession, CompetePolicy, Maintenance, WaitForActivation,
 };
-use ibkr_oauth::{ActivationStage, ActivationWait, Maintenance};
-use ibkr_oauth::{Diagnosis, Error, LiveSession, Mismatch, Misuse, Request, Response, UnixTime};
-use support::{NOW, WorkedLogin, header, rng};
-
-const READY: &str = r#"{"authenticated":true,"established":true,"competing":false,"connected":true}"#;
-const NOT_READY: &str = r#"{"authenticated":true,"established":false,"competing":false,"connected":true}"#;
-const ABSENT: &str = r#"{"authenticated":false,"competing":false,"connected":false}"#;
-const COMPETING: &str = r#"{"authenticated":false,"competing":true,"connected":true}"#;
-const ACCOUNTS: &str = r#"{"accounts":["DU1"]}"#;
-const NO_BRIDGE: &str = r#"{"error":"Bad Request: no bridge","statusCode":400}"#;
-
-/// The answer to a tickle that carries `status`.
-fn tickle(status: &str) -> String {
-    format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{status}}}}}"#)
-}
-
-/// A brokerage session, its clock, and a server that says what it is told to.
-struct Scripted {
-    session: BrokerageSession,
-    live: LiveSession,
-    logins: usize,
-    now: UnixTime,
-}
-
-impl Scripted {
-    fn new(policy: CompetePolicy) -> Self {
-        let oauth = WorkedLogin::any().live_session(NOW);
-        Self { session: BrokerageSession::new(policy), live: oauth.live(NOW).unwrap().clone(), logins: 0, now: NOW }
-    }
-
-    /// Ready, and just tickled.
-    fn ready() -> Self {
-        let mut scripted = Self::new(CompetePolicy::Yield);
-        scripted.opens();
-        scripted.wait(58);
-        assert_eq!(scripted.answer("/tickle", 200, &tickle(READY)), BrokerageEvent::Alive);
-        scripted
-    }
-
-    /// From the init that is due to a session that works.
-    fn opens(&mut self) {
-        assert_eq!(self.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Opening);
-        if self.seconds_to_go() == Some(0) {
-            assert_eq!(self.answer("/tickle", 200, r#"{"session":"cafe01"}"#), BrokerageEvent::Alive);
-        }
-        assert_eq!(self.seconds_to_go(), Some(2));
-        self.wait(2);
-        assert_eq!(self.answer("/iserver/accounts", 200, ACCOUNTS), BrokerageEvent::Ready);
-        assert_eq!(self.session.phase(self.now), BrokeragePhase::Ready);
-    }
-
-    fn poll(&mut self) -> Option<(Request, BrokerageExchange)> {
-        let outbound = self.session.poll_request(&self.live, &mut rng(1), self.now).unwrap();
-        outbound.map(|BrokerageOutbound { request, exchange }| (request, exchange))
-    }
-
-    /// The next request must be to `path`; it is answered.
-    fn answer(&mut self, path: &str, status: u16, body: &str) -> BrokerageEvent {
-        let (request, exchange) = self.poll().unwrap_or_else(|| panic!("nothing to send, not {path}"));
-        assert_eq!(request.path(), format!("/v1/api{path}"));
-        self.session.handle_response(exchange, Response::new(status, body.as_bytes()), self.now).unwrap()
-    }
-
-    fn wait(&mut self, seconds: u64) {
-        self.now = self.now.saturating_add(Duration::from_secs(seconds));
-    }
-
-    fn wait_until_due(&mut self) {
-        self.now = self.now.max(self.session.poll_timeout().unwrap());
-    }
-
-    fn log_in_again(&mut self) {
-        self.logins += 1;
-        let logins = WorkedLogin::all();
-        self.live = logins[self.logins % logins.len()].live_session(NOW).live(NOW).unwrap().clone();
-    }
-
-    fn seconds_to_go(&self) -> Option<u64> {
-        self.session.poll_timeout().map(|at| at.saturating_since(self.now).as_secs())
-    }
-}
+use ibkr_oauth::{Diagnosis, Error, Mismatch, Misuse, Response, UnixTime};
+use support::scripted::{ABSENT, ACCOUNTS, COMPETING, NO_BRIDGE, NOT_READY, READY, Scripted, tickle};
+use support::{NOW, WorkedLogin, header};
 
 #[test]
 fn a_brokerage_session_is_opened_tickled_every_minute_and_closed() {
@@ -151,6 +73,17 @@ fn a_session_that_did_not_outlive_its_token_is_opened_again() {
     assert_eq!(scripted.answer("/iserver/auth/status", 200, NOT_READY), BrokerageEvent::Lost);
 }
 
+/// What a session said before it was lost does not speak for the next one.
+#[test]
+fn a_session_that_was_lost_a_moment_ago_is_not_taken_for_the_new_one() {
+    let mut scripted = Scripted::ready();
+    scripted.wait(60);
+    assert_eq!(scripted.answer("/tickle", 200, &tickle(ABSENT)), BrokerageEvent::Lost);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, NOT_READY), BrokerageEvent::Opening);
+    scripted.wait(2);
+    assert_eq!(scripted.answer("/iserver/auth/status", 200, NOT_READY), BrokerageEvent::Opening, "not its accounts");
+}
+
 #[test]
 fn a_tickle_may_be_the_first_to_say_that_a_session_is_there() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
@@ -161,11 +94,13 @@ fn a_tickle_may_be_the_first_to_say_that_a_session_is_there() {
 }
 
 #[test]
-fn a_logout_by_a_token_that_is_dead_already_is_a_logout() {
-    let mut scripted = Scripted::ready();
-    scripted.session.log_out();
-    assert_eq!(scripted.answer("/logout", 401, "Unauthorized"), BrokerageEvent::LoggedOut);
-    assert_eq!((scripted.poll().is_none(), scripted.session.poll_timeout()), (true, None));
+fn a_logout_where_there_is_nothing_left_is_a_logout() {
+    for (status, body) in [(401, "Unauthorized"), (410, "gone"), (400, NO_BRIDGE)] {
+        let mut scripted = Scripted::ready();
+        scripted.session.log_out();
+        assert_eq!(scripted.answer("/logout", status, body), BrokerageEvent::LoggedOut);
+        assert_eq!((scripted.poll().is_none(), scripted.session.poll_timeout()), (true, None), "and nothing is opened");
+    }
 }
 
 #[test]

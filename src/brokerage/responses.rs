@@ -92,9 +92,10 @@ impl BrokerageSession {
     }
 
     fn note_standing(&mut self, standing: Standing, exchange: &BrokerageExchange) {
-        if standing == Standing::Ready {
-            self.times.confirmed = self.times.confirmed.max(Some(exchange.receipt.asked_at()));
-        }
+        self.times.confirmed = match standing {
+            Standing::Ready => self.times.confirmed.max(Some(exchange.receipt.asked_at())),
+            Standing::NotReady | Standing::Competing => None,
+        };
     }
 
     fn stands(&mut self, step: Step, standing: Standing, now: UnixTime) -> BrokerageEvent {

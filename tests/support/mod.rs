@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod pair;
+pub mod scripted;
 pub mod world;
 
 use std::sync::OnceLock;
