@@ -201,8 +201,12 @@ impl BrokerageSession {
     /// Protocol section 6.2 says what each refusal asks for.
     fn failed(&mut self, step: Step, error: Error, now: UnixTime) -> BrokerageEvent {
         let diagnosis = error.diagnosis().unwrap_or(Diagnosis::Unknown);
+        let is_gone = diagnosis.refuses_live_session() || diagnosis == Diagnosis::NoBridge;
+        if step == Step::Logout && is_gone {
+            return self.logged_out();
+        }
         if diagnosis.refuses_live_session() {
-            return if step == Step::Logout { self.logged_out() } else { self.refused(step, now) };
+            return self.refused(step, now);
         }
         if diagnosis == Diagnosis::NoBridge && self.phase == BrokeragePhase::Ready {
             return self.lost(now);
