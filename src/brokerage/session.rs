@@ -271,7 +271,6 @@ impl BrokerageSession {
             self.times.tickle = Some(now.saturating_add(TICKLE_PERIOD));
             return;
         }
-        self.is_doubted = false;
         self.pause = self.backoff.next_pause(jitter);
         self.times.asked = Some(now);
         self.times.step = now.saturating_add(self.pause);
