@@ -251,7 +251,7 @@ fn who_follows_the_advice_asks_no_more_than_thirty_times_an_hour() {
         while now < NOW.saturating_add(Duration::from_secs(3600)) {
             let exchange = session.poll_request(&mut rng, now).unwrap().expect("a login").exchange;
             requests += 1;
-            let response = Response::new(status, body.as_bytes()).header("Retry-After", b"0");
+            let response = Response::new(status, body.as_bytes()).with_header("Retry-After", b"0");
             let error = session.handle_response(exchange, response, now).unwrap_err();
             now = backoff.next_attempt(error.retry(now), &mut rng, now).unwrap();
         }

@@ -4,9 +4,8 @@ mod support;
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use ibkr_oauth::brokerage::{
-    ActivationStage, BrokerageEvent, BrokeragePhase, BrokerageSession, CompetePolicy, Maintenance, WaitForActivation,
-};
+use ibkr_oauth::brokerage::{BrokerageEvent, BrokeragePhase, BrokerageSession, CompetePolicy};
+use ibkr_oauth::{ActivationStage, ActivationWait, Maintenance};
 use ibkr_oauth::{Diagnosis, Error, Mismatch, Misuse, Response, UnixTime};
 use support::scripted::{ABSENT, ACCOUNTS, COMPETING, NO_BRIDGE, NOT_READY, READY, Scripted, tickle};
 use support::{NOW, WorkedLogin, header};

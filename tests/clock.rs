@@ -1,17 +1,17 @@
 //! What a client learns of the server's clock, and what it does not believe: each row of the table, and hours of requests by
 //! five clients of one consumer among damaged `Date`s.
-#![cfg(all(feature = "gateway", feature = "std"))]
+#![cfg(feature = "std")]
 
 mod support;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ibkr_oauth::gateway::User;
 use ibkr_oauth::{
     AccessToken, ApiRequest, Diagnosis, Error, LiveSession, OAuthSession, Outbound, Receipt, Rejected, Response, Retry,
     UnixTime,
 };
+use ibkr_oauth_gateway::User;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use support::pair::{CONSUMER, Pair, response};
@@ -45,7 +45,7 @@ impl Talk {
     }
 
     fn answer(&self, receipt: Receipt, response: Response<'_>, date: i64, read: i64) -> Result<(), Error> {
-        self.live.handle_response(receipt, &response.server_time(after(date)), after(read))
+        self.live.handle_response(receipt, &response.with_server_time(after(date)), after(read))
     }
 
     /// A request that is asked, stamped, judged and answered all at once.
@@ -98,7 +98,7 @@ fn the_first_word_of_a_server_is_believed_and_so_is_a_refusal() {
     let mut session = WorkedLogin::any().session();
     for (date, learned) in [(100, 100), (-3600, -3600), (1, 0)] {
         let exchange = poll(&mut session).exchange;
-        let response = Response::new(503, b"").server_time(after(date));
+        let response = Response::new(503, b"").with_server_time(after(date));
         session.handle_response(exchange, response, NOW).unwrap_err();
         assert_eq!(session.clock_skew(), learned);
     }
@@ -166,7 +166,7 @@ fn a_token_lives_for_a_day_from_the_asking_however_late_the_answer_is_read() {
         let exchange = login.poll(&mut session, NOW).unwrap().exchange;
         let body = login.body(expiration);
         let read = after(13 * 3600);
-        let response = Response::new(200, body.as_bytes()).server_time(after(server_ahead));
+        let response = Response::new(200, body.as_bytes()).with_server_time(after(server_ahead));
         session.handle_response(exchange, response, read).unwrap();
         assert_eq!(session.live(read).unwrap().expires_at(), after(hours * 3600), "{expiration:?}");
     }
@@ -206,7 +206,7 @@ fn business_errors_and_pages_do_not_turn_the_timestamps_back() {
         let (receipt, stamp) = talk.sign(3600);
         assert_eq!(stamp, 3600);
         let refusal = Response::new(status, body.as_bytes());
-        let refusal = date.map_or(refusal.clone(), |date| refusal.server_time(after(date)));
+        let refusal = date.map_or(refusal.clone(), |date| refusal.with_server_time(after(date)));
         talk.live.handle_response(receipt, &refusal, after(3600)).unwrap_err();
         let next = talk.sign(3600).1;
         assert_eq!(next < 3600, turns_back, "{status} {body} {date:?}: {next}");
@@ -372,7 +372,7 @@ impl Member {
             UnixTime::from_millis(pair.now.as_millis().checked_add_signed(1000 * pair.server_ahead).unwrap());
         let stamp: u64 = parameter(request, "oauth_timestamp").unwrap().parse().unwrap();
         self.report.worst = self.report.worst.max(stamp.abs_diff(server_now.as_secs()));
-        response(&pair.send(request)).server_time(damaged(server_now))
+        response(&pair.send(request)).with_server_time(damaged(server_now))
     }
 
     fn note(&mut self, is_accepted: bool, now: UnixTime) {
