@@ -346,3 +346,23 @@ proptest! {
         }
     }
 }
+
+/// With a part of the proof enough, a forger would need as many guesses as that part has values.
+#[test]
+fn a_part_of_a_proof_is_no_proof() {
+    let login = WorkedLogin::any();
+    let (proof, longer) = (&login.proof, format!("{}00", login.proof));
+    let parts = (1..20).flat_map(|bytes| [&proof[..2 * bytes], &proof[40 - 2 * bytes..]]);
+    let shortened = parts.chain([&*longer]).map(str::to_string);
+    let changed = (0..proof.len()).map(|at| {
+        let digit = if &proof[at..=at] == "0" { "1" } else { "0" };
+        [&proof[..at], digit, &proof[at + 1..]].concat()
+    });
+    for forged in shortened.chain(changed) {
+        let mut session = login.session();
+        let exchange = login.poll(&mut session, NOW).unwrap().exchange;
+        let outcome = answer(&mut session, exchange, &login.body(None).replace(proof, &forged));
+        assert_eq!(outcome, Err(Error::LiveSessionMismatch(Mismatch::Unexplained)), "{forged}");
+        assert_eq!(session.phase(NOW), Phase::AccessToken);
+    }
+}

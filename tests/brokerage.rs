@@ -490,3 +490,23 @@ fn waiting_for_activation_gives_an_honest_eta() {
         None
     );
 }
+
+/// Asking to compete logs the user out elsewhere: whoever yields never asks, however often nothing comes of it.
+#[test]
+fn who_yields_does_not_compete_whatever_fails() {
+    const UNAVAILABLE: &str = r#"{"error":"failed to generate sso dh token"}"#;
+    for (status, body) in [(500, UNAVAILABLE), (503, ""), (400, NO_BRIDGE), (429, ""), (200, "<html>"), (200, ABSENT)] {
+        let mut scripted = Scripted::new(CompetePolicy::Yield);
+        let mut inits = 0;
+        while inits < 6 {
+            scripted.wait(scripted.seconds_to_go().unwrap());
+            let (request, exchange) = scripted.poll().unwrap();
+            if request.path() == "/v1/api/iserver/auth/ssodh/init" {
+                assert_eq!(request.body(), br#"{"publish":true,"compete":false}"#, "after {inits} of {status} {body}");
+                inits += 1;
+            }
+            let answer = Response::new(status, body.as_bytes());
+            scripted.session.handle_response(exchange, answer, scripted.now).unwrap();
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 mod support;
 
-use ibkr_oauth::{ApiRequest, ConfigError, Consumer, Error, Misuse, OAuthSession, Phase, Response, UnixTime};
+use ibkr_oauth::{ApiRequest, ConfigError, Consumer, Error, Misuse, OAuthSession, Phase, Request, Response, UnixTime};
 use std::time::Duration;
 use support::{NOW, WorkedLogin, parameter, rng};
 
@@ -271,4 +271,42 @@ fn the_refresh_margin_is_the_users_choice() {
     assert!(builder().refresh_margin(Duration::from_secs(12 * 3600 - 1)).build().is_ok());
     login.consumer = builder().refresh_margin(Duration::from_secs(3600)).build().unwrap();
     assert_eq!(login.live_session(NOW).poll_timeout(), Some(after(23, 0)));
+}
+
+/// How many of the numbers are no sums (exclusive or) of others.
+fn rank(numbers: impl Iterator<Item = u128>) -> usize {
+    let mut basis: Vec<u128> = Vec::new();
+    for number in numbers {
+        let rest = basis.iter().fold(number, |rest, known| rest.min(rest ^ known));
+        basis.extend((rest != 0).then_some(rest));
+    }
+    basis.len()
+}
+
+/// No bit of a nonce is constant or follows from others. (With 256 nonces, chance has no part in it.)
+#[test]
+fn every_bit_of_a_nonce_is_random() {
+    let nonce = |request: &Request| u128::from_str_radix(parameter(request, "oauth_nonce").unwrap(), 16).unwrap();
+    let independent_bits = |mut next: Box<dyn FnMut() -> u128>| {
+        let first = next();
+        rank((0..256).map(|_| next() ^ first))
+    };
+    let (mut session, mut random) = (WorkedLogin::any().session(), rng(1));
+    let login = move || nonce(&session.poll_request(&mut random, NOW).unwrap().unwrap().request);
+    assert_eq!(independent_bits(Box::new(login)), 128);
+    let (session, mut random) = (WorkedLogin::any().live_session(NOW), rng(1));
+    let call = move || nonce(&session.live(NOW).unwrap().sign(&ACCOUNTS, &mut random, NOW).unwrap());
+    assert_eq!(independent_bits(Box::new(call)), 128);
+}
+
+/// What a refusal takes back is a timestamp; it uses none, and least of all one that was never sent.
+#[test]
+fn a_refused_signature_never_moves_the_timestamps_forward() {
+    let mut session = WorkedLogin::any().session();
+    let exchange = support::poll(&mut session).exchange;
+    let late = after(0, 10);
+    let refusal = Response::new(401, br#"{"error":"id: 3931, error: invalid consumer"}"#).server_time(late);
+    assert!(session.handle_response(exchange, refusal, late).is_err());
+    let request = session.poll_request(&mut rng(1), after(0, 5)).unwrap().unwrap().request;
+    assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650300"), "the clock went back, behind the refusal");
 }

@@ -305,3 +305,33 @@ fn the_same_calls_give_the_same_bytes() {
         assert_eq!(fingerprint(&mut make()), fingerprint(&mut make()));
     }
 }
+
+#[test]
+fn a_callback_is_for_this_request_token_to_the_letter() {
+    let longer = ["0", "b9082d68cfef06b030de", "+", "%20", "%00"].map(|rest| format!("{REQUEST_TOKEN}{rest}"));
+    let parts = (0..REQUEST_TOKEN.len()).flat_map(|at| [&REQUEST_TOKEN[..at], &REQUEST_TOKEN[at + 1..]]);
+    let others = [REQUEST_TOKEN.to_uppercase(), format!("0{REQUEST_TOKEN}"), REQUEST_TOKEN.replace('d', "D")];
+    for token in parts.map(str::to_string).chain(longer).chain(others) {
+        let callback = format!("https://localhost:20000/?oauth_token={token}&oauth_verifier={VERIFIER}");
+        let error = changes_nothing(with_request_token, |session| session.handle_callback(&callback).unwrap_err());
+        assert_eq!(error, Error::Callback(CallbackError::OtherRequestToken), "{token}");
+    }
+}
+
+/// The user has come back twice: what the first verifier leads to is not what was agreed on last.
+#[test]
+fn a_newer_verifier_ends_the_wait_for_what_an_older_one_brings() {
+    const NEWER: &str = "4e253ee389df74010b6b";
+    let callback = CALLBACK.replace(VERIFIER, NEWER);
+    let newer: [&dyn Fn(&mut OAuthSession); 2] =
+        [&|session| session.handle_callback(&callback).unwrap(), &|session| session.handle_verifier(NEWER).unwrap()];
+    for arrive in newer {
+        let mut session = with_verifier();
+        let older = poll(&mut session).exchange;
+        arrive(&mut session);
+        let request = poll(&mut session).request;
+        assert_eq!(parameter(&request, "oauth_verifier"), Some(NEWER), "it is redeemed at once");
+        assert_eq!(answer(&mut session, older, ACCESS_TOKEN), Err(Error::Misuse(Misuse::StaleExchange)));
+        assert_eq!(session.phase(NOW), Phase::RequestToken);
+    }
+}

@@ -249,3 +249,47 @@ proptest! {
         }
     }
 }
+
+/// A resumed session trades in the name of its consumer: key and realm count each by itself, and to the letter.
+#[test]
+fn a_snapshot_is_for_one_consumer_key_and_one_realm_to_the_letter() {
+    let login = WorkedLogin::any();
+    let consumer = |key: &str, realm: &str| {
+        Consumer::builder(key, login.keys.clone(), login.dh.clone()).realm(realm).build().unwrap()
+    };
+    let own = WorkedLogin { consumer: consumer("TESTCONS", "some_realm"), ..login.clone() };
+    for session in [OAuthSession::new(own.consumer.clone()), own.session(), own.live_session(NOW)] {
+        let snapshot: Snapshot = serde_json::from_value(written(&session)).unwrap();
+        let resume = |key, realm| OAuthSession::resume(consumer(key, realm), &snapshot, NOW).map(|_| ());
+        for key in ["OTHERCONS", "testcons", "TESTCON", "TESTCONSX", "ESTCONS"] {
+            assert_eq!(resume(key, "some_realm"), Err(SnapshotError::Foreign), "{key}");
+        }
+        for realm in ["other_realm", "SOME_REALM", "some_real", "some_realms", "ome_realm"] {
+            assert_eq!(resume("TESTCONS", realm), Err(SnapshotError::Foreign), "{realm}");
+        }
+        assert_eq!(resume("TESTCONS", "some_realm"), Ok(()));
+    }
+}
+
+#[test]
+fn a_part_of_a_stored_proof_is_no_proof() {
+    let live = written(&WorkedLogin::any().live_session(NOW));
+    let proof = live["live_session"]["proof"].as_str().unwrap().to_string();
+    let longer = format!("{proof}00");
+    for part in (0..20).flat_map(|bytes| [&proof[..2 * bytes], &proof[40 - 2 * bytes..]]).chain([&*longer]) {
+        let mut cut = live.clone();
+        cut["live_session"]["proof"] = json!(part);
+        assert_eq!(refusal(&cut), SnapshotError::Damaged { field: "live_session" }, "{part}");
+    }
+}
+
+/// Whoever trades on paper must not find out later that it was not.
+#[test]
+fn a_resumed_session_knows_whether_it_trades_on_paper() {
+    for is_paper in [None, Some(true), Some(false)] {
+        let access_token = access_token().with_is_paper(is_paper);
+        let session = OAuthSession::with_access_token(WorkedLogin::any().consumer, access_token);
+        let resumed = resumed(&written(&session), NOW).unwrap();
+        assert_eq!(resumed.access_token().unwrap().is_paper(), is_paper);
+    }
+}

@@ -249,3 +249,23 @@ fn of_a_key_nothing_but_its_primes_is_left_behind() {
     });
     assert!(found.is_empty(), "left in freed memory: {found:?}");
 }
+
+/// The access token stands in what the requests of a live session share, and may be longer than IBKR makes them.
+#[test]
+fn a_live_session_and_its_end_leave_no_access_token_behind() {
+    let login = WorkedLogin::any();
+    for length in (20..=200).step_by(4) {
+        let token = "a1b2c3d4e5f6a7b8c9d0".chars().cycle().take(length).collect::<String>();
+        let access_token = AccessToken::new(&token, ENCRYPTED_SECRET).unwrap();
+        let mut session = OAuthSession::with_access_token(login.consumer.clone(), access_token);
+        let outbound = login.poll(&mut session, NOW).unwrap();
+        // The request, which holds the token, is the caller's.
+        let _request = outbound.request;
+        let body = login.body(None).into_bytes();
+        let found = left_behind(vec![("the access token", token[..20].into())], || {
+            session.handle_response(outbound.exchange, Response::new(200, &body), NOW).unwrap();
+            drop(session);
+        });
+        assert!(found.is_empty(), "left in freed memory: {found:?} of {length} characters");
+    }
+}
