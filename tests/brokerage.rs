@@ -510,3 +510,221 @@ fn who_yields_does_not_compete_whatever_fails() {
         }
     }
 }
+
+#[test]
+fn a_take_over_stays_one_while_another_session_is_known_to_compete() {
+    let mut scripted = Scripted::new(CompetePolicy::TakeOver);
+    let unavailable = r#"{"error":"failed to generate sso dh token"}"#;
+    scripted.answer("/iserver/auth/ssodh/init", 500, unavailable);
+    scripted.answer("/tickle", 200, "{}");
+    scripted.wait(10);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, COMPETING), BrokerageEvent::Competing);
+    scripted.wait(10);
+    let request = scripted.poll().unwrap().0;
+    assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
+}
+
+#[test]
+fn a_session_that_is_opened_again_after_a_logout_takes_nothing_over() {
+    let mut scripted = Scripted::ready();
+    scripted.session.log_out();
+    scripted.answer("/logout", 200, "{}");
+    scripted.session.open();
+    let request = scripted.poll().unwrap().0;
+    assert_eq!(request.body(), br#"{"publish":true,"compete":false}"#);
+}
+
+/// It took over once, as the user wanted, and was lost later.
+#[test]
+fn a_session_that_was_taken_over_once_and_lost_is_not_taken_over_again() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, COMPETING), BrokerageEvent::Competing);
+    scripted.session.open();
+    assert_eq!(scripted.answer("/tickle", 200, "{}"), BrokerageEvent::Alive);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    scripted.wait(60);
+    assert_eq!(scripted.answer("/tickle", 400, NO_BRIDGE), BrokerageEvent::Lost);
+    let request = scripted.poll().unwrap().0;
+    assert_eq!(request.body(), br#"{"publish":true,"compete":false}"#);
+}
+
+/// However long its answer takes.
+#[test]
+fn while_a_request_is_in_flight_nothing_else_is_sent() {
+    let mut scripted = Scripted::ready();
+    scripted.wait(60);
+    let (_, exchange) = scripted.poll().unwrap();
+    scripted.wait(3600);
+    assert!(scripted.poll().is_none());
+    assert_eq!(scripted.session.poll_timeout(), None);
+    drop(exchange);
+    assert!(scripted.poll().is_some());
+}
+
+#[test]
+fn a_request_whose_answer_never_came_is_not_repeated_at_once() {
+    let mut opening = Scripted::new(CompetePolicy::Yield);
+    opening.answer("/iserver/auth/ssodh/init", 200, NOT_READY);
+    opening.answer("/tickle", 200, "{}");
+    opening.wait(2);
+    let mut closing = Scripted::ready();
+    closing.session.log_out();
+    for (mut scripted, path) in [
+        (Scripted::new(CompetePolicy::Yield), "/iserver/auth/ssodh/init"),
+        (opening, "/iserver/auth/status"),
+        (closing, "/logout"),
+    ] {
+        let (request, exchange) = scripted.poll().unwrap();
+        assert!(request.path().ends_with(path), "{path}");
+        drop(exchange);
+        assert!(scripted.poll().is_none(), "{path}");
+        assert_eq!(scripted.seconds_to_go(), Some(10), "{path}");
+    }
+}
+
+#[test]
+fn a_late_attempt_at_a_session_that_cannot_be_built_begins_with_a_tickle_too() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    scripted.answer("/iserver/auth/ssodh/init", 500, r#"{"error":"failed to generate sso dh token"}"#);
+    scripted.wait(3600);
+    scripted.answer("/tickle", 200, "{}");
+    scripted.answer("/iserver/auth/ssodh/init", 200, READY);
+}
+
+#[test]
+fn a_new_login_opens_the_session_at_once_where_the_old_one_could_not() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 401, ""), BrokerageEvent::LiveSessionRefused);
+    assert!(scripted.poll().is_none());
+    scripted.log_in_again();
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+}
+
+/// Live session tokens end every day. That is no reason to be slow.
+#[test]
+fn a_refusal_is_forgotten_when_the_next_login_is_accepted() {
+    let mut scripted = Scripted::ready();
+    for _ in 0..3 {
+        scripted.wait(60);
+        assert_eq!(scripted.answer("/tickle", 401, ""), BrokerageEvent::LiveSessionRefused);
+        scripted.log_in_again();
+        assert_eq!(scripted.answer("/iserver/auth/status", 200, READY), BrokerageEvent::Alive);
+        assert_eq!(scripted.answer("/tickle", 200, r#"{"session":"cafe02"}"#), BrokerageEvent::Alive);
+    }
+}
+
+#[test]
+fn an_exchange_of_another_session_is_refused_while_an_own_one_is_awaited() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    let (_, foreign) = Scripted::new(CompetePolicy::Yield).poll().unwrap();
+    let (_, own) = scripted.poll().unwrap();
+    let refused = scripted.session.handle_response(foreign, Response::new(200, READY.as_bytes()), NOW);
+    assert_eq!(refused, Err(Misuse::StaleExchange));
+    let event = scripted.session.handle_response(own, Response::new(200, READY.as_bytes()), NOW);
+    assert_eq!(event, Ok(BrokerageEvent::Ready));
+}
+
+#[test]
+fn the_servers_clock_is_learned_from_the_brokerage_sessions_answers_too() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    let (_, exchange) = scripted.poll().unwrap();
+    let answer = Response::new(200, READY.as_bytes()).server_time(NOW.saturating_add(Duration::from_secs(600)));
+    scripted.session.handle_response(exchange, answer, NOW).unwrap();
+    let request = scripted.poll().unwrap().0;
+    assert_eq!(support::parameter(&request, "oauth_timestamp"), Some("1714650600"));
+}
+
+#[test]
+fn a_clock_that_goes_back_delays_no_step_and_no_answer_hides_it() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    assert!(matches!(scripted.answer("/iserver/auth/ssodh/init", 503, ""), BrokerageEvent::Failed { .. }));
+    scripted.now = scripted.now.saturating_sub(Duration::from_secs(86_400));
+    assert!(scripted.poll().is_none());
+    assert_eq!(scripted.seconds_to_go(), Some(60));
+
+    let mut scripted = Scripted::ready();
+    scripted.wait(60);
+    let (_, exchange) = scripted.poll().unwrap();
+    scripted.now = scripted.now.saturating_sub(Duration::from_secs(3600));
+    scripted.session.handle_response(exchange, Response::new(200, b"{}"), scripted.now).unwrap();
+    assert_eq!(scripted.seconds_to_go(), Some(60), "the clock went back while the answer was under way");
+}
+
+#[test]
+fn a_tickle_does_not_hurry_a_session_that_is_being_opened() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    scripted.answer("/iserver/auth/ssodh/init", 200, NOT_READY);
+    let tickle = format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{ABSENT}}}}}"#);
+    assert_eq!(scripted.answer("/tickle", 200, &tickle), BrokerageEvent::Alive);
+    assert_eq!((scripted.session.bridge(), scripted.seconds_to_go()), (Bridge::Opening, Some(2)));
+}
+
+#[test]
+fn a_competitor_that_leaves_makes_room_whatever_it_leaves_behind() {
+    for left in [ABSENT, NOT_READY, READY] {
+        let mut scripted = Scripted::new(CompetePolicy::Yield);
+        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, COMPETING), BrokerageEvent::Competing);
+        let tickle = format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{left}}}}}"#);
+        assert_eq!(scripted.answer("/tickle", 200, &tickle), BrokerageEvent::CompetitorGone);
+        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    }
+}
+
+/// Two programs that take over from each other must not do so without a pause.
+#[test]
+fn a_session_that_was_taken_away_is_taken_back_after_a_pause() {
+    let mut scripted = Scripted::new(CompetePolicy::TakeOver);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    scripted.wait(60);
+    let tickle = format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{COMPETING}}}}}"#);
+    assert_eq!(scripted.answer("/tickle", 200, &tickle), BrokerageEvent::Competing);
+    assert!(scripted.poll().is_none());
+    assert_eq!(scripted.seconds_to_go(), Some(10));
+}
+
+#[test]
+fn after_a_success_pauses_and_attempts_begin_anew() {
+    let mut scripted = Scripted::new(CompetePolicy::TakeOver);
+    let unavailable = Response::new(500, br#"{"error":"failed to generate sso dh token"}"#);
+    for _ in 0..3 {
+        let (request, exchange) = scripted.poll().unwrap();
+        assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#, "the first attempt");
+        scripted.session.handle_response(exchange, unavailable.clone(), scripted.now).unwrap();
+        scripted.answer("/tickle", 200, "{}");
+        assert_eq!(scripted.seconds_to_go(), Some(10), "the first pause");
+        scripted.wait(10);
+        scripted.answer("/iserver/auth/ssodh/init", 200, READY);
+        scripted.wait(60);
+        assert_eq!(scripted.answer("/tickle", 400, NO_BRIDGE), BrokerageEvent::Lost);
+    }
+}
+
+#[test]
+fn after_a_logout_nothing_is_left_of_the_session() {
+    let mut scripted = Scripted::ready();
+    assert!(scripted.session.web_socket().is_some());
+    scripted.session.log_out();
+    scripted.answer("/logout", 200, "{}");
+    assert_eq!(scripted.session.web_socket(), None);
+    scripted.wait(3600);
+    scripted.session.open();
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready, "no tickle comes first");
+}
+
+#[test]
+fn a_session_that_did_not_outlive_its_token_is_opened_again_without_a_pause() {
+    let mut scripted = Scripted::ready();
+    scripted.log_in_again();
+    assert_eq!(scripted.answer("/iserver/auth/status", 200, NOT_READY), BrokerageEvent::Lost);
+    assert_eq!(scripted.answer("/tickle", 200, r#"{"session":"cafe02"}"#), BrokerageEvent::Alive);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+}
+
+/// Too many requests: not even one that was not planned before.
+#[test]
+fn the_end_of_a_penalty_brings_what_was_refused_and_nothing_else() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    assert!(matches!(scripted.answer("/iserver/auth/ssodh/init", 429, ""), BrokerageEvent::Failed { .. }));
+    scripted.wait(600);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+}

@@ -310,3 +310,14 @@ fn a_refused_signature_never_moves_the_timestamps_forward() {
     let request = session.poll_request(&mut rng(1), after(0, 5)).unwrap().unwrap().request;
     assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650300"), "the clock went back, behind the refusal");
 }
+
+#[test]
+fn who_does_not_want_the_clock_corrected_keeps_it_through_every_answer() {
+    let mut login = WorkedLogin::any();
+    let builder = Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
+    login.consumer = builder.without_clock_correction().build().unwrap();
+    let session = login.live_session(NOW);
+    let answer = Response::new(200, b"{}").server_time(after(0, 10));
+    session.live(NOW).unwrap().handle_response(&answer, NOW).unwrap();
+    assert_eq!((session.clock_skew(), &*timestamp(&session, NOW)), (0, "1714650000"));
+}

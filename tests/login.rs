@@ -5,6 +5,7 @@ mod support;
 use ibkr_oauth::{
     AccessToken, Callback, CallbackError, Error, Misuse, OAuthSession, Outbound, Phase, Request, Response, TokenError,
     UnixTime,
+    AccessToken, CallbackError, Error, Misuse, OAuthSession, Outbound, Phase, Request, Response, TokenError, UnixTime,
 };
 use std::time::Duration;
 use support::{NOW, WorkedLogin, access_token, answer, builder, header, parameter, poll, rng};
@@ -329,9 +330,67 @@ fn a_newer_verifier_ends_the_wait_for_what_an_older_one_brings() {
         let mut session = with_verifier();
         let older = poll(&mut session).exchange;
         arrive(&mut session);
-        let request = poll(&mut session).request;
+        let Outbound { request, exchange } = poll(&mut session);
         assert_eq!(parameter(&request, "oauth_verifier"), Some(NEWER), "it is redeemed at once");
         assert_eq!(answer(&mut session, older, ACCESS_TOKEN), Err(Error::Misuse(Misuse::StaleExchange)));
         assert_eq!(session.phase(NOW), Phase::RequestToken);
+        assert_eq!(answer(&mut session, exchange, ACCESS_TOKEN), Ok(Phase::AccessToken));
+    }
+}
+
+#[test]
+fn a_callback_that_is_refused_leaves_the_verifier_that_was_there() {
+    let error = changes_nothing(with_verifier, |session| session.handle_callback("?oauth_token=a").unwrap_err());
+    assert_eq!(error, Error::Callback(CallbackError::OtherRequestToken));
+    let error = changes_nothing(with_verifier, |session| session.handle_verifier("").unwrap_err());
+    assert_eq!(error, Error::Callback(CallbackError::Verifier(TokenError::Empty)));
+    let mut session = with_verifier();
+    let exchange = poll(&mut session).exchange;
+    assert!(session.handle_callback("?oauth_token=a").is_err() && session.handle_verifier("").is_err());
+    assert_eq!(answer(&mut session, exchange, ACCESS_TOKEN), Ok(Phase::AccessToken), "nor does it end the wait");
+}
+
+/// A verifier is used as it came: what browsers make of a space in it is no verifier.
+#[test]
+fn a_verifier_with_space_in_a_callback_is_refused() {
+    for verifier in ["0ffb93ab+9aa0d2177cc2", "+0ffb93ab9aa0d2177cc2", "0ffb93ab9aa0d2177cc2%20"] {
+        let callback = format!("?oauth_token={REQUEST_TOKEN}&oauth_verifier={verifier}");
+        let error = changes_nothing(with_request_token, |session| session.handle_callback(&callback).unwrap_err());
+        assert_eq!(error, Error::Callback(CallbackError::Verifier(TokenError::Character)), "{verifier}");
+    }
+    let mut session = with_request_token();
+    session.handle_callback(&format!(" oauth_token={REQUEST_TOKEN}&oauth_verifier={VERIFIER}\r\n")).unwrap();
+    assert_eq!(parameter(&poll(&mut session).request, "oauth_verifier"), Some(VERIFIER), "around it all is no harm");
+}
+
+#[test]
+fn whatever_was_in_flight_when_a_user_starts_over_is_refused() {
+    for make in [unauthorized, with_verifier, with_access_token] {
+        let mut session = make();
+        let stale = poll(&mut session).exchange;
+        session.reauthorize();
+        let in_flight = poll(&mut session);
+        assert_eq!(answer(&mut session, stale, ACCESS_TOKEN), Err(Error::Misuse(Misuse::StaleExchange)));
+        assert_eq!(answer(&mut session, in_flight.exchange, r#"{"oauth_token":"a1"}"#), Ok(Phase::RequestToken));
+    }
+}
+
+#[test]
+fn a_request_that_could_not_be_made_uses_no_timestamp() {
+    let mut session = with_access_token();
+    let in_an_hour = NOW.saturating_add(Duration::from_secs(3600));
+    let only_a_nonce = &mut support::Script(vec![7; 16]);
+    assert!(session.poll_request(only_a_nonce, in_an_hour).is_err());
+    assert_eq!(parameter(&poll(&mut session).request, "oauth_timestamp"), Some("1714650000"));
+}
+
+/// RFC 5849 asks it of the base string only; IBKR's examples have it so in the header.
+#[test]
+fn the_parameters_of_a_header_are_in_alphabetical_order() {
+    for make in [unauthorized, with_verifier, with_access_token] {
+        let request = poll(&mut make()).request;
+        let parameters = header(&request, "Authorization").unwrap().split(", ").skip(1);
+        let names: Vec<_> = parameters.map(|parameter| parameter.split_once('=').unwrap().0).collect();
+        assert!(names.is_sorted() && names.contains(&"oauth_signature"), "{names:?}");
     }
 }

@@ -2,7 +2,9 @@
 
 mod support;
 
-use ibkr_oauth::{ApiRequest, Error, LiveSession, Method, Misuse, OAuthSession, Request};
+use std::time::Duration;
+
+use ibkr_oauth::{ApiRequest, Consumer, Error, LiveSession, Method, Misuse, OAuthSession, QueryPolicy, Request};
 use support::{NOW, WorkedLogin, header, parameter, poll, rng};
 
 fn live() -> LiveSession {
@@ -123,4 +125,28 @@ fn the_base_string_can_be_shown_without_the_prepend_and_with_it() {
     let other = poll(&mut OAuthSession::new(login.consumer)).request;
     assert_eq!(other.base_string().to_string(), *other.base_string().expose().expose(), "no prepend, nothing to hide");
     assert!(parameter(&other, "oauth_signature").is_some());
+}
+
+#[test]
+fn a_request_that_is_refused_uses_no_timestamp() {
+    let (live, in_an_hour) = (live(), NOW.saturating_add(Duration::from_secs(3600)));
+    assert!(live.sign(&ApiRequest::get("no path"), &mut rng(1), in_an_hour).is_err());
+    assert!(live.authorization(&ApiRequest::get("no path"), &mut rng(1), in_an_hour).is_err());
+    let request = live.sign(&ApiRequest::get("/x"), &mut rng(1), NOW).unwrap();
+    assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650000"));
+}
+
+#[test]
+fn who_leaves_the_query_out_of_the_signature_leaves_it_out_in_every_form() {
+    let mut login = WorkedLogin::any();
+    let builder = Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
+    login.consumer = builder.query_policy(QueryPolicy::Exclude).build().unwrap();
+    let session = login.live_session(NOW);
+    let sign = |request: &ApiRequest<'_>| session.live(NOW).unwrap().sign(request, &mut rng(1), NOW).unwrap();
+    let bare = sign(&ApiRequest::get("/x"));
+    for with_query in [ApiRequest::get("/x").query(&[("a", "1")]), ApiRequest::get("/x").raw_query("a=1")] {
+        let request = sign(&with_query);
+        assert!(request.url().ends_with("/x?a=1"), "it is sent all the same");
+        assert_eq!(request.base_string(), bare.base_string());
+    }
 }

@@ -293,3 +293,12 @@ fn a_resumed_session_knows_whether_it_trades_on_paper() {
         assert_eq!(resumed.access_token().unwrap().is_paper(), is_paper);
     }
 }
+
+#[test]
+fn a_resumed_session_remembers_when_its_token_came() {
+    let mut session = resumed(&written(&WorkedLogin::any().live_session(NOW)), NOW).unwrap();
+    let back = |minutes: u64| NOW.saturating_sub(Duration::from_secs(minutes * 60));
+    assert!(session.poll_request(&mut rng(1), back(60)).unwrap().is_none());
+    let much_earlier = resumed(&written(&session), back(61)).unwrap().poll_request(&mut rng(1), back(61)).unwrap();
+    assert!(much_earlier.is_some(), "a clock set back by so much tells nothing of the token's age");
+}

@@ -269,3 +269,74 @@ fn a_live_session_and_its_end_leave_no_access_token_behind() {
         assert!(found.is_empty(), "left in freed memory: {found:?} of {length} characters");
     }
 }
+
+/// Much is derived in search of a reason, and all of it is as secret as the token.
+#[test]
+fn a_mismatch_leaves_no_secret_behind() {
+    let vector = vectors(include_str!("vectors/ibkr.json"))
+        .into_iter()
+        .find(|vector| vector["id"] == "ibkrdotnet-dh-signBitPadded")
+        .unwrap();
+    let login = WorkedLogin::read(&vector);
+    let shared_secret = hex(vector["outputs"]["sharedSecretBytesHex"].as_str().unwrap());
+    let text = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes();
+    let planted = vec![
+        ("the Diffie-Hellman secret", shared_secret[1..].to_vec()),
+        ("the Diffie-Hellman secret as text", text(&shared_secret[1..])),
+        ("the prepend", login.keys.prepend.clone()),
+        ("the prepend as text", text(&login.keys.prepend)),
+    ];
+    let mut session = login.session();
+    let outbound = login.poll(&mut session, NOW).unwrap();
+    let body = login.body(None).replace(&login.proof, &"0".repeat(40)).into_bytes();
+    let found = left_behind(planted, || {
+        assert!(session.handle_response(outbound.exchange, Response::new(200, &body), NOW).is_err());
+    });
+    assert!(found.is_empty(), "left in freed memory: {found:?}");
+}
+
+#[test]
+fn a_decrypted_secret_is_gone_when_it_is_given_back() {
+    use ibkr_oauth::ConsumerKeys;
+    use rsa::pkcs8::DecodePrivateKey;
+    let plaintext = b"an access token secret, decrypted";
+    let key = rsa::PrivateKey::from_pkcs8_pem(support::ENCRYPTION_PEM).unwrap().to_public_key();
+    let encrypted = key.pkcs1v15_encrypt_with_rng(&mut support::rng(1), plaintext).unwrap();
+    let (keys, mut rng) = (support::keys(), support::rng(2));
+    let found = left_behind(vec![("the decrypted secret", plaintext.to_vec())], || {
+        drop(keys.decrypt_pkcs1v15(&encrypted, &mut rng).unwrap());
+    });
+    assert!(found.is_empty(), "left in freed memory: {found:?}");
+}
+
+/// Stored in the middle of a consent, and at its end.
+#[cfg(feature = "serde")]
+#[test]
+fn no_token_of_a_stored_session_is_left_behind_when_it_is_resumed() {
+    use base64::Engine;
+    use ibkr_oauth::Snapshot;
+    const REQUEST_TOKEN: &str = "b9082d68cfef06b030de";
+    const VERIFIER: &str = "0ffb93ab9aa0d2177cc2";
+    let login = WorkedLogin::any();
+    let mut consenting = OAuthSession::new(login.consumer.clone());
+    let exchange = support::poll(&mut consenting).exchange;
+    support::answer(&mut consenting, exchange, &format!(r#"{{"oauth_token":"{REQUEST_TOKEN}"}}"#)).unwrap();
+    consenting.handle_verifier(VERIFIER).unwrap();
+    for session in [consenting, login.live_session(NOW)] {
+        let stored = serde_json::to_string(session.snapshot().expose()).unwrap();
+        let consumer = login.consumer.clone();
+        let planted = vec![
+            ("the request token", REQUEST_TOKEN.into()),
+            ("the verifier", VERIFIER.into()),
+            ("the access token", session.access_token().map_or(VERIFIER.into(), |token| token.token().into())),
+            ("the proof", login.proof.clone().into_bytes()),
+            ("the live session token", base64::engine::general_purpose::STANDARD.decode(&login.token).unwrap()),
+        ];
+        let found = left_behind(planted, || {
+            let snapshot: Snapshot = serde_json::from_str(&stored).unwrap();
+            let resumed = OAuthSession::resume(consumer, &snapshot, NOW).unwrap();
+            drop(resumed.snapshot());
+        });
+        assert!(found.is_empty(), "left in freed memory: {found:?}");
+    }
+}
