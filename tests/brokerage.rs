@@ -728,3 +728,59 @@ fn the_end_of_a_penalty_brings_what_was_refused_and_nothing_else() {
     scripted.wait(600);
     assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
 }
+
+#[test]
+fn a_servers_wish_lengthens_a_pause_and_never_shortens_it() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    let (_, exchange) = scripted.poll().unwrap();
+    let wish = Response::new(503, b"").header("Retry-After", b"1");
+    scripted.session.handle_response(exchange, wish, scripted.now).unwrap();
+    assert_eq!(scripted.seconds_to_go(), Some(10));
+}
+
+/// IBKR calls a session authenticated that another one has taken, and older answers have no `established`.
+#[test]
+fn a_session_is_ready_only_if_nothing_speaks_against_it() {
+    for (status, event) in [
+        (r#"{"authenticated":true,"established":true,"competing":true}"#, BrokerageEvent::Competing),
+        (r#"{"authenticated":true,"connected":false}"#, BrokerageEvent::Opening),
+        (r#"{"authenticated":true,"connected":true}"#, BrokerageEvent::Ready),
+        (r#"{"authenticated":true}"#, BrokerageEvent::Ready),
+        (r#"{"established":true,"connected":true}"#, BrokerageEvent::Opening),
+    ] {
+        let mut scripted = Scripted::new(CompetePolicy::Yield);
+        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, status), event, "{status}");
+    }
+}
+
+#[test]
+fn a_limit_holds_again_after_it_has_let_somebody_through() {
+    let mut pacing = Pacing::direct();
+    for seconds in [0, 5, 10, 15] {
+        let now = NOW.saturating_add(Duration::from_secs(seconds));
+        assert_eq!(pacing.may_send("/portfolio/accounts", now), Ok(()));
+        let in_five_seconds = now.saturating_add(Duration::from_secs(5));
+        assert_eq!(pacing.may_send("/portfolio/accounts", now), Err(RetryAt(in_five_seconds)), "{seconds}");
+    }
+}
+
+#[test]
+fn of_several_limits_the_last_one_to_end_counts() {
+    let mut pacing = Pacing::cautious();
+    for _ in 0..9 {
+        assert_eq!(pacing.may_send("/anything", NOW), Ok(()));
+    }
+    assert_eq!(pacing.may_send("/portfolio/accounts", NOW), Ok(()));
+    let later = |seconds: u64| NOW.saturating_add(Duration::from_secs(seconds));
+    assert_eq!(pacing.may_send("/anything", NOW), Err(RetryAt(later(1))));
+    assert_eq!(pacing.may_send("/portfolio/accounts", NOW), Err(RetryAt(later(5))));
+}
+
+#[test]
+fn a_penalty_is_no_longer_than_ten_minutes_even_if_the_clock_goes_back() {
+    let mut pacing = Pacing::direct();
+    pacing.handle_too_many_requests(NOW);
+    let a_day_before = NOW.saturating_sub(Duration::from_secs(86_400));
+    let end = a_day_before.saturating_add(Duration::from_secs(600));
+    assert_eq!(pacing.may_send("/anything", a_day_before), Err(RetryAt(end)));
+}

@@ -279,3 +279,12 @@ fn private_keys_are_blinded_by_the_callers_randomness_each_time() {
     }
     assert_eq!(keys.decrypt_pkcs1v15(&secret, &mut rng(3)).unwrap().expose(), b"a secret");
 }
+
+#[test]
+fn a_callback_is_a_url_or_the_very_word_oob() {
+    assert!(builder().callback_url("oob").build().is_ok());
+    for callback in ["OOB", "oob ", "oobs", "oo", ""] {
+        let error = builder().callback_url(callback).build().unwrap_err();
+        assert!(matches!(error, ConfigError::CallbackUrl(_)), "{callback:?}: {error}");
+    }
+}

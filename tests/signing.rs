@@ -4,7 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use ibkr_oauth::{ApiRequest, Consumer, Error, LiveSession, Method, Misuse, OAuthSession, QueryPolicy, Request};
+use ibkr_oauth::{
+    ApiRequest, Consumer, Error, LiveSession, Method, Misuse, OAuthSession, ParameterEncoding, QueryPolicy, Request,
+};
 use support::{NOW, WorkedLogin, header, parameter, poll, rng};
 
 fn live() -> LiveSession {
@@ -148,5 +150,36 @@ fn who_leaves_the_query_out_of_the_signature_leaves_it_out_in_every_form() {
         let request = sign(&with_query);
         assert!(request.url().ends_with("/x?a=1"), "it is sent all the same");
         assert_eq!(request.base_string(), bare.base_string());
+    }
+}
+
+#[test]
+fn parameters_on_both_sides_of_the_protocols_own_are_joined_to_them() {
+    let signed = |query: &[(&str, &str)]| sign(&ApiRequest::get("/x").query(query)).base_string().to_string();
+    let (without, own) = (signed(&[]), "oauth_consumer_key");
+    let (start, end) = without.split_at(without.find(own).unwrap());
+    assert_eq!(signed(&[("z", "1")]), format!("{start}{end}%26z%3D1"));
+    assert_eq!(signed(&[("a", "1")]), format!("{start}a%3D1%26{end}"));
+    assert_eq!(signed(&[("z", "1"), ("a", "1")]), format!("{start}a%3D1%26{end}%26z%3D1"));
+}
+
+#[test]
+fn long_names_that_begin_alike_are_sorted_by_their_ends_and_then_by_value() {
+    let query = [("a name that is long 2", "1"), ("a name that is long 1", "3"), ("a name that is long 1", "2")];
+    let base_string = sign(&ApiRequest::get("/x").query(&query)).base_string().to_string();
+    let places = ["long%201%3D2", "long%201%3D3", "long%202%3D1"].map(|pair| base_string.find(pair));
+    assert!(places.is_sorted() && places[0].is_some(), "{base_string}");
+}
+
+#[test]
+fn the_other_encoding_is_used_if_it_is_asked_for() {
+    for (encoding, signed) in [(ParameterEncoding::Single, "a%3D%7C"), (ParameterEncoding::Rfc5849, "a%3D%257C")] {
+        let mut login = WorkedLogin::any();
+        let builder = Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
+        login.consumer = builder.parameter_encoding(encoding).build().unwrap();
+        let session = login.live_session(NOW);
+        let request = ApiRequest::get("/x").query(&[("a", "|")]);
+        let request = session.live(NOW).unwrap().sign(&request, &mut rng(1), NOW).unwrap();
+        assert!(request.base_string().to_string().contains(&format!("&{signed}%26")), "{}", request.base_string());
     }
 }
