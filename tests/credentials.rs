@@ -283,8 +283,35 @@ fn private_keys_are_blinded_by_the_callers_randomness_each_time() {
 #[test]
 fn a_callback_is_a_url_or_the_very_word_oob() {
     assert!(builder().callback_url("oob").build().is_ok());
-    for callback in ["OOB", "oob ", "oobs", "oo", ""] {
+    assert!(builder().callback_url("http://localhost:5002/back?user=7").build().is_ok());
+    for (callback, problem) in [
+        ("OOB", UrlError::Scheme),
+        ("oobs", UrlError::Scheme),
+        ("", UrlError::Scheme),
+        ("oob ", UrlError::Characters),
+        ("https:///back", UrlError::Host),
+        ("https://?user=7", UrlError::Host),
+        ("https://user@h/back", UrlError::Host),
+        ("https://h:0/back", UrlError::Port),
+        ("https://h:port?user=7", UrlError::Port),
+    ] {
         let error = builder().callback_url(callback).build().unwrap_err();
-        assert!(matches!(error, ConfigError::CallbackUrl(_)), "{callback:?}: {error}");
+        assert_eq!(error, ConfigError::CallbackUrl(problem), "{callback:?}");
     }
+}
+
+#[test]
+fn a_pem_block_is_known_by_its_whole_label_at_both_ends() {
+    let relabelled = |begin: &str, end: &str| {
+        let begun = SIGNATURE_PEM.replace("BEGIN PRIVATE KEY", &format!("BEGIN {begin}"));
+        key_error(&begun.replace("END PRIVATE KEY", &format!("END {end}")))
+    };
+    for label in ["private key", "PRIVATE KEY 2", "A PRIVATE KEY", "PRIVATE"] {
+        assert_eq!(relabelled(label, label), KeyError::WrongPem { found: "something else" }, "{label}");
+    }
+    for end in ["PUBLIC KEY", "RSA PRIVATE KEY", "PRIVATE KEY 2", "private key"] {
+        assert_eq!(relabelled("PRIVATE KEY", end), KeyError::PemDamaged, "{end}");
+    }
+    let two_others = format!("{DHPARAM_PEM}{}", include_str!("keys/public_signature.pem"));
+    assert_eq!(key_error(&two_others), KeyError::WrongPem { found: "DH PARAMETERS" }, "the first is named");
 }

@@ -183,3 +183,17 @@ fn the_other_encoding_is_used_if_it_is_asked_for() {
         assert!(request.base_string().to_string().contains(&format!("&{signed}%26")), "{}", request.base_string());
     }
 }
+
+#[test]
+fn a_get_with_a_body_says_how_long_it_is() {
+    let request = sign(&ApiRequest::get("/x").json(b"{}"));
+    assert_eq!((header(&request, "Content-Length"), request.body()), (Some("2"), &b"{}"[..]));
+    assert_eq!(header(&request, "Content-Type"), Some("application/json"));
+}
+
+#[test]
+fn a_path_may_be_long_and_not_endless() {
+    let path = |length: usize| format!("/{}", "a".repeat(length - 1));
+    assert!(live().sign(&ApiRequest::get(&path(2048)), &mut rng(1), NOW).is_ok());
+    assert_eq!(misuse(&ApiRequest::get(&path(2049))), Misuse::InvalidPath);
+}

@@ -154,9 +154,17 @@ fn key_text() -> Vec<u8> {
     base64[32..96].into()
 }
 
+fn key_binary() -> Vec<u8> {
+    use base64::Engine;
+    let base64: String = SIGNATURE_PEM.lines().filter(|line| !line.starts_with('-')).collect();
+    base64::engine::general_purpose::STANDARD.decode(base64).unwrap()
+}
+
 #[test]
 fn a_key_that_was_read_leaves_no_text_behind() {
-    let planted = vec![("the private key as text", key_text())];
+    // Where one number ends and the next begins, so that it is no copy of a number.
+    let binary = key_binary()[..40].to_vec();
+    let planted = vec![("the private key as text", key_text()), ("the private key in binary", binary)];
     let found = left_behind(planted, || drop(RsaPrivateKey::from_pem(SIGNATURE_PEM).unwrap()));
     assert!(found.is_empty(), "left in freed memory: {found:?}");
 }
