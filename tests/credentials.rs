@@ -2,16 +2,12 @@
 
 mod support;
 
-use std::convert::Infallible;
-
-use ibkr_oauth::rand_core::{TryCryptoRng, TryRng};
 use ibkr_oauth::{
     AccessToken, ConfigError, Consumer, ConsumerKeys, DhParams, Error, KeyError, OAuthSession, RsaKeys, RsaPrivateKey,
     TokenError, UrlError,
 };
 use proptest::prelude::*;
-use rand::rngs::StdRng;
-use support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, builder, dh, keys, rng};
+use support::{Counting, DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, builder, dh, keys, rng};
 
 fn key_error(pem: &str) -> KeyError {
     RsaPrivateKey::from_pem(pem).unwrap_err()
@@ -230,33 +226,6 @@ fn der_of_the_signature_key() -> Vec<u8> {
     base64::engine::general_purpose::STANDARD.decode(body).unwrap()
 }
 
-/// A random source that counts the bytes drawn from it.
-struct Counting {
-    source: StdRng,
-    drawn: usize,
-}
-
-impl TryRng for Counting {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        self.drawn += 4;
-        self.source.try_next_u32()
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        self.drawn += 8;
-        self.source.try_next_u64()
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-        self.drawn += out.len();
-        self.source.try_fill_bytes(out)
-    }
-}
-
-impl TryCryptoRng for Counting {}
-
 /// Without a random factor as long as the modulus, the time an operation takes tells of the key.
 #[test]
 fn private_keys_are_blinded_by_the_callers_randomness_each_time() {
@@ -270,7 +239,7 @@ fn private_keys_are_blinded_by_the_callers_randomness_each_time() {
         }];
     for operate in operations {
         let outcomes = [1, 2].map(|seed| {
-            let mut random = Counting { source: rng(seed), drawn: 0 };
+            let mut random = Counting::new(seed);
             let outcome = operate(&mut random);
             assert!(random.drawn >= 256, "{} bytes drawn", random.drawn);
             outcome

@@ -348,3 +348,29 @@ fn no_token_of_a_stored_session_is_left_behind_when_it_is_resumed() {
         assert!(found.is_empty(), "left in freed memory: {found:?}");
     }
 }
+
+#[cfg(feature = "doctor")]
+#[test]
+fn the_doctor_leaves_nothing_of_a_secret_that_it_opened() {
+    use base64::Engine;
+    use ibkr_oauth::doctor::{Credentials, Kind, examine};
+    use rsa::pkcs8::DecodePrivateKey;
+    let plaintext = b"an access token secret, decrypted";
+    let key = rsa::PrivateKey::from_pkcs8_pem(support::ENCRYPTION_PEM).unwrap().to_public_key();
+    let encrypted = key.pkcs1v15_encrypt_with_rng(&mut support::rng(1), plaintext).unwrap();
+    let encrypted = base64::engine::general_purpose::STANDARD.encode(encrypted);
+    let credentials = Credentials {
+        access_token: Some("a1b2c3d4e5f6a7b8c9d0"),
+        access_token_secret: Some(&encrypted),
+        encryption_key: Some(support::ENCRYPTION_PEM),
+        ..Credentials::default()
+    };
+    let planted = vec![
+        ("the decrypted secret", plaintext.to_vec()),
+        ("the decrypted secret's limbs", limbs(plaintext)),
+        ("the encrypted secret", encrypted[..24].into()),
+    ];
+    let mut rng = support::rng(2);
+    let found = left_behind(planted, || assert!(examine(&credentials, &mut rng).has(Kind::SecretOpens)));
+    assert!(found.is_empty(), "left in freed memory: {found:?}");
+}

@@ -24,6 +24,7 @@ use cases::Examined;
 use fixtures::{TOKEN, der, dh_pem, others, pem, prime_hex, secret_for, tlv};
 use set::{Set, after, edit, put};
 use support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, rng};
+use support::{Counting, DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM, rng};
 
 const MESSAGES: &str = "tests/doctor/messages.txt";
 
@@ -413,4 +414,19 @@ proptest! {
         }
         assert_silent(&report, Set::healthy().secrets());
     }
+}
+
+/// The doctor works with the same keys as a login, and must not tell more about them by the time it takes.
+#[test]
+fn a_key_that_is_tried_is_blinded() {
+    let secret = fixtures::secret();
+    let credentials = Credentials {
+        access_token: Some(TOKEN),
+        access_token_secret: Some(secret),
+        encryption_key: Some(ENCRYPTION_PEM),
+        ..Credentials::default()
+    };
+    let mut random = Counting::new(1);
+    assert!(examine(&credentials, &mut random).has(Kind::SecretOpens));
+    assert!(random.drawn >= 256, "{} bytes drawn", random.drawn);
 }

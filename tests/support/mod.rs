@@ -91,6 +91,39 @@ impl TryRng for Script {
 
 impl TryCryptoRng for Script {}
 
+/// A random source that counts the bytes drawn from it.
+pub struct Counting {
+    source: StdRng,
+    pub drawn: usize,
+}
+
+impl Counting {
+    pub fn new(seed: u64) -> Self {
+        Self { source: rng(seed), drawn: 0 }
+    }
+}
+
+impl TryRng for Counting {
+    type Error = std::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        self.drawn += 4;
+        self.source.try_next_u32()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        self.drawn += 8;
+        self.source.try_next_u64()
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+        self.drawn += out.len();
+        self.source.try_fill_bytes(out)
+    }
+}
+
+impl TryCryptoRng for Counting {}
+
 /// The vectors of one file, by id.
 pub fn vectors(text: &str) -> Vec<Value> {
     let file: Value = serde_json::from_str(text).unwrap();
