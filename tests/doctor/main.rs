@@ -430,3 +430,21 @@ fn a_key_that_is_tried_is_blinded() {
     assert!(examine(&credentials, &mut random).has(Kind::SecretOpens));
     assert!(random.drawn >= 256, "{} bytes drawn", random.drawn);
 }
+
+#[cfg(feature = "encrypted-keys")]
+#[test]
+fn each_key_is_opened_with_its_own_passphrase() {
+    use fixtures::{ENCRYPTED_PEM, PASSPHRASE};
+    let (own, other) = (Some(PASSPHRASE), Some("another passphrase"));
+    for (signature, encryption) in [(true, false), (false, true)] {
+        let credentials = Credentials {
+            signature_key: Some(if signature { ENCRYPTED_PEM } else { SIGNATURE_PEM }),
+            signature_passphrase: if signature { own } else { other },
+            encryption_key: Some(if encryption { ENCRYPTED_PEM } else { ENCRYPTION_PEM }),
+            encryption_passphrase: if encryption { own } else { other },
+            ..Credentials::default()
+        };
+        let report = examine(&credentials, &mut rng(1));
+        assert_eq!(report.fingerprints().len(), 2, "{report}");
+    }
+}
