@@ -583,7 +583,7 @@ fn a_request_whose_answer_never_came_is_not_repeated_at_once() {
 }
 
 #[test]
-fn a_late_attempt_at_a_session_that_cannot_be_built_begins_with_a_tickle_too() {
+fn a_late_attempt_at_a_session_begins_with_a_tickle_too() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     scripted.answer("/iserver/auth/ssodh/init", 500, r#"{"error":"failed to generate sso dh token"}"#);
     scripted.wait(3600);
@@ -712,7 +712,7 @@ fn after_a_logout_nothing_is_left_of_the_session() {
 }
 
 #[test]
-fn a_session_that_did_not_outlive_its_token_is_opened_again_without_a_pause() {
+fn a_session_that_did_not_outlive_its_token_is_opened_without_a_pause() {
     let mut scripted = Scripted::ready();
     scripted.log_in_again();
     assert_eq!(scripted.answer("/iserver/auth/status", 200, NOT_READY), BrokerageEvent::Lost);
@@ -738,7 +738,7 @@ fn a_servers_wish_lengthens_a_pause_and_never_shortens_it() {
     assert_eq!(scripted.seconds_to_go(), Some(10));
 }
 
-/// IBKR calls a session authenticated that another one has taken, and older answers have no `established`.
+/// Another session goes before all else, and older answers have no `established`.
 #[test]
 fn a_session_is_ready_only_if_nothing_speaks_against_it() {
     for (status, event) in [
