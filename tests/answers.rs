@@ -5,8 +5,6 @@ mod support;
 use std::time::Duration;
 
 use ibkr_oauth::{Diagnosis, Error, Malformed, Mismatch, OAuthSession, Phase, Rejected, Response, TokenError};
-use std::time::Duration;
-
 use proptest::prelude::*;
 use support::{NOW, WorkedLogin, access_token, answer, poll};
 
@@ -372,7 +370,7 @@ fn a_part_of_a_proof_is_no_proof() {
 /// HTTP/2 and most clients write all names in lower case; other names only look alike.
 #[test]
 fn headers_are_known_by_their_whole_names_in_any_letter_case() {
-    let named = |name: &str, value: &str| Response::new(503, b"").header(name, value.as_bytes()).retry_after();
+    let named = |name: &str, value: &str| Response::new(503, b"").with_header(name, value.as_bytes()).retry_after();
     for name in ["retry-after", "Retry-After", "RETRY-AFTER"] {
         assert_eq!(named(name, "120"), Some(Duration::from_secs(120)), "{name}");
     }
@@ -383,7 +381,7 @@ fn headers_are_known_by_their_whole_names_in_any_letter_case() {
     for (name, skew) in [("date", 600), ("DATE", 600), ("X-Date", 0), ("Date-Of", 0), ("Dat", 0)] {
         let mut session = WorkedLogin::any().session();
         let exchange = poll(&mut session).exchange;
-        let refusal = Response::new(503, b"").header(name, b"Thu, 02 May 2024 11:50:00 GMT");
+        let refusal = Response::new(503, b"").with_header(name, b"Thu, 02 May 2024 11:50:00 GMT");
         assert!(session.handle_response(exchange, refusal, NOW).is_err());
         assert_eq!(session.clock_skew(), skew, "{name}");
     }
@@ -391,7 +389,7 @@ fn headers_are_known_by_their_whole_names_in_any_letter_case() {
 
 #[test]
 fn an_error_field_that_says_nothing_is_no_refusal() {
-    for nothing in ["null", "false", "0", "{}"] {
+    for nothing in ["null", "false", "0", "[]"] {
         let body = format!(r#"{{"error":{nothing},"oauth_token":"b9082d68cfef06b030de"}}"#);
         assert_eq!(request_token(Response::new(200, body.as_bytes())), Ok(Phase::RequestToken), "{body}");
     }

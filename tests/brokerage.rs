@@ -499,7 +499,7 @@ fn who_yields_does_not_compete_whatever_fails() {
         let mut scripted = Scripted::new(CompetePolicy::Yield);
         let mut inits = 0;
         while inits < 6 {
-            scripted.wait(scripted.seconds_to_go().unwrap());
+            scripted.wait_until_due();
             let (request, exchange) = scripted.poll().unwrap();
             if request.path() == "/v1/api/iserver/auth/ssodh/init" {
                 assert_eq!(request.body(), br#"{"publish":true,"compete":false}"#, "after {inits} of {status} {body}");
@@ -517,9 +517,9 @@ fn a_take_over_stays_one_while_another_session_is_known_to_compete() {
     let unavailable = r#"{"error":"failed to generate sso dh token"}"#;
     scripted.answer("/iserver/auth/ssodh/init", 500, unavailable);
     scripted.answer("/tickle", 200, "{}");
-    scripted.wait(10);
+    scripted.wait_until_due();
     assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, COMPETING), BrokerageEvent::Competing);
-    scripted.wait(10);
+    scripted.wait_until_due();
     let request = scripted.poll().unwrap().0;
     assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
 }
@@ -539,26 +539,27 @@ fn a_session_that_is_opened_again_after_a_logout_takes_nothing_over() {
 fn a_session_that_was_taken_over_once_and_lost_is_not_taken_over_again() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, COMPETING), BrokerageEvent::Competing);
-    scripted.session.open();
     assert_eq!(scripted.answer("/tickle", 200, "{}"), BrokerageEvent::Alive);
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
-    scripted.wait(60);
+    scripted.session.open();
+    scripted.wait(5);
+    scripted.opens();
+    scripted.wait(53);
     assert_eq!(scripted.answer("/tickle", 400, NO_BRIDGE), BrokerageEvent::Lost);
     let request = scripted.poll().unwrap().0;
     assert_eq!(request.body(), br#"{"publish":true,"compete":false}"#);
 }
 
-/// However long its answer takes.
 #[test]
-fn while_a_request_is_in_flight_nothing_else_is_sent() {
-    let mut scripted = Scripted::ready();
-    scripted.wait(60);
-    let (_, exchange) = scripted.poll().unwrap();
-    scripted.wait(3600);
-    assert!(scripted.poll().is_none());
-    assert_eq!(scripted.session.poll_timeout(), None);
+fn while_a_request_is_in_flight_nothing_else_is_sent_until_its_deadline() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    scripted.answer("/iserver/auth/ssodh/init", 200, READY);
+    let (tickle, exchange) = scripted.poll().unwrap();
+    assert_eq!(tickle.path(), "/v1/api/tickle");
+    scripted.wait(14);
+    assert!(scripted.poll().is_none(), "accounts would be due");
+    assert_eq!(scripted.seconds_to_go(), Some(1));
     drop(exchange);
-    assert!(scripted.poll().is_some());
+    assert_eq!(scripted.answer("/iserver/accounts", 200, ACCOUNTS), BrokerageEvent::Ready);
 }
 
 #[test]
@@ -578,7 +579,7 @@ fn a_request_whose_answer_never_came_is_not_repeated_at_once() {
         assert!(request.path().ends_with(path), "{path}");
         drop(exchange);
         assert!(scripted.poll().is_none(), "{path}");
-        assert_eq!(scripted.seconds_to_go(), Some(10), "{path}");
+        assert!((10..=15).contains(&scripted.seconds_to_go().unwrap()), "{path}");
     }
 }
 
@@ -588,7 +589,7 @@ fn a_late_attempt_at_a_session_begins_with_a_tickle_too() {
     scripted.answer("/iserver/auth/ssodh/init", 500, r#"{"error":"failed to generate sso dh token"}"#);
     scripted.wait(3600);
     scripted.answer("/tickle", 200, "{}");
-    scripted.answer("/iserver/auth/ssodh/init", 200, READY);
+    scripted.opens();
 }
 
 #[test]
@@ -597,7 +598,7 @@ fn a_new_login_opens_the_session_at_once_where_the_old_one_could_not() {
     assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 401, ""), BrokerageEvent::LiveSessionRefused);
     assert!(scripted.poll().is_none());
     scripted.log_in_again();
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    scripted.opens();
 }
 
 /// Live session tokens end every day. That is no reason to be slow.
@@ -621,26 +622,31 @@ fn an_exchange_of_another_session_is_refused_while_an_own_one_is_awaited() {
     let refused = scripted.session.handle_response(foreign, Response::new(200, READY.as_bytes()), NOW);
     assert_eq!(refused, Err(Misuse::StaleExchange));
     let event = scripted.session.handle_response(own, Response::new(200, READY.as_bytes()), NOW);
-    assert_eq!(event, Ok(BrokerageEvent::Ready));
+    assert_eq!(event, Ok(BrokerageEvent::Opening));
 }
 
 #[test]
 fn the_servers_clock_is_learned_from_the_brokerage_sessions_answers_too() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, exchange) = scripted.poll().unwrap();
-    let answer = Response::new(200, READY.as_bytes()).server_time(NOW.saturating_add(Duration::from_secs(600)));
+    let answer = Response::new(200, READY.as_bytes()).with_server_time(NOW.saturating_add(Duration::from_secs(600)));
+    scripted.session.handle_response(exchange, answer.clone(), NOW).unwrap();
+    let (request, exchange) = scripted.poll().unwrap();
+    let timestamp = |request: &Request| support::parameter(request, "oauth_timestamp").unwrap().to_string();
+    assert_eq!(timestamp(&request), "1714650000", "one may be wrong, after so many that were accepted");
     scripted.session.handle_response(exchange, answer, NOW).unwrap();
-    let request = scripted.poll().unwrap().0;
-    assert_eq!(support::parameter(&request, "oauth_timestamp"), Some("1714650600"));
+    scripted.wait(2);
+    assert_eq!(timestamp(&scripted.poll().unwrap().0), "1714650602");
 }
 
 #[test]
 fn a_clock_that_goes_back_delays_no_step_and_no_answer_hides_it() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     assert!(matches!(scripted.answer("/iserver/auth/ssodh/init", 503, ""), BrokerageEvent::Failed { .. }));
+    let pause = scripted.seconds_to_go();
     scripted.now = scripted.now.saturating_sub(Duration::from_secs(86_400));
     assert!(scripted.poll().is_none());
-    assert_eq!(scripted.seconds_to_go(), Some(60));
+    assert_eq!(scripted.seconds_to_go(), pause);
 
     let mut scripted = Scripted::ready();
     scripted.wait(60);
@@ -654,9 +660,9 @@ fn a_clock_that_goes_back_delays_no_step_and_no_answer_hides_it() {
 fn a_tickle_does_not_hurry_a_session_that_is_being_opened() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     scripted.answer("/iserver/auth/ssodh/init", 200, NOT_READY);
-    let tickle = format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{ABSENT}}}}}"#);
-    assert_eq!(scripted.answer("/tickle", 200, &tickle), BrokerageEvent::Alive);
-    assert_eq!((scripted.session.bridge(), scripted.seconds_to_go()), (Bridge::Opening, Some(2)));
+    assert_eq!(scripted.answer("/tickle", 200, &tickle(ABSENT)), BrokerageEvent::Alive);
+    assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Opening);
+    assert_eq!(scripted.seconds_to_go(), Some(2));
 }
 
 #[test]
@@ -664,9 +670,8 @@ fn a_competitor_that_leaves_makes_room_whatever_it_leaves_behind() {
     for left in [ABSENT, NOT_READY, READY] {
         let mut scripted = Scripted::new(CompetePolicy::Yield);
         assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, COMPETING), BrokerageEvent::Competing);
-        let tickle = format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{left}}}}}"#);
-        assert_eq!(scripted.answer("/tickle", 200, &tickle), BrokerageEvent::CompetitorGone);
-        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+        assert_eq!(scripted.answer("/tickle", 200, &tickle(left)), BrokerageEvent::CompetitorGone);
+        scripted.opens();
     }
 }
 
@@ -674,12 +679,11 @@ fn a_competitor_that_leaves_makes_room_whatever_it_leaves_behind() {
 #[test]
 fn a_session_that_was_taken_away_is_taken_back_after_a_pause() {
     let mut scripted = Scripted::new(CompetePolicy::TakeOver);
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
-    scripted.wait(60);
-    let tickle = format!(r#"{{"session":"cafe01","iserver":{{"authStatus":{COMPETING}}}}}"#);
-    assert_eq!(scripted.answer("/tickle", 200, &tickle), BrokerageEvent::Competing);
+    scripted.opens();
+    scripted.wait(58);
+    assert_eq!(scripted.answer("/tickle", 200, &tickle(COMPETING)), BrokerageEvent::Competing);
     assert!(scripted.poll().is_none());
-    assert_eq!(scripted.seconds_to_go(), Some(10));
+    assert!((10..=15).contains(&scripted.seconds_to_go().unwrap()));
 }
 
 #[test]
@@ -691,9 +695,9 @@ fn after_a_success_pauses_and_attempts_begin_anew() {
         assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#, "the first attempt");
         scripted.session.handle_response(exchange, unavailable.clone(), scripted.now).unwrap();
         scripted.answer("/tickle", 200, "{}");
-        assert_eq!(scripted.seconds_to_go(), Some(10), "the first pause");
-        scripted.wait(10);
-        scripted.answer("/iserver/auth/ssodh/init", 200, READY);
+        assert!((10..=15).contains(&scripted.seconds_to_go().unwrap()), "the first pause");
+        scripted.wait_until_due();
+        scripted.opens();
         scripted.wait(60);
         assert_eq!(scripted.answer("/tickle", 400, NO_BRIDGE), BrokerageEvent::Lost);
     }
@@ -708,7 +712,7 @@ fn after_a_logout_nothing_is_left_of_the_session() {
     assert_eq!(scripted.session.web_socket(), None);
     scripted.wait(3600);
     scripted.session.open();
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready, "no tickle comes first");
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Opening, "no tickle comes first");
 }
 
 #[test]
@@ -717,7 +721,7 @@ fn a_session_that_did_not_outlive_its_token_is_opened_without_a_pause() {
     scripted.log_in_again();
     assert_eq!(scripted.answer("/iserver/auth/status", 200, NOT_READY), BrokerageEvent::Lost);
     assert_eq!(scripted.answer("/tickle", 200, r#"{"session":"cafe02"}"#), BrokerageEvent::Alive);
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    scripted.opens();
 }
 
 /// Too many requests: not even one that was not planned before.
@@ -726,61 +730,35 @@ fn the_end_of_a_penalty_brings_what_was_refused_and_nothing_else() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     assert!(matches!(scripted.answer("/iserver/auth/ssodh/init", 429, ""), BrokerageEvent::Failed { .. }));
     scripted.wait(600);
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Ready);
+    scripted.opens();
 }
 
 #[test]
 fn a_servers_wish_lengthens_a_pause_and_never_shortens_it() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, exchange) = scripted.poll().unwrap();
-    let wish = Response::new(503, b"").header("Retry-After", b"1");
+    let wish = Response::new(503, b"").with_header("Retry-After", b"1");
     scripted.session.handle_response(exchange, wish, scripted.now).unwrap();
-    assert_eq!(scripted.seconds_to_go(), Some(10));
+    assert!((10..=15).contains(&scripted.seconds_to_go().unwrap()));
 }
 
-/// Another session goes before all else, and older answers have no `established`.
+/// "Authenticated and established" goes before all else, and older answers have no `established`.
 #[test]
-fn a_session_is_ready_only_if_nothing_speaks_against_it() {
-    for (status, event) in [
-        (r#"{"authenticated":true,"established":true,"competing":true}"#, BrokerageEvent::Competing),
-        (r#"{"authenticated":true,"connected":false}"#, BrokerageEvent::Opening),
-        (r#"{"authenticated":true,"connected":true}"#, BrokerageEvent::Ready),
-        (r#"{"authenticated":true}"#, BrokerageEvent::Ready),
-        (r#"{"established":true,"connected":true}"#, BrokerageEvent::Opening),
+fn a_session_is_there_only_if_all_that_is_said_of_it_says_so() {
+    let (accounts, status) = ("/v1/api/iserver/accounts", "/v1/api/iserver/auth/status");
+    for (said, next) in [
+        (r#"{"authenticated":true,"established":true,"competing":true}"#, accounts),
+        (r#"{"authenticated":true,"connected":true,"competing":true}"#, accounts),
+        (r#"{"authenticated":true,"established":true,"connected":false}"#, accounts),
+        (r#"{"authenticated":true}"#, accounts),
+        (r#"{"authenticated":true,"connected":false}"#, status),
+        (r#"{"authenticated":true,"established":false,"connected":true}"#, status),
+        (r#"{"established":true,"connected":true}"#, status),
     ] {
         let mut scripted = Scripted::new(CompetePolicy::Yield);
-        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, status), event, "{status}");
+        assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, said), BrokerageEvent::Opening, "{said}");
+        scripted.answer("/tickle", 200, "{}");
+        scripted.wait(2);
+        assert_eq!(scripted.poll().unwrap().0.path(), next, "{said}");
     }
-}
-
-#[test]
-fn a_limit_holds_again_after_it_has_let_somebody_through() {
-    let mut pacing = Pacing::direct();
-    for seconds in [0, 5, 10, 15] {
-        let now = NOW.saturating_add(Duration::from_secs(seconds));
-        assert_eq!(pacing.may_send("/portfolio/accounts", now), Ok(()));
-        let in_five_seconds = now.saturating_add(Duration::from_secs(5));
-        assert_eq!(pacing.may_send("/portfolio/accounts", now), Err(RetryAt(in_five_seconds)), "{seconds}");
-    }
-}
-
-#[test]
-fn of_several_limits_the_last_one_to_end_counts() {
-    let mut pacing = Pacing::cautious();
-    for _ in 0..9 {
-        assert_eq!(pacing.may_send("/anything", NOW), Ok(()));
-    }
-    assert_eq!(pacing.may_send("/portfolio/accounts", NOW), Ok(()));
-    let later = |seconds: u64| NOW.saturating_add(Duration::from_secs(seconds));
-    assert_eq!(pacing.may_send("/anything", NOW), Err(RetryAt(later(1))));
-    assert_eq!(pacing.may_send("/portfolio/accounts", NOW), Err(RetryAt(later(5))));
-}
-
-#[test]
-fn a_penalty_is_no_longer_than_ten_minutes_even_if_the_clock_goes_back() {
-    let mut pacing = Pacing::direct();
-    pacing.handle_too_many_requests(NOW);
-    let a_day_before = NOW.saturating_sub(Duration::from_secs(86_400));
-    let end = a_day_before.saturating_add(Duration::from_secs(600));
-    assert_eq!(pacing.may_send("/anything", a_day_before), Err(RetryAt(end)));
 }

@@ -305,7 +305,7 @@ fn a_refused_signature_never_moves_the_timestamps_forward() {
     let mut session = WorkedLogin::any().session();
     let exchange = support::poll(&mut session).exchange;
     let late = after(0, 10);
-    let refusal = Response::new(401, br#"{"error":"id: 3931, error: invalid consumer"}"#).server_time(late);
+    let refusal = Response::new(401, br#"{"error":"id: 3931, error: invalid consumer"}"#).with_server_time(late);
     assert!(session.handle_response(exchange, refusal, late).is_err());
     let request = session.poll_request(&mut rng(1), after(0, 5)).unwrap().unwrap().request;
     assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650300"), "the clock went back, behind the refusal");
@@ -317,7 +317,8 @@ fn who_does_not_want_the_clock_corrected_keeps_it_through_every_answer() {
     let builder = Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
     login.consumer = builder.without_clock_correction().build().unwrap();
     let session = login.live_session(NOW);
-    let answer = Response::new(200, b"{}").server_time(after(0, 10));
-    session.live(NOW).unwrap().handle_response(&answer, NOW).unwrap();
+    let live = session.live(NOW).unwrap();
+    let receipt = live.sign(&ACCOUNTS, &mut rng(1), NOW).unwrap().receipt();
+    live.handle_response(receipt, &Response::new(200, b"{}").with_server_time(after(0, 10)), NOW).unwrap();
     assert_eq!((session.clock_skew(), &*timestamp(&session, NOW)), (0, "1714650000"));
 }

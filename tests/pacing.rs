@@ -221,6 +221,23 @@ fn the_error_says_when_to_try_again() {
     assert_eq!(error.to_string(), "too many requests: IBKR's limits allow this one at 2024-05-02T11:40:01Z");
 }
 
+#[test]
+fn a_limit_holds_again_after_it_has_let_somebody_through() {
+    let (mut pacing, accounts) = (Pacing::default(), ApiRequest::get("/portfolio/accounts"));
+    for seconds in [0, 5, 10, 15] {
+        assert_eq!(pacing.try_send(&accounts, later(seconds)), Ok(()));
+        assert_eq!(pacing.free_at(&accounts, later(seconds)), Some(later(seconds + 5)));
+    }
+}
+
+#[test]
+fn of_several_limits_the_last_one_to_end_counts() {
+    let (mut pacing, accounts) = (Pacing::default(), ApiRequest::get("/portfolio/accounts"));
+    assert_eq!(pacing.try_send(&accounts, NOW), Ok(()));
+    assert_eq!(free_after(&mut pacing, 9, &ApiRequest::get("/anything")), Some(later(1)));
+    assert_eq!(pacing.free_at(&accounts, NOW), Some(later(5)));
+}
+
 /// Endpoints with their documented limits, and one that only the global limit holds for.
 const PACED: [(&str, &[(usize, u64)]); 5] = [
     ("/tickle", &[(1, 1)]),

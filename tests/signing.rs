@@ -9,8 +9,16 @@ use ibkr_oauth::{
 };
 use support::{NOW, WorkedLogin, header, parameter, poll, rng};
 
+/// One that signs the query too, by which a test sees what becomes of it.
 fn live() -> LiveSession {
-    WorkedLogin::any().live_session(NOW).live(NOW).unwrap().clone()
+    live_with(QueryPolicy::Fold, ParameterEncoding::Single)
+}
+
+fn live_with(policy: QueryPolicy, encoding: ParameterEncoding) -> LiveSession {
+    let mut login = WorkedLogin::any();
+    let builder = Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
+    login.consumer = builder.query_policy(policy).parameter_encoding(encoding).build().unwrap();
+    login.live_session(NOW).live(NOW).unwrap().clone()
 }
 
 fn sign(request: &ApiRequest<'_>) -> Request {
@@ -140,11 +148,8 @@ fn a_request_that_is_refused_uses_no_timestamp() {
 
 #[test]
 fn who_leaves_the_query_out_of_the_signature_leaves_it_out_in_every_form() {
-    let mut login = WorkedLogin::any();
-    let builder = Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
-    login.consumer = builder.query_policy(QueryPolicy::Exclude).build().unwrap();
-    let session = login.live_session(NOW);
-    let sign = |request: &ApiRequest<'_>| session.live(NOW).unwrap().sign(request, &mut rng(1), NOW).unwrap();
+    let live = live_with(QueryPolicy::Exclude, ParameterEncoding::Single);
+    let sign = |request: &ApiRequest<'_>| live.sign(request, &mut rng(1), NOW).unwrap();
     let bare = sign(&ApiRequest::get("/x"));
     for with_query in [ApiRequest::get("/x").query(&[("a", "1")]), ApiRequest::get("/x").raw_query("a=1")] {
         let request = sign(&with_query);
@@ -174,12 +179,8 @@ fn long_names_that_begin_alike_are_sorted_by_their_ends_and_then_by_value() {
 #[test]
 fn the_other_encoding_is_used_if_it_is_asked_for() {
     for (encoding, signed) in [(ParameterEncoding::Single, "a%3D%7C"), (ParameterEncoding::Rfc5849, "a%3D%257C")] {
-        let mut login = WorkedLogin::any();
-        let builder = Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
-        login.consumer = builder.parameter_encoding(encoding).build().unwrap();
-        let session = login.live_session(NOW);
         let request = ApiRequest::get("/x").query(&[("a", "|")]);
-        let request = session.live(NOW).unwrap().sign(&request, &mut rng(1), NOW).unwrap();
+        let request = live_with(QueryPolicy::Fold, encoding).sign(&request, &mut rng(1), NOW).unwrap();
         assert!(request.base_string().to_string().contains(&format!("&{signed}%26")), "{}", request.base_string());
     }
 }

@@ -23,8 +23,7 @@ use rsa::pkcs8::DecodePrivateKey;
 use cases::Examined;
 use fixtures::{TOKEN, der, dh_pem, others, pem, prime_hex, secret_for, tlv};
 use set::{Set, after, edit, put};
-use support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, rng};
-use support::{Counting, DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM, rng};
+use support::{Counting, DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, rng};
 
 const MESSAGES: &str = "tests/doctor/messages.txt";
 
