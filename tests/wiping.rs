@@ -262,8 +262,10 @@ fn of_a_key_nothing_but_its_primes_is_left_behind() {
 #[test]
 fn a_live_session_and_its_end_leave_no_access_token_behind() {
     let login = WorkedLogin::any();
-    for length in (20..=200).step_by(4) {
-        let token = "a1b2c3d4e5f6a7b8c9d0".chars().cycle().take(length).collect::<String>();
+    // None is longer than 256 characters. Each `|` is three of the text.
+    let short = (20..200).step_by(20).map(|length| ("x", length));
+    for (filler, length) in short.chain((200..=256).flat_map(|length| [("x", length), ("|", length)])) {
+        let token = format!("a1b2c3d4e5f6a7b8c9d0{}", filler.repeat(length - 20));
         let access_token = AccessToken::new(&token, ENCRYPTED_SECRET).unwrap();
         let mut session = OAuthSession::with_access_token(login.consumer.clone(), access_token);
         let outbound = login.poll(&mut session, NOW).unwrap();

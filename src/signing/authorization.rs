@@ -27,7 +27,7 @@ pub(crate) fn common_parameters<'a, Value: From<&'a str>>(
 pub(crate) fn header<'a>(realm: &str, sorted: impl IntoIterator<Item = Slot<'a>> + Clone) -> Template {
     let before = sorted.clone().into_iter().take_while(|(name, _)| *name < "oauth_signature");
     let after = sorted.into_iter().skip_while(|(name, _)| *name < "oauth_signature");
-    let mut header = Template::new();
+    let mut header = Template::default();
     header.text(|text| {
         text.plain("OAuth realm=\"");
         text.plain(realm);

@@ -145,7 +145,7 @@ impl<'w, 's> Writer<'w, 's> {
 
 /// Parameters that are sorted already, and some of which have no value yet.
 pub(crate) fn template<'a>(sorted: impl IntoIterator<Item = Slot<'a>>, encoding: ParameterEncoding) -> Template {
-    let (mut template, mut separator) = (Template::new(), NOTHING);
+    let (mut template, mut separator) = (Template::default(), NOTHING);
     for (name, value) in sorted {
         template.text(|out| write_name(out, separator, name, encoding.table()));
         match value {

@@ -2,9 +2,11 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use zeroize::{Zeroize, Zeroizing};
+use core::mem;
+use zeroize::Zeroizing;
 
 use crate::signing::percent_encoding::{Encoder, append_to};
+use crate::percent_encoding::{Encoder, append_to, write_to};
 
 /// A parameter whose value each request has anew (`None`), or all requests share.
 pub(crate) type Slot<'a> = (&'a str, Option<&'a str>);
@@ -17,29 +19,27 @@ pub(crate) enum Filling<'a> {
     Base64(&'a [u8]),
 }
 
-/// Bytes of the longest usual text between two gaps. It is reserved at once: growing would leave copies behind.
-const TEXT: usize = 256;
-
 /// Texts, and gaps between them. Wiped on drop: tokens are among the texts.
+#[derive(Default)]
 pub(crate) struct Template {
     before_gaps: Vec<Zeroizing<String>>,
     last: Zeroizing<String>,
 }
 
 impl Template {
-    pub(crate) fn new() -> Self {
-        Self { before_gaps: Vec::new(), last: Zeroizing::new(String::with_capacity(TEXT)) }
-    }
-
-    /// Goes on with text.
-    pub(crate) fn text(&mut self, write: impl FnOnce(&mut Encoder<'_>)) {
-        append_to(&mut self.last, write);
+    /// Goes on with text, in a block that is large enough from the start: one that grows leaves copies behind.
+    pub(crate) fn text(&mut self, write: impl Fn(&mut Encoder<'_>)) {
+        let mut length = self.last.len();
+        write_to(&mut |part| length = length.saturating_add(part.len()), &write);
+        let mut longer = Zeroizing::new(String::with_capacity(length));
+        longer.push_str(&self.last);
+        append_to(&mut longer, write);
+        self.last = longer;
     }
 
     /// Goes on with a gap.
     pub(crate) fn gap(&mut self) {
-        self.before_gaps.push(Zeroizing::new(String::from(self.last.as_str())));
-        self.last.zeroize();
+        self.before_gaps.push(mem::take(&mut self.last));
     }
 
     /// Writes the texts, and `fillings` in the gaps.
