@@ -534,6 +534,27 @@ fn a_session_that_is_opened_again_after_a_logout_takes_nothing_over() {
     assert_eq!(request.body(), br#"{"publish":true,"compete":false}"#);
 }
 
+/// Users press a button again if nothing seems to happen.
+#[test]
+fn who_asks_twice_to_take_over_takes_over_once() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, COMPETING), BrokerageEvent::Competing);
+    assert_eq!(scripted.answer("/tickle", 200, "{}"), BrokerageEvent::Alive);
+    scripted.session.open();
+    scripted.session.open();
+    scripted.wait(5);
+    let (request, exchange) = scripted.poll().unwrap();
+    assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
+    scripted.session.open();
+    scripted.session.handle_response(exchange, Response::new(200, READY.as_bytes()), scripted.now).unwrap();
+    scripted.wait(2);
+    assert_eq!(scripted.answer("/iserver/accounts", 200, ACCOUNTS), BrokerageEvent::Ready);
+    scripted.wait(58);
+    assert_eq!(scripted.answer("/tickle", 200, &tickle(COMPETING)), BrokerageEvent::Competing);
+    scripted.wait(59);
+    assert!(scripted.poll().is_none(), "and not when the session is lost to another later");
+}
+
 /// It took over once, as the user wanted, and was lost later.
 #[test]
 fn a_session_that_was_taken_over_once_and_lost_is_not_taken_over_again() {
