@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ibkr_oauth::brokerage::{BrokerageEvent, BrokeragePhase, BrokerageSession, CompetePolicy};
-use ibkr_oauth::{ActivationStage, ActivationWait, Maintenance};
+use ibkr_oauth::{ActivationStage, ActivationWait, Maintenance, Request};
 use ibkr_oauth::{Diagnosis, Error, Mismatch, Misuse, Response, UnixTime};
 use support::scripted::{ABSENT, ACCOUNTS, COMPETING, NO_BRIDGE, NOT_READY, READY, Scripted, tickle};
 use support::{NOW, WorkedLogin, header};
@@ -733,7 +733,11 @@ fn after_a_logout_nothing_is_left_of_the_session() {
     assert_eq!(scripted.session.web_socket(), None);
     scripted.wait(3600);
     scripted.session.open();
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, READY), BrokerageEvent::Opening, "no tickle comes first");
+    assert_eq!(
+        scripted.answer("/iserver/auth/ssodh/init", 200, READY),
+        BrokerageEvent::Opening,
+        "no tickle comes first"
+    );
 }
 
 #[test]

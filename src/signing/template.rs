@@ -5,8 +5,7 @@ use alloc::vec::Vec;
 use core::mem;
 use zeroize::Zeroizing;
 
-use crate::signing::percent_encoding::{Encoder, append_to};
-use crate::percent_encoding::{Encoder, append_to, write_to};
+use crate::signing::percent_encoding::{Encoder, append_to, write_to};
 
 /// A parameter whose value each request has anew (`None`), or all requests share.
 pub(crate) type Slot<'a> = (&'a str, Option<&'a str>);
