@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::brokerage::Standing;
 use crate::refusal::Refusal;
+use crate::schedule::Trouble;
 use crate::signed_request::SignedRequest;
 use crate::time::{UnixTime, millis};
 use crate::verification::Caller;
@@ -25,14 +26,17 @@ impl Gateway {
         self.brokerage.touch(name, token, now);
         let standing = self.brokerage.standing(name, token, now);
         let user = self.registry.user(name).ok_or(Refusal::Unauthorized("the user is no longer known"))?;
+        let has_accounts = self.has_accounts(name, now);
         match (request.method, endpoint) {
             ("GET", "/portfolio/accounts") => Ok(portfolio_accounts(user)),
-            ("GET" | "POST", "/tickle") => Ok(tickle(&caller.session.cookie, standing)),
-            ("GET" | "POST", "/iserver/auth/status") => Ok(auth_status(standing)),
+            ("GET" | "POST", "/tickle") => Ok(self.tickle(&caller.session.cookie, standing)),
+            ("GET" | "POST", "/iserver/auth/status") => Ok(self.auth_status(standing)),
             ("GET" | "POST", "/iserver/auth/ssodh/init") => self.open_brokerage_session(caller, request, now),
             ("GET" | "POST", "/logout") => Ok(self.log_out(caller)),
             (_, endpoint) if endpoint.starts_with("/iserver/") && standing != Standing::Ready => Err(Refusal::NoBridge),
-            ("GET", "/iserver/accounts") => Ok(iserver_accounts(user, &caller.session.cookie)),
+            ("GET", "/iserver/accounts") if has_accounts => Ok(iserver_accounts(user, &caller.session.cookie)),
+            ("GET", "/iserver/accounts") => Ok(iserver_accounts(&without_accounts(user), &caller.session.cookie)),
+            (_, endpoint) if endpoint.starts_with("/iserver/") && !has_accounts => Err(Refusal::NoAccounts),
             ("GET", "/iserver/marketdata/snapshot") => snapshot(request, now),
             _ => Err(Refusal::NotFound),
         }
@@ -50,13 +54,48 @@ impl Gateway {
         }
         self.schedule.admit_to_brokerage()?;
         self.brokerage.open(&caller.user, &caller.access_token, compete, now);
-        Ok(auth_status(self.brokerage.standing(&caller.user, &caller.access_token, now)))
+        Ok(self.auth_status(self.brokerage.standing(&caller.user, &caller.access_token, now)))
     }
 
     fn log_out(&mut self, caller: &Caller) -> Value {
         self.brokerage.close(&caller.user, &caller.access_token);
         self.registry.close_live_session(&caller.access_token, &caller.session.token);
         json!({ "status": true })
+    }
+
+    /// An authenticated brokerage session is usable once it has accounts (protocol section 14.4).
+    fn has_accounts(&self, user: &str, now: UnixTime) -> bool {
+        let is_old_enough = self.brokerage.age(user, now) >= self.settings.accounts_delay;
+        is_old_enough && !self.schedule.suffers(Trouble::EmptyAccounts)
+    }
+
+    fn auth_status(&self, standing: Standing) -> Value {
+        let ready = standing == Standing::Ready;
+        json!({
+            "authenticated": ready,
+            "established": ready,
+            "competing": match standing {
+                Standing::Absent => false,
+                Standing::Ready => self.schedule.suffers(Trouble::AuthenticatedAndCompeting),
+                Standing::Competing => true,
+            },
+            "connected": standing != Standing::Absent,
+            "message": "",
+            "MAC": "00:00:5E:00:53:01",
+            "serverInfo": { "serverName": "JifN00001", "serverVersion": "Build 10.0.0, Jan 1, 2026 12:00:00 PM" },
+            "hardware_info": "00000000|00:00:5E:00:53:01",
+            "fail": "",
+        })
+    }
+
+    /// Without `ssoExpires` and `userId`, which may be missing under OAuth; `collission` is spelled as IBKR spells it.
+    fn tickle(&self, cookie: &str, standing: Standing) -> Value {
+        let iserver = if self.schedule.suffers(Trouble::TicklesWithoutStatus) {
+            json!({})
+        } else {
+            json!({ "authStatus": self.auth_status(standing) })
+        };
+        json!({ "session": cookie, "collission": false, "hmds": { "error": "no bridge" }, "iserver": iserver })
     }
 }
 
@@ -83,29 +122,8 @@ fn boolean(request: &SignedRequest<'_>, name: &str) -> Result<bool, Refusal> {
     }
 }
 
-fn auth_status(standing: Standing) -> Value {
-    let ready = standing == Standing::Ready;
-    json!({
-        "authenticated": ready,
-        "established": ready,
-        "competing": standing == Standing::Competing,
-        "connected": standing != Standing::Absent,
-        "message": "",
-        "MAC": "00:00:5E:00:53:01",
-        "serverInfo": { "serverName": "JifN00001", "serverVersion": "Build 10.0.0, Jan 1, 2026 12:00:00 PM" },
-        "hardware_info": "00000000|00:00:5E:00:53:01",
-        "fail": "",
-    })
-}
-
-/// Without `ssoExpires` and `userId`, which may be missing under OAuth; `collission` is spelled as IBKR spells it.
-fn tickle(cookie: &str, standing: Standing) -> Value {
-    json!({
-        "session": cookie,
-        "collission": false,
-        "hmds": { "error": "no bridge" },
-        "iserver": { "authStatus": auth_status(standing) },
-    })
+fn without_accounts(user: &User) -> User {
+    User { accounts: Vec::new(), ..user.clone() }
 }
 
 fn portfolio_accounts(user: &User) -> Value {

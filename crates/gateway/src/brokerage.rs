@@ -17,6 +17,7 @@ pub(crate) struct BrokerageSessions {
 struct BrokerageSession {
     /// The access token it was opened with; to all others it is a competitor.
     holder: String,
+    opened: UnixTime,
     last_request: UnixTime,
 }
 
@@ -32,7 +33,8 @@ impl BrokerageSessions {
     /// Opens the session, unless another holds it and is not to be competed with.
     pub(crate) fn open(&mut self, user: &str, holder: &str, compete: bool, now: UnixTime) {
         if compete || self.standing(user, holder, now) != Standing::Competing {
-            self.sessions.insert(user.into(), BrokerageSession { holder: holder.into(), last_request: now });
+            let session = BrokerageSession { holder: holder.into(), opened: now, last_request: now };
+            self.sessions.insert(user.into(), session);
         }
     }
 
@@ -46,10 +48,16 @@ impl BrokerageSessions {
         }
     }
 
+    /// How long ago the user's session was opened; no time if there is none.
+    pub(crate) fn age(&self, user: &str, now: UnixTime) -> Duration {
+        self.sessions.get(user).map(|session| now.saturating_sub(session.opened)).unwrap_or_default()
+    }
+
     /// Any request of its holder keeps a session alive.
     pub(crate) fn touch(&mut self, user: &str, holder: &str, now: UnixTime) {
-        if self.standing(user, holder, now) == Standing::Ready {
-            self.open(user, holder, false, now);
+        let is_ready = self.standing(user, holder, now) == Standing::Ready;
+        if let Some(session) = self.sessions.get_mut(user).filter(|_| is_ready) {
+            session.last_request = now;
         }
     }
 

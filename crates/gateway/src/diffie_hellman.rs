@@ -16,9 +16,24 @@ const PRIME_BITS: std::ops::RangeInclusive<u64> = 512..=8192;
 /// "IB always uses generator = 2", whatever the file says.
 const GENERATOR: u32 = 2;
 
+/// Most exponents that are tried for a shared secret that needs a sign byte: with the least favourable prime, one in 256
+/// does.
+const MAX_ATTEMPTS: usize = 2048;
+
 /// A consumer's own group: the prime in its `dhparam.pem`.
 pub(crate) struct Group {
     prime: BigUint,
+}
+
+/// Does a shared secret need a byte for its sign (protocol section 5), and does it get it?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SignByte {
+    /// As it comes: for most primes, about half of all secrets need one, and get it.
+    ByChance,
+    /// It needs one, and gets it.
+    Needed,
+    /// It needs one, and does not get it.
+    Forgotten,
 }
 
 /// What comes of an exchange.
@@ -46,21 +61,29 @@ impl Group {
         challenge: &str,
         secret: &[u8],
         consumer_key: &str,
+        sign_byte: SignByte,
         rng: &mut dyn CryptoRng,
     ) -> Option<Agreement> {
         let challenge = self.challenge(challenge)?;
-        let mut exponent = [0; 32];
-        rng.fill_bytes(&mut exponent);
-        let (response, key) = self.answer(&challenge, &BigUint::from_bytes_be(&exponent));
+        let attempts = if sign_byte == SignByte::ByChance { 1 } else { MAX_ATTEMPTS };
+        let mut exchanges = std::iter::repeat_with(|| self.exchange(&challenge, rng)).take(attempts);
+        let (response, shared) = exchanges.find(|(_, shared)| attempts == 1 || needs_sign_byte(shared))?;
+        let key = if sign_byte == SignByte::Forgotten { shared.to_bytes_be() } else { java_bytes(&shared) };
         let token = live_session_token(&key, secret)?;
         Some(Agreement { response, token, proof: live_session_token_signature(&token, consumer_key)? })
     }
 
-    /// The response, in hexadecimal, and the shared secret, spelled as the HMAC key that makes the live session token.
-    fn answer(&self, challenge: &BigUint, exponent: &BigUint) -> (String, Vec<u8>) {
+    /// Response and shared secret by a fresh exponent.
+    fn exchange(&self, challenge: &BigUint, rng: &mut dyn CryptoRng) -> (String, BigUint) {
+        let mut exponent = [0; 32];
+        rng.fill_bytes(&mut exponent);
+        self.answer(challenge, &BigUint::from_bytes_be(&exponent))
+    }
+
+    /// The response, in hexadecimal, and the shared secret.
+    fn answer(&self, challenge: &BigUint, exponent: &BigUint) -> (String, BigUint) {
         let response = BigUint::from(GENERATOR).modpow(exponent, &self.prime);
-        let secret = challenge.modpow(exponent, &self.prime);
-        (response.to_str_radix(16), java_bytes(&secret))
+        (response.to_str_radix(16), challenge.modpow(exponent, &self.prime))
     }
 
     fn challenge(&self, text: &str) -> Option<BigUint> {
@@ -86,9 +109,13 @@ fn live_session_token_signature(token: &[u8; 20], consumer_key: &str) -> Option<
 
 /// Java's `BigInteger.toByteArray`: one more zero byte where the highest bit is set, for its sign (protocol section 5).
 fn java_bytes(number: &BigUint) -> Vec<u8> {
-    let mut bytes = if number.bits().is_multiple_of(8) { vec![0] } else { Vec::new() };
+    let mut bytes = if needs_sign_byte(number) { vec![0] } else { Vec::new() };
     bytes.extend(number.to_bytes_be());
     bytes
+}
+
+fn needs_sign_byte(number: &BigUint) -> bool {
+    number.bits().is_multiple_of(8)
 }
 
 /// PKCS#3 `SEQUENCE { prime, generator, length OPTIONAL }`.
@@ -122,8 +149,9 @@ mod tests {
             let vector = vectors::ibkr(&format!("synthetic-k-{bits}-bits"));
             let (inputs, outputs) = (&vector["inputs"], &vector["outputs"]);
             let group = Group { prime: number(&inputs["primeHex"]) };
-            let (response, key) =
+            let (response, shared) =
                 group.answer(&number(&inputs["serverResponseHex"]), &number(&inputs["clientPrivateHex"]));
+            let key = java_bytes(&shared);
             assert_eq!(response, outputs["clientChallengeHex"].as_str().unwrap());
             assert_eq!(key.len(), usize::try_from(outputs["sharedSecretBytesLen"].as_u64().unwrap()).unwrap());
 

@@ -10,11 +10,12 @@ use serde_json::Value;
 
 use crate::base_url::BaseUrl;
 use crate::brokerage::BrokerageSessions;
-use crate::incident::Schedule;
 use crate::refusal::Refusal;
 use crate::registry::{Consumer, Registry};
 use crate::replay::ReplayGuard;
 use crate::response::{JSON, Response, dated, response};
+use crate::schedule::Schedule;
+use crate::settings::Settings;
 use crate::signed_request::SignedRequest;
 use crate::time::UnixTime;
 use crate::{GatewayError, RegisteredConsumer, User};
@@ -34,6 +35,7 @@ pub struct Gateway {
     pub(crate) replay: ReplayGuard,
     pub(crate) brokerage: BrokerageSessions,
     pub(crate) schedule: Schedule,
+    pub(crate) settings: Settings,
     /// The `id` in error messages: counts refusals.
     pub(crate) trace: u32,
 }
@@ -52,6 +54,7 @@ impl Gateway {
             replay: ReplayGuard::new(TIMESTAMP_WINDOW),
             brokerage: BrokerageSessions::default(),
             schedule: Schedule::default(),
+            settings: Settings::default(),
             trace: 0,
         })
     }
@@ -59,11 +62,6 @@ impl Gateway {
     /// The base URL, in the form that signatures must cover.
     pub fn base_url(&self) -> String {
         self.base_url.to_string()
-    }
-
-    /// Sets how far a timestamp may be from now, either way: five minutes at first.
-    pub fn set_timestamp_window(&mut self, window: Duration) {
-        self.replay.set_window(window);
     }
 
     /// Puts a consumer on file, or replaces the one of that key.
@@ -102,14 +100,14 @@ impl Gateway {
     ) -> http::Response<Vec<u8>> {
         let now = self.catch_up(now);
         match self.answer(request, rng, now) {
-            Ok(answer) => dated(response(StatusCode::OK, JSON, answer.to_string()), now),
+            Ok(response) => dated(response, self.schedule.date(now)),
             Err(refusal) => self.refuse(refusal, now),
         }
     }
 
     pub(crate) fn refuse(&mut self, refusal: Refusal, now: UnixTime) -> Response {
         self.trace = self.trace.wrapping_add(1);
-        dated(refusal.into_response(self.trace), now)
+        dated(refusal.into_response(self.trace), self.schedule.date(now))
     }
 
     fn answer<B: AsRef<[u8]>>(
@@ -117,19 +115,33 @@ impl Gateway {
         request: &Request<B>,
         rng: &mut dyn CryptoRng,
         now: UnixTime,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Response, Refusal> {
         admit(request)?;
         self.schedule.admit()?;
         let target = self.base_url.resolve(request.uri()).ok_or(Refusal::NotFound)?;
+        if let Some(odd) = self.schedule.odd_response(target.endpoint) {
+            return Ok(odd);
+        }
         let signed = SignedRequest::read(request, &self.base_url, target)?;
-        match (signed.method, target.endpoint) {
-            ("POST", "/oauth/request_token") => self.request_token(&signed, rng, now),
-            ("POST", "/oauth/access_token") => self.access_token(&signed, rng, now),
-            ("POST", "/oauth/live_session_token") => self.live_session_token(&signed, rng, now),
+        let answer = self.answer_signed(&signed, target.endpoint, rng, now)?;
+        Ok(response(StatusCode::OK, JSON, answer.to_string()))
+    }
+
+    fn answer_signed(
+        &mut self,
+        request: &SignedRequest<'_>,
+        endpoint: &str,
+        rng: &mut dyn CryptoRng,
+        now: UnixTime,
+    ) -> Result<Value, Refusal> {
+        match (request.method, endpoint) {
+            ("POST", "/oauth/request_token") => self.request_token(request, rng, now),
+            ("POST", "/oauth/access_token") => self.access_token(request, rng, now),
+            ("POST", "/oauth/live_session_token") => self.live_session_token(request, rng, now),
             _ => {
-                let caller = self.verify_hmac(&signed, now)?;
+                let caller = self.verify_hmac(request, now)?;
                 self.schedule.admit_to_api()?;
-                self.api(&caller, target.endpoint, &signed, self.schedule.now())
+                self.api(&caller, endpoint, request, self.schedule.now())
             }
         }
     }

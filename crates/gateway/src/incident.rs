@@ -1,12 +1,11 @@
 //! What goes wrong at IBKR, on schedule: for testing how a client lives through it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::Gateway;
-use crate::refusal::Refusal;
-use crate::time::{UnixTime, unix_time};
-
-/// Something that happens at IBKR. [`Gateway::schedule`] says when.
+/// Something that happens at IBKR. [`Gateway::schedule`](crate::Gateway::schedule) says when.
+///
+/// What `lasts` ends by itself. [`Duration::MAX`] lets it last until the same incident is scheduled once more, with
+/// another duration: [`Duration::ZERO`] ends it at once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Incident {
@@ -37,7 +36,8 @@ pub enum Incident {
         /// For so long.
         lasts: Duration,
     },
-    /// Every live session token is forgotten: API requests are answered with 401.
+    /// Every live session token dies: API requests are refused as
+    /// [`set_dead_token_response`](crate::Gateway::set_dead_token_response) says.
     LiveSessionsEnd,
     /// API requests are answered with 410 until somebody fetches a live session token.
     Gone,
@@ -46,101 +46,62 @@ pub enum Incident {
         /// Seconds.
         seconds: i64,
     },
-}
-
-/// Incidents to come, and those that last.
-#[derive(Default)]
-pub(crate) struct Schedule {
-    /// The caller's clock, by which everything is scheduled.
-    now: UnixTime,
-    pending: Vec<(UnixTime, Incident)>,
-    outage_until: Option<UnixTime>,
-    too_many_requests_until: Option<UnixTime>,
-    no_brokerage_sessions_until: Option<UnixTime>,
-    gone: bool,
-    clock_skew: i64,
-}
-
-impl Gateway {
-    /// Lets `incident` happen with the first request at or after `at`, on the caller's clock.
-    ///
-    /// ```
-    /// # use std::time::{Duration, SystemTime};
-    /// # use ibkr_oauth_gateway::{Gateway, Incident};
-    /// # fn night(gateway: &mut Gateway, midnight: SystemTime) {
-    /// gateway.schedule(midnight, Incident::NightlyReset);
-    /// gateway.schedule(midnight, Incident::Outage { lasts: Duration::from_secs(300) });
-    /// # }
-    /// ```
-    pub fn schedule(&mut self, at: SystemTime, incident: Incident) {
-        self.schedule.pending.push((unix_time(at), incident));
-    }
-
-    /// Lets everything happen that is due, and returns the server's own time.
-    pub(crate) fn catch_up(&mut self, now: SystemTime) -> UnixTime {
-        let now = unix_time(now);
-        self.schedule.now = now;
-        let (due, later) = self.schedule.pending.drain(..).partition(|(at, _)| *at <= now);
-        self.schedule.pending = later;
-        let mut due: Vec<(UnixTime, Incident)> = due;
-        due.sort_by_key(|(at, _)| *at);
-        for (at, incident) in due {
-            self.happen(incident, at);
-        }
-        let skew = Duration::from_secs(self.schedule.clock_skew.unsigned_abs());
-        if self.schedule.clock_skew < 0 { now.saturating_sub(skew) } else { now.saturating_add(skew) }
-    }
-
-    fn happen(&mut self, incident: Incident, at: UnixTime) {
-        match incident {
-            Incident::NightlyReset => self.brokerage.close_all(),
-            // Nobody's access token is empty.
-            Incident::CompetingLogin { user } => self.brokerage.open(&user, "", true, Duration::MAX),
-            Incident::CompetitorLeaves { user } => self.brokerage.close(&user, ""),
-            Incident::Outage { lasts } => self.schedule.outage_until = Some(at.saturating_add(lasts)),
-            Incident::TooManyRequests { lasts } => {
-                self.schedule.too_many_requests_until = Some(at.saturating_add(lasts));
-            }
-            Incident::NoBrokerageSessions { lasts } => {
-                self.schedule.no_brokerage_sessions_until = Some(at.saturating_add(lasts));
-            }
-            Incident::LiveSessionsEnd => self.registry.close_all_live_sessions(),
-            Incident::Gone => self.schedule.gone = true,
-            Incident::ClockSkew { seconds } => self.schedule.clock_skew = seconds,
-        }
-    }
-}
-
-impl Schedule {
-    /// The caller's clock.
-    pub(crate) fn now(&self) -> UnixTime {
-        self.now
-    }
-
-    /// Somebody has a new live session token.
-    pub(crate) fn live_session_made(&mut self) {
-        self.gone = false;
-    }
-
-    pub(crate) fn admit(&self) -> Result<(), Refusal> {
-        refuse_if(self.lasts(self.outage_until), Refusal::Unavailable)?;
-        refuse_if(self.lasts(self.too_many_requests_until), Refusal::TooManyRequests)
-    }
-
-    pub(crate) fn admit_to_api(&self) -> Result<(), Refusal> {
-        refuse_if(self.gone, Refusal::Gone)
-    }
-
-    pub(crate) fn admit_to_brokerage(&self) -> Result<(), Refusal> {
-        let refusal = Refusal::NoBrokerageSession("scheduled: no brokerage sessions");
-        refuse_if(self.lasts(self.no_brokerage_sessions_until), refusal)
-    }
-
-    fn lasts(&self, until: Option<UnixTime>) -> bool {
-        until.is_some_and(|until| self.now < until)
-    }
-}
-
-fn refuse_if(condition: bool, refusal: Refusal) -> Result<(), Refusal> {
-    if condition { Err(refusal) } else { Ok(()) }
+    /// `/iserver/accounts` is empty although the brokerage session is authenticated, and all else under `/iserver` is
+    /// answered with 400, `no bridge` (protocol section 14.4).
+    EmptyAccounts {
+        /// For so long.
+        lasts: Duration,
+    },
+    /// Tickles say nothing about the brokerage session: they have no `authStatus`.
+    TicklesWithoutStatus {
+        /// For so long.
+        lasts: Duration,
+    },
+    /// A brokerage session that is authenticated is said to be competing as well.
+    AuthenticatedAndCompeting {
+        /// For so long.
+        lasts: Duration,
+    },
+    /// The `Date` of each n-th response is wrong, and nothing else: the server's own clock is right.
+    DamagedDates {
+        /// The n. Zero ends it.
+        every: u32,
+        /// So many seconds in the future; in the past, if negative.
+        seconds: i64,
+    },
+    /// `/oauth/live_session_token` is answered with an empty `diffie_hellman_response`: there is no new token
+    /// (protocol section 5).
+    EmptyDiffieHellmanResponses {
+        /// For so long.
+        lasts: Duration,
+    },
+    /// Each Diffie-Hellman exchange has a shared secret that must be written with a sign byte (protocol section 5):
+    /// who forgets it fails at each login, and not only at about half of them.
+    SignBytes {
+        /// For so long.
+        lasts: Duration,
+    },
+    /// As [`SignBytes`](Self::SignBytes), and the server is the one who forgets it: no client can verify the proof.
+    NoSignBytes {
+        /// For so long.
+        lasts: Duration,
+    },
+    /// Requests to one endpoint are answered with status 200 and a JSON object whose `error` is an object itself.
+    ErrorObject {
+        /// The path below the base URL, such as `/tickle`.
+        endpoint: String,
+        /// For so long.
+        lasts: Duration,
+    },
+    /// Requests to one endpoint are answered as a proxy on the way might: whoever asks, signed or not.
+    OddResponse {
+        /// The path below the base URL, such as `/oauth/live_session_token`.
+        endpoint: String,
+        /// The status, from 200 to 599; any other is sent as 500.
+        status: u16,
+        /// The body. Its media type is JSON if it begins with `{` or `[`, HTML if it begins with `<`, else text.
+        body: String,
+        /// For so long.
+        lasts: Duration,
+    },
 }

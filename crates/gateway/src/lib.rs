@@ -33,6 +33,8 @@ mod registry;
 mod replay;
 mod response;
 mod rsa_key;
+mod schedule;
+mod settings;
 mod signed_request;
 mod time;
 #[cfg(test)]
@@ -46,4 +48,5 @@ pub use http;
 pub use incident::Incident;
 pub use rand_core;
 pub use registration::{Consent, IssuedToken, RegisteredConsumer, User};
+pub use settings::{DeadTokenResponse, LiveSessionTokens, QueryPolicy};
 pub use web_socket::WebSocket;

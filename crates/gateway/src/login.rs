@@ -7,9 +7,11 @@ use base64::prelude::BASE64_STANDARD;
 use rand_core::CryptoRng;
 use serde_json::{Value, json};
 
+use crate::diffie_hellman::SignByte;
 use crate::percent_encoding::hex;
 use crate::refusal::Refusal;
 use crate::registry::{LiveSession, random_hex};
+use crate::schedule::Trouble;
 use crate::signed_request::SignedRequest;
 use crate::time::{UnixTime, millis};
 use crate::verification::known_consumer;
@@ -150,20 +152,35 @@ impl Gateway {
 
         let consumer_key = request.oauth("oauth_consumer_key")?;
         let consumer = self.registry.consumer(consumer_key);
-        let agreement = consumer.and_then(|consumer| consumer.group.agree(challenge, &secret, consumer_key, rng));
+        let sign_byte = self.sign_byte();
+        let agreement =
+            consumer.and_then(|consumer| consumer.group.agree(challenge, &secret, consumer_key, sign_byte, rng));
         let agreement = agreement.ok_or(Refusal::LoginFailed("diffie_hellman_challenge is no number from 2 to p-2"))?;
         let session = LiveSession {
             token: agreement.token,
             expires: now.saturating_add(LIVE_SESSION_LIFETIME),
             cookie: random_hex::<16>(rng),
         };
+        let is_empty = self.schedule.suffers(Trouble::EmptyDiffieHellmanResponses);
         let answer = json!({
-            "diffie_hellman_response": agreement.response,
+            "diffie_hellman_response": if is_empty { "" } else { &agreement.response },
             "live_session_token_signature": agreement.proof,
             "live_session_token_expiration": millis(session.expires),
         });
-        self.registry.open_live_session(token, session);
-        self.schedule.live_session_made();
+        if !is_empty {
+            self.registry.open_live_session(token, session, self.settings.live_session_tokens);
+            self.schedule.live_session_made();
+        }
         Ok(answer)
+    }
+
+    fn sign_byte(&self) -> SignByte {
+        if self.schedule.suffers(Trouble::NoSignBytes) {
+            SignByte::Forgotten
+        } else if self.schedule.suffers(Trouble::SignBytes) {
+            SignByte::Needed
+        } else {
+            SignByte::ByChance
+        }
     }
 }

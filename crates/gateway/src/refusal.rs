@@ -1,11 +1,13 @@
 //! The ways in which IBKR says no: status and body of each, verbatim where they are known (protocol section 6.2).
 
+use http::header::LOCATION;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::response::{JSON, Response, response};
+use crate::response::{HTML, JSON, Response, TEXT, response};
+use crate::settings::DeadTokenResponse;
 
-const HTML: &str = "text/html";
-const TEXT: &str = "text/plain; charset=utf-8";
+/// Where people log in, as the Client Portal Gateway redirects them (protocol section 14.9).
+const LOGIN_PAGE: HeaderValue = HeaderValue::from_static("/sso/Login");
 
 /// Why a request gets no answer. What stands in brackets is for the developer at the other end, in [`REASON_HEADER`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +27,17 @@ pub(crate) enum Refusal {
     LoginFailed(&'static str),
     Unauthorized(&'static str),
     InvalidSignature,
+    /// The signature is of a live session token that was valid once.
+    DeadSignature,
+    /// A request with a query, under [`QueryPolicy::Refuse`](crate::QueryPolicy::Refuse).
+    Query,
+    /// 302, where others say [`Self::Unauthorized`] or [`Self::DeadSignature`].
+    RedirectToLogin,
+    /// The page itself, with status 200.
+    LoginPage,
     NoBridge,
+    /// The same, from a brokerage session that is authenticated (protocol section 14.4).
+    NoAccounts,
     NoBrokerageSession(&'static str),
     Gone,
     TooManyRequests,
@@ -36,6 +48,15 @@ pub(crate) enum Refusal {
 const REASON_HEADER: HeaderName = HeaderName::from_static("gateway-reason");
 
 impl Refusal {
+    /// What a dead live session token gets instead of this refusal.
+    pub(crate) fn or_login(self, response: DeadTokenResponse) -> Self {
+        match response {
+            DeadTokenResponse::Unauthorized => self,
+            DeadTokenResponse::RedirectToLogin => Self::RedirectToLogin,
+            DeadTokenResponse::LoginPage => Self::LoginPage,
+        }
+    }
+
     /// `id` is IBKR's trace counter, different in each response and of no meaning to a client.
     pub(crate) fn into_response(self, id: u32) -> Response {
         let (status, content_type, body) = match self {
@@ -53,8 +74,12 @@ impl Refusal {
             ),
             Self::LoginFailed(_) => (StatusCode::UNAUTHORIZED, JSON, traced(401, id, "LST failed, error: ")),
             Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, TEXT, "Unauthorized".into()),
-            Self::InvalidSignature => (StatusCode::UNAUTHORIZED, TEXT, "Invalid signature".into()),
-            Self::NoBridge => {
+            Self::InvalidSignature | Self::DeadSignature | Self::Query => {
+                (StatusCode::UNAUTHORIZED, TEXT, "Invalid signature".into())
+            }
+            Self::RedirectToLogin => (StatusCode::FOUND, HTML, page("Found")),
+            Self::LoginPage => (StatusCode::OK, HTML, page("Login")),
+            Self::NoBridge | Self::NoAccounts => {
                 (StatusCode::BAD_REQUEST, JSON, r#"{"error":"Bad Request: no bridge","statusCode":400}"#.into())
             }
             Self::NoBrokerageSession(_) => {
@@ -65,6 +90,9 @@ impl Refusal {
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, HTML, page("Service Unavailable")),
         };
         let mut response = response(status, content_type, body);
+        if self == Self::RedirectToLogin {
+            response.headers_mut().insert(LOCATION, LOGIN_PAGE);
+        }
         let reason = HeaderValue::try_from(self.reason());
         response.headers_mut().extend(reason.map(|reason| (REASON_HEADER, reason)));
         response
@@ -79,7 +107,11 @@ impl Refusal {
             Self::Missing(name) => format!("the Authorization header lacks {name}"),
             Self::NoAccessSecret => "the access token is unknown, or another consumer's".into(),
             Self::InvalidSignature => "no live session token of this access token made this signature".into(),
+            Self::DeadSignature => "the live session token that made this signature is dead: fetch a new one".into(),
+            Self::Query => "set: requests with a query are refused".into(),
+            Self::RedirectToLogin | Self::LoginPage => "the live session token is dead: fetch a new one".into(),
             Self::NoBridge => "there is no brokerage session: call /iserver/auth/ssodh/init".into(),
+            Self::NoAccounts => "the brokerage session has no accounts yet: ask /iserver/accounts".into(),
             Self::Gone => "scheduled: fetch a new live session token".into(),
             Self::TooManyRequests => "scheduled: too many requests".into(),
             Self::Unavailable => "scheduled: an outage".into(),

@@ -8,12 +8,12 @@ use crate::diffie_hellman::Group;
 use crate::percent_encoding::hex;
 use crate::rsa_key::RsaKey;
 use crate::time::UnixTime;
-use crate::{GatewayError, RegisteredConsumer, User};
+use crate::{GatewayError, LiveSessionTokens, RegisteredConsumer, User};
 
 /// Most request tokens that wait for their user at once; the oldest gives way.
 const MAX_REQUEST_TOKENS: usize = 1024;
 
-/// Most live session tokens of one access token at once; the oldest gives way.
+/// Most live session tokens of one access token that are remembered, dead ones too; the oldest gives way.
 const MAX_LIVE_SESSIONS: usize = 16;
 
 #[derive(Default)]
@@ -51,7 +51,7 @@ pub(crate) struct AccessToken {
     pub(crate) consumer_key: String,
     pub(crate) user: String,
     pub(crate) secret: [u8; 32],
-    /// In the order of their issue.
+    /// In the order of their issue, dead ones too.
     live_sessions: Vec<LiveSession>,
 }
 
@@ -176,8 +176,11 @@ impl Registry {
         self.access_tokens.insert(token.into(), AccessToken { consumer_key, user, secret, live_sessions: Vec::new() });
     }
 
-    pub(crate) fn open_live_session(&mut self, access_token: &str, session: LiveSession) {
+    pub(crate) fn open_live_session(&mut self, access_token: &str, session: LiveSession, valid: LiveSessionTokens) {
         if let Some(access) = self.access_tokens.get_mut(access_token) {
+            if valid == LiveSessionTokens::NewestOnly {
+                access.live_sessions.iter_mut().for_each(LiveSession::end);
+            }
             if access.live_sessions.len() >= MAX_LIVE_SESSIONS {
                 access.live_sessions.remove(0);
             }
@@ -186,20 +189,37 @@ impl Registry {
     }
 
     pub(crate) fn close_all_live_sessions(&mut self) {
-        self.access_tokens.values_mut().for_each(|access| access.live_sessions.clear());
+        let accesses = self.access_tokens.values_mut();
+        accesses.flat_map(|access| &mut access.live_sessions).for_each(LiveSession::end);
     }
 
     pub(crate) fn close_live_session(&mut self, access_token: &str, live_session_token: &[u8; 20]) {
         if let Some(access) = self.access_tokens.get_mut(access_token) {
-            access.live_sessions.retain(|session| session.token != *live_session_token);
+            let mut sessions = access.live_sessions.iter_mut();
+            sessions.find(|session| session.token == *live_session_token).map(LiveSession::end);
         }
+    }
+}
+
+impl LiveSession {
+    pub(crate) fn is_live(&self, now: UnixTime) -> bool {
+        now < self.expires
+    }
+
+    fn end(&mut self) {
+        self.expires = UnixTime::ZERO;
     }
 }
 
 impl AccessToken {
     /// The sessions that still stand.
     pub(crate) fn live_sessions(&self, now: UnixTime) -> impl Iterator<Item = &LiveSession> {
-        self.live_sessions.iter().filter(move |session| now < session.expires)
+        self.sessions().filter(move |session| session.is_live(now))
+    }
+
+    /// All that are remembered, the newest first.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = &LiveSession> {
+        self.live_sessions.iter().rev()
     }
 }
 

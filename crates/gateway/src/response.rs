@@ -8,6 +8,8 @@ use crate::time::{UnixTime, http_date};
 pub(crate) type Response = http::Response<Vec<u8>>;
 
 pub(crate) const JSON: &str = "application/json; charset=utf-8";
+pub(crate) const HTML: &str = "text/html";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Returns a response with this body, of this media type.
 pub(crate) fn response(status: StatusCode, content_type: &'static str, body: String) -> Response {

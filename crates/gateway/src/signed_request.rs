@@ -5,6 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Request};
 
+use crate::QueryPolicy;
 use crate::authorization::Authorization;
 use crate::base_string::{Order, Pair, base_string};
 use crate::base_url::{BaseUrl, Target};
@@ -60,8 +61,18 @@ impl<'r> SignedRequest<'r> {
         self.folded(Order::Plain, Space::PercentTwenty)
     }
 
-    /// Every base string that clients are known to sign API requests with (protocol section 3.4).
-    pub(crate) fn api_base_strings(&self) -> Vec<String> {
+    /// Every base string that an API request may be signed with (protocol section 3.4).
+    pub(crate) fn api_base_strings(&self, policy: QueryPolicy) -> Vec<String> {
+        match policy {
+            _ if self.query.is_empty() => self.foldings(),
+            QueryPolicy::Any => [self.foldings(), self.exclusions(), self.queries_in_the_url()].concat(),
+            QueryPolicy::Fold => self.foldings(),
+            QueryPolicy::Exclude => self.exclusions(),
+            QueryPolicy::Refuse => Vec::new(),
+        }
+    }
+
+    fn foldings(&self) -> Vec<String> {
         let mut strings = Vec::from([self.base_string()]);
         if !self.query.is_empty() || !self.form.is_empty() {
             strings.extend([
@@ -70,16 +81,20 @@ impl<'r> SignedRequest<'r> {
                 self.folded(Order::Escaped, Space::Plus),
             ]);
         }
-        if !self.query.is_empty() {
-            let decoded_url = form_decode(self.url_with_query.as_bytes()).unwrap_or_default();
-            strings.extend([
-                self.query_left_out(self.url.as_bytes(), Space::PercentTwenty),
-                self.query_left_out(self.url_with_query.as_bytes(), Space::PercentTwenty),
-                self.query_left_out(&decoded_url, Space::PercentTwenty),
-                self.query_left_out(&decoded_url, Space::Plus),
-            ]);
-        }
         strings
+    }
+
+    fn exclusions(&self) -> Vec<String> {
+        Vec::from([self.query_left_out(self.url.as_bytes(), Space::PercentTwenty)])
+    }
+
+    fn queries_in_the_url(&self) -> Vec<String> {
+        let decoded_url = form_decode(self.url_with_query.as_bytes()).unwrap_or_default();
+        Vec::from([
+            self.query_left_out(self.url_with_query.as_bytes(), Space::PercentTwenty),
+            self.query_left_out(&decoded_url, Space::PercentTwenty),
+            self.query_left_out(&decoded_url, Space::Plus),
+        ])
     }
 
     fn folded(&self, order: Order, space: Space) -> String {
@@ -157,7 +172,7 @@ mod tests {
     fn all_known_treatments_of_a_query_are_among_the_candidates() {
         let request = Request::get("/v1/api/x?q=a+b&c=1%2C2").header("Authorization", "OAuth oauth_nonce=n");
         let request = request.body("").unwrap();
-        let candidates = read("http://h/v1/api", &request).api_base_strings();
+        let candidates = read("http://h/v1/api", &request).api_base_strings(QueryPolicy::Any);
         for expected in [
             "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&c%3D1%2C2%26oauth_nonce%3Dn%26q%3Da%20b",
             "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&c%3D1%2C2%26oauth_nonce%3Dn%26q%3Da+b",
@@ -174,7 +189,7 @@ mod tests {
     fn a_form_is_signed_even_where_the_query_is_not() {
         let request = Request::post("/v1/api/x?q=1").header("Authorization", "OAuth a=b");
         let request = request.header("Content-Type", "application/x-www-form-urlencoded").body("f=2").unwrap();
-        let candidates = read("http://h/v1/api", &request).api_base_strings();
+        let candidates = read("http://h/v1/api", &request).api_base_strings(QueryPolicy::Any);
         let expected = "POST&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&a%3Db%26f%3D2";
         assert!(candidates.iter().any(|candidate| candidate == expected));
     }

@@ -15,6 +15,12 @@ pub(crate) fn unix_time(moment: SystemTime) -> UnixTime {
     moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
+/// The moment so many seconds later; earlier, if negative.
+pub(crate) fn shifted(moment: UnixTime, seconds: i64) -> UnixTime {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 { moment.saturating_sub(distance) } else { moment.saturating_add(distance) }
+}
+
 /// Milliseconds since 1970, at most as many as a JSON number of the protocol holds.
 pub(crate) fn millis(moment: UnixTime) -> u64 {
     u64::try_from(moment.as_millis()).unwrap_or(u64::MAX)

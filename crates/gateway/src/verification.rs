@@ -3,13 +3,13 @@
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::Gateway;
 use crate::mac::keyed;
 use crate::refusal::Refusal;
 use crate::registry::{Consumer, LiveSession, Registry};
 use crate::replay::Stamp;
 use crate::signed_request::SignedRequest;
 use crate::time::UnixTime;
+use crate::{Gateway, QueryPolicy};
 
 /// Who made a verified API request.
 pub(crate) struct Caller {
@@ -53,10 +53,18 @@ impl Gateway {
         let access = self.registry.access_token(token).filter(|access| access.consumer_key == consumer.key);
         let access = access.ok_or(Refusal::Unauthorized("the access token is unknown, or another consumer's"))?;
         if access.live_sessions(now).next().is_none() {
-            return Err(Refusal::Unauthorized("the access token has no live session token, or an expired one"));
+            let refusal = Refusal::Unauthorized("the access token has no live session token, or an expired one");
+            return Err(refusal.or_login(self.settings.dead_token_response));
         }
         self.replay.check_clock(&stamp, now).map_err(Refusal::Unauthorized)?;
-        let signer = signer(access.live_sessions(now), request, &signature).ok_or(Refusal::InvalidSignature)?;
+        let policy = self.settings.query_policy;
+        if policy == QueryPolicy::Refuse && !request.query.is_empty() {
+            return Err(Refusal::Query);
+        }
+        let signer = signer(access.sessions(), request, policy, &signature).ok_or(Refusal::InvalidSignature)?;
+        if !signer.is_live(now) {
+            return Err(Refusal::DeadSignature.or_login(self.settings.dead_token_response));
+        }
         self.replay.admit(&consumer.key, token, &stamp, now).map_err(Refusal::Unauthorized)?;
         Ok(Caller { access_token: token.into(), user: access.user.clone(), session: signer.clone() })
     }
@@ -78,9 +86,10 @@ pub(crate) fn known_consumer<'g>(
 fn signer<'g>(
     mut sessions: impl Iterator<Item = &'g LiveSession>,
     request: &SignedRequest<'_>,
+    policy: QueryPolicy,
     signature: &[u8],
 ) -> Option<&'g LiveSession> {
-    let base_strings = request.api_base_strings();
+    let base_strings = request.api_base_strings(policy);
     sessions.find(|session| {
         let matches = |mac: Hmac<Sha256>| {
             base_strings.iter().any(|string| mac.clone().chain_update(string).verify_slice(signature).is_ok())

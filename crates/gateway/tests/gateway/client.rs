@@ -202,9 +202,9 @@ impl World {
         (call, exponent)
     }
 
-    /// Logs in, or gives the refusal.
+    /// The answer to a request for a live session token and the shared secret, or the refusal.
     #[expect(clippy::result_large_err, reason = "a refusal is a response, and moved once")]
-    pub fn try_live(&mut self, login: &Login) -> Result<Live, Response<Vec<u8>>> {
+    pub fn exchange(&mut self, login: &Login) -> Result<(Value, Vec<u8>), Response<Vec<u8>>> {
         let (call, exponent) = self.live_session_call(login);
         let response = self.send(&call.signed_by(login));
         if response.status() != 200 {
@@ -214,12 +214,17 @@ impl World {
         let response = answer["diffie_hellman_response"].as_str().unwrap();
         let response = format!("{}{response}", "0".repeat(response.len() % 2));
         let response = BoxedUint::from_be_slice_vartime(&base16ct::lower::decode_vec(response).unwrap());
-        let mut secret = power(&response, &exponent);
+        Ok((answer, power(&response, &exponent)))
+    }
+
+    /// Logs in, or gives the refusal.
+    #[expect(clippy::result_large_err, reason = "a refusal is a response, and moved once")]
+    pub fn try_live(&mut self, login: &Login) -> Result<Live, Response<Vec<u8>>> {
+        let (answer, mut secret) = self.exchange(login)?;
         if secret[0] >= 0x80 {
             secret.insert(0, 0);
         }
-        let token = mac::<Hmac<Sha1>>(&secret, &login.secret);
-        let proof = base16ct::lower::encode_string(&mac::<Hmac<Sha1>>(&token, login.consumer_key.as_bytes()));
+        let (token, proof) = token_and_proof(&secret, login);
         assert_eq!(answer["live_session_token_signature"], proof);
         let expires = at(answer["live_session_token_expiration"].as_u64().unwrap());
         Ok(Live { login: login.clone(), token, expires })
@@ -233,6 +238,13 @@ impl World {
     pub fn api_call(&mut self, method: &'static str, endpoint: &str, live: &Live) -> Call {
         let login = &live.login;
         self.call(method, endpoint, &login.consumer_key, &login.realm).with("oauth_token", &login.token)
+    }
+
+    /// Opens the brokerage session, against any competitor.
+    pub fn open_brokerage_session(&mut self, live: &Live) -> Value {
+        let call = self.api_call("POST", "/iserver/auth/ssodh/init", live);
+        let call = call.with_body("application/json", r#"{"publish":true,"compete":true}"#).signed_with(&live.token);
+        json(&self.send(&call))
     }
 
     pub fn api(&mut self, method: &'static str, endpoint: &str, live: &Live) -> Response<Vec<u8>> {
@@ -342,6 +354,13 @@ pub fn seconds(moment: SystemTime) -> u64 {
 /// For the message of a failed assertion.
 pub fn said(response: &Response<Vec<u8>>) -> String {
     format!("{} {} ({:?})", response.status(), text(response), header(response, "gateway-reason"))
+}
+
+/// The live session token of a shared secret, and what proves it.
+pub fn token_and_proof(secret: &[u8], login: &Login) -> (Vec<u8>, String) {
+    let token = mac::<Hmac<Sha1>>(secret, &login.secret);
+    let proof = base16ct::lower::encode_string(&mac::<Hmac<Sha1>>(&token, login.consumer_key.as_bytes()));
+    (token, proof)
 }
 
 fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {

@@ -32,23 +32,6 @@ fn every_login_agrees_on_the_token() {
 }
 
 #[test]
-fn a_new_token_leaves_the_one_before_in_force() {
-    let (mut world, login) = World::first_party();
-    let old = world.live(&login);
-    let new = world.live(&login);
-    assert_eq!(world.api("GET", "/portfolio/accounts", &old).status(), 200);
-    assert_eq!(world.api("GET", "/portfolio/accounts", &new).status(), 200);
-}
-
-#[test]
-fn only_so_many_tokens_are_in_force_at_once() {
-    let (mut world, login) = World::first_party();
-    let tokens: Vec<_> = (0..17).map(|_| world.live(&login)).collect();
-    assert_eq!(world.api("GET", "/portfolio/accounts", &tokens[0]).status(), 401);
-    assert_eq!(world.api("GET", "/portfolio/accounts", &tokens[1]).status(), 200);
-}
-
-#[test]
 fn testcons_logs_in_under_its_own_realm() {
     let mut world = World::new();
     let login = world.enroll_first_party("TESTCONS");

@@ -6,4 +6,5 @@ mod incidents;
 mod login;
 mod refusals;
 mod registration;
+mod settings;
 mod three_legs;
