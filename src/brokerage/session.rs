@@ -61,22 +61,33 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// # Transitions
 /// | phase | what happens | next phase | event |
 /// |---|---|---|---|
-/// | `Missing` | the response to init says "authenticated and established" | `Opening`; after 2 s `/iserver/accounts` is asked | `Opening` |
-/// | `Missing` | the response to init says neither that nor "competing" | `Opening`; after 2 s status is asked | `Opening` |
-/// | `Missing`, `Opening` | init or status says "competing" | `Competing` | `Competing` |
-/// | `Opening` | status or a tickle says "authenticated and established" | `Opening`; `/iserver/accounts` is asked | `Opening`, `Alive` |
+/// | `Missing`, `Competing` | init says "authenticated and established" | `Opening`; `/iserver/accounts` is asked after 2 s | `Opening` |
+/// | `Missing`, `Competing` | init says neither that nor "competing" | `Opening`; status is asked after 2 s | `Opening` |
+/// | `Missing`, `Opening`, `Competing` | init or status says "competing" | `Competing` | `Competing` |
+/// | `Opening` | status says "authenticated and established" | `Opening`; `/iserver/accounts` is asked at once | `Opening` |
+/// | `Opening` | a tickle says "authenticated and established" | `Opening`; `/iserver/accounts` is asked, not status | `Alive` |
+/// | `Opening` | status or `/iserver/accounts` says no | `Opening`; asked again after 2 s | `Opening` |
+/// | `Opening` | status or `/iserver/accounts` says no for the 15th time | `Missing` | `Opening` |
 /// | `Opening` | `/iserver/accounts` lists an account | `Ready` | `Ready` |
-/// | `Opening` | 15 questions in vain | `Missing` | `Opening` |
-/// | `Ready` | no response has said so for five minutes | `Unconfirmed`; status is asked | - |
+/// | `Opening` | `no bridge` | `Missing`; asked for after a growing pause | `Failed` |
+/// | `Ready` | status or a tickle says "authenticated and established" | `Ready` | `Alive` |
+/// | `Ready` | [`doubt`](Self::doubt) | `Ready`; status is asked, 5 s after the last question at the earliest | - |
+/// | `Ready` | no response has said so for 5 minutes | `Unconfirmed`; status is asked | - |
 /// | `Unconfirmed` | status or a tickle says "authenticated and established" | `Ready` | `Ready` |
-/// | `Ready`, `Unconfirmed` | status or a tickle says otherwise, or `no bridge` | `Missing` | `Lost` |
-/// | `Ready`, `Unconfirmed` | status or a tickle says "competing" | `Competing` | `Competing`, from the third time on `Contested` |
-/// | `Competing` | a tickle does not say "competing" | `Missing` | `CompetitorGone` |
-/// | `Competing` | [`open`](Self::open), or by [`CompetePolicy::TakeOver`] after a pause | init with `compete` | - |
+/// | `Ready`, `Unconfirmed` | status or a tickle says neither that nor "competing", or `no bridge` | `Missing`; asked for at once | `Lost` |
+/// | `Ready`, `Unconfirmed` | status or a tickle says "competing" | `Competing` | `Competing` |
+/// | `Ready` | the same for the 3rd time in a row, each within 30 minutes, under [`CompetePolicy::TakeOver`] | `Competing` | `Contested` |
+/// | `Competing` | a tickle says anything but "competing" | `Missing`; asked for at once | `CompetitorGone` |
+/// | `Competing` | [`open`](Self::open) | `Missing`; asked for with `compete` | - |
+/// | `Competing` | under [`CompetePolicy::TakeOver`], a pause ends | `Competing`; asked for with `compete` | - |
+/// | any | the live session token is refused | the same | `LiveSessionRefused` |
+/// | any | any other refusal | the same; asked again after a growing pause | `Failed` |
+/// | any | no response | the same; asked again after a growing pause | - |
 /// | any | [`log_out`](Self::log_out) | `LoggingOut` | - |
-/// | `LoggingOut` | the response to `/logout`, or the live session token is refused | `LoggedOut` | `LoggedOut` |
-/// | `LoggedOut` | [`open`](Self::open) | `Missing` | - |
-/// | any | any other refusal, no response | the same; asked again after a growing pause | `Failed`, or none |
+/// | `LoggingOut` | the response to `/logout`, `no bridge`, or the live session token is refused | `LoggedOut` | `LoggedOut` |
+/// | `LoggingOut`, `LoggedOut` | [`open`](Self::open) | `Missing`; asked for at once | - |
+///
+/// "Any" is any but `LoggingOut` and `LoggedOut`, except for [`log_out`](Self::log_out).
 pub struct BrokerageSession {
     pub(super) policy: CompetePolicy,
     /// Whether the user has asked to take over this once.
