@@ -93,7 +93,8 @@ impl BrokerageSession {
 
     fn note_standing(&mut self, standing: Standing, exchange: &BrokerageExchange) {
         self.times.confirmed = match standing {
-            Standing::Ready => self.times.confirmed.max(Some(exchange.receipt.asked_at())),
+            // Not in the future of a clock that was set back meanwhile.
+            Standing::Ready => self.times.confirmed.max(Some(exchange.receipt.asked_at().min(self.times.seen))),
             Standing::NotReady | Standing::Competing => None,
         };
     }
