@@ -83,6 +83,117 @@ fn a_session_that_was_lost_a_moment_ago_is_not_taken_for_the_new_one() {
     assert_eq!(scripted.answer("/iserver/auth/status", 200, NOT_READY), BrokerageEvent::Opening, "not its accounts");
 }
 
+/// The longest time that a session is called ready without a witness, in five kinds of trouble for half a day.
+#[test]
+fn a_session_that_nobody_confirms_is_not_called_ready_after_5_min() {
+    let troubles: [Option<(u16, &str)>; 5] =
+        [None, Some((503, "")), Some((302, "")), Some((200, "<html>")), Some((401, "Unauthorized"))];
+    for trouble in troubles {
+        let mut scripted = Scripted::ready();
+        let confirmed = scripted.now;
+        let seconds = |scripted: &Scripted| scripted.now.saturating_since(confirmed).as_secs();
+        let mut requests = 0;
+        while seconds(&scripted) < 12 * 3600 {
+            let phase = scripted.session.phase(scripted.now);
+            let expected = if seconds(&scripted) < 300 { BrokeragePhase::Ready } else { BrokeragePhase::Unconfirmed };
+            assert_eq!(phase, expected, "{trouble:?} after {} s", seconds(&scripted));
+            if let Some((_, exchange)) = scripted.poll() {
+                requests += 1;
+                match trouble {
+                    // Held, as by a client whose connection is half open.
+                    None => std::mem::forget(exchange),
+                    Some((status, body)) => {
+                        let response = Response::new(status, body.as_bytes());
+                        drop(scripted.session.handle_response(exchange, response, scripted.now).unwrap());
+                    }
+                }
+            }
+            let next = scripted.now.saturating_add(Duration::from_secs(1));
+            scripted.now = next.max(
+                scripted.session.poll_timeout().unwrap().min(scripted.now.saturating_add(Duration::from_secs(60))),
+            );
+        }
+        assert!((120..=2 * 720 + 10).contains(&requests), "{trouble:?}: {requests} requests in 12 h");
+        scripted.wait(600);
+        if trouble == Some((401, "Unauthorized")) {
+            scripted.log_in_again();
+        }
+        let event = scripted.answer_whatever_is_due(READY);
+        assert_eq!(event, BrokerageEvent::Ready, "{trouble:?}: back at once");
+        assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Ready);
+    }
+}
+
+#[test]
+fn a_witness_is_never_from_the_future() {
+    let mut scripted = Scripted::ready();
+    scripted.wait(60);
+    let (_, exchange) = scripted.poll().unwrap();
+    scripted.now = scripted.now.saturating_sub(Duration::from_secs(86_400));
+    let answer = tickle(READY);
+    let event = scripted.session.handle_response(exchange, Response::new(200, answer.as_bytes()), scripted.now);
+    assert_eq!(event, Ok(BrokerageEvent::Alive));
+    scripted.wait(299);
+    assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Ready);
+    scripted.wait(1);
+    assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Unconfirmed, "the clock was set back by a day");
+}
+
+/// Requests in ten minutes, in which `call` is called and the session polled a hundred times a second.
+fn requests_in_ten_minutes(call: fn(&mut BrokerageSession), status: u16, body: &str) -> usize {
+    let mut scripted = Scripted::ready();
+    let mut requests = 0;
+    for _ in 0..600 {
+        for _ in 0..100 {
+            call(&mut scripted.session);
+            let Some((request, exchange)) = scripted.poll() else { continue };
+            requests += 1;
+            let body = if request.path().ends_with("/tickle") { "{}" } else { body };
+            let response = Response::new(status, body.as_bytes());
+            scripted.session.handle_response(exchange, response, scripted.now).unwrap();
+        }
+        scripted.wait(1);
+    }
+    requests
+}
+
+#[test]
+fn sixty_thousand_doubts_or_wishes_cause_one_request_in_5_s() {
+    for (status, body) in [(503, ""), (429, ""), (200, READY), (200, NOT_READY), (200, COMPETING), (400, NO_BRIDGE)] {
+        let undisturbed = requests_in_ten_minutes(|_| {}, status, body);
+        for call in [BrokerageSession::open, BrokerageSession::doubt] {
+            let requests = requests_in_ten_minutes(call, status, body);
+            // Nobody's doubts end a penalty.
+            let more = if status == 429 { 0 } else { 600 / 5 };
+            assert!(requests <= undisturbed + more, "{status} {body}: {requests} requests, not {undisturbed}");
+        }
+    }
+}
+
+/// Two threads whose clocks differ by less than a second.
+#[test]
+fn a_clock_that_wobbles_hastens_no_tickle() {
+    for millis in [0, 10, 100, 900] {
+        let mut scripted = Scripted::ready();
+        let start = scripted.now;
+        let mut tickles = 0;
+        for tenth in 0..36_000 {
+            let wobble = if tenth % 2 == 0 { millis } else { 0 };
+            scripted.now = start.saturating_add(Duration::from_millis(1000 + 100 * tenth - wobble));
+            if let Some((request, exchange)) = scripted.poll() {
+                tickles += u32::from(request.path().ends_with("/tickle"));
+                let answer = tickle(READY);
+                let response = Response::new(200, answer.as_bytes());
+                assert_eq!(
+                    scripted.session.handle_response(exchange, response, scripted.now),
+                    Ok(BrokerageEvent::Alive)
+                );
+            }
+        }
+        assert!((59..=60).contains(&tickles), "{millis} ms: {tickles} tickles in an hour");
+    }
+}
+
 #[test]
 fn a_tickle_may_be_the_first_to_say_that_a_session_is_there() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);

@@ -9,11 +9,11 @@ use std::time::Duration;
 use ibkr_oauth::brokerage::{
     BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy,
 };
-use ibkr_oauth::{Error, Misuse, OAuthSession, Response, UnixTime};
+use ibkr_oauth::{AccessToken, Consumer, Error, Misuse, OAuthSession, Response, UnixTime};
 use ibkr_oauth_gateway::Incident;
 use proptest::prelude::*;
-use support::pair::{Pair, response, system_time};
-use support::{NOW, WorkedLogin, rng};
+use support::pair::{BASE_URL, Pair, register, response, system_time};
+use support::{NOW, WorkedLogin, dh, keys, rng};
 
 /// How long a response is awaited.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -98,6 +98,60 @@ fn three_days_with_everything_that_goes_wrong_are_lived_through() {
     assert!(skewed.len() <= 3, "{skewed:?}");
     assert_eq!(oauth.clock_skew(), 7200);
     assert_eq!(brokerage.phase(pair.now), BrokeragePhase::Ready);
+}
+
+/// One program and its brokerage session: how often it got it, and what it was told.
+struct Rival {
+    oauth: OAuthSession,
+    brokerage: BrokerageSession,
+    takeovers: u32,
+    contested: u32,
+}
+
+impl Rival {
+    /// Of the same user as every other.
+    fn new(pair: &mut Pair, consumer_key: &str) -> Self {
+        register(&mut pair.gateway, consumer_key);
+        let issued = pair.gateway.issue_access_token(consumer_key, "alice", &mut pair.rng).unwrap();
+        let access_token = AccessToken::new(&issued.token, &issued.secret_base64).unwrap();
+        let consumer = Consumer::builder(consumer_key, keys(), dh()).base_url(BASE_URL).build().unwrap();
+        let mut oauth = OAuthSession::with_access_token(consumer, access_token);
+        pair.drive(&mut oauth).unwrap();
+        Self { oauth, brokerage: BrokerageSession::new(CompetePolicy::TakeOver), takeovers: 0, contested: 0 }
+    }
+
+    fn do_what_is_due(&mut self, pair: &mut Pair) {
+        let Some(live) = self.oauth.live(pair.now).cloned() else { return };
+        while let Some(outbound) = self.brokerage.poll_request(&live, &mut pair.rng, pair.now).unwrap() {
+            let answer = pair.send(&outbound.request);
+            match self.brokerage.handle_response(outbound.exchange, response(&answer), pair.now).unwrap() {
+                BrokerageEvent::Ready => self.takeovers += 1,
+                BrokerageEvent::Contested => self.contested += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn two_who_take_over_from_each_other_do_so_100_times_a_day_not_1441() {
+    let mut pair = Pair::new();
+    let mut rivals = ["TRADERONE", "TRADERTWO"].map(|consumer_key| Rival::new(&mut pair, consumer_key));
+    let end = NOW.saturating_add(Duration::from_secs(24 * 3600));
+    let mut first_contested = None;
+    while pair.now < end {
+        for rival in &mut rivals {
+            rival.do_what_is_due(&mut pair);
+            if rival.contested > 0 {
+                first_contested.get_or_insert(rival.takeovers);
+            }
+        }
+        pair.wait(1);
+    }
+    let takeovers: u32 = rivals.iter().map(|rival| rival.takeovers).sum();
+    println!("{takeovers} hand-overs, contested after {first_contested:?}");
+    assert!((48..=110).contains(&takeovers), "{takeovers} hand-overs a day");
+    assert_eq!(first_contested, Some(3), "three rounds say what it is");
 }
 
 /// What may happen between a brokerage session and its server.

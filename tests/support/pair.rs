@@ -82,15 +82,20 @@ impl Pair {
 /// A gateway that has the consumer on file.
 pub fn gateway(base_url: &str) -> Gateway {
     let mut gateway = Gateway::new(base_url).unwrap();
+    register(&mut gateway, CONSUMER);
+    gateway
+}
+
+/// Puts a consumer with the usual keys on file.
+pub fn register(gateway: &mut Gateway, consumer_key: &str) {
     let consumer = RegisteredConsumer {
-        consumer_key: CONSUMER.to_string(),
+        consumer_key: consumer_key.to_string(),
         signature_public_key_pem: include_str!("../keys/public_signature.pem").to_string(),
         encryption_public_key_pem: include_str!("../keys/public_encryption.pem").to_string(),
         dhparam_pem: DHPARAM_PEM.to_string(),
         callback_url: Some("https://trader.example/back?user=7".to_string()),
     };
     gateway.register_consumer(&consumer).unwrap();
-    gateway
 }
 
 /// What the client half says, as the gateway reads it.
