@@ -12,6 +12,10 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// The pauses between failed attempts: few enough attempts an hour that the limit is not what holds a login back.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
+/// A doubt cuts a pause short that is longer than this, but only once in ten minutes: doubts without end must not use up
+/// the tokens of an hour, or the client would be locked out for the rest of it.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+const DOUBT_PERIOD: Duration = Duration::from_secs(10 * 60);
 /// Between an attempt and another that a doubt causes.
 const DOUBT_PAUSE: Duration = Duration::from_secs(5);
 /// A token that dies younger than this did not die of the nightly reset.
@@ -27,6 +31,8 @@ pub(super) struct LoginLimit {
     /// When live session tokens were asked for, oldest first; no more than [`PER_HOUR`].
     asked: VecDeque<UnixTime>,
     attempted: Option<UnixTime>,
+    /// The attempt after which a doubt last cut the pause short.
+    hastened: Option<UnixTime>,
     not_before: UnixTime,
     /// The pause if the attempt in flight fails.
     pause: Duration,
@@ -42,6 +48,7 @@ impl LoginLimit {
         Self {
             asked,
             attempted: None,
+            hastened: None,
             not_before: UnixTime::default(),
             pause: FIRST_PAUSE,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
@@ -117,15 +124,19 @@ impl LoginLimit {
 
     /// Lets the next attempt come soon: the network is back, or the user asks for it. The limit for each hour stays.
     pub(super) fn hasten(&mut self) {
-        let earliest = self.attempted.map_or(UnixTime::default(), |at| at.saturating_add(DOUBT_PAUSE));
-        if self.young_deaths < ROUNDS {
-            self.not_before = self.not_before.min(earliest);
+        let Some(attempted) = self.attempted.filter(|_| self.young_deaths < ROUNDS) else { return };
+        let is_long = self.not_before > attempted.saturating_add(LONG_PAUSE);
+        let may_hasten = |last: UnixTime| attempted >= last.saturating_add(DOUBT_PERIOD);
+        if is_long && self.hastened.is_none_or(may_hasten) {
+            self.hastened = Some(attempted);
+            self.not_before = attempted.saturating_add(DOUBT_PAUSE);
         }
     }
 
     /// Moves what is planned along with a clock that went back.
     pub(super) fn set_back(&mut self, by: Duration) {
-        let times = self.asked.iter_mut().chain(&mut self.attempted).chain([&mut self.not_before]);
+        let times = self.asked.iter_mut().chain(&mut self.attempted).chain(&mut self.hastened);
+        let times = times.chain([&mut self.not_before]);
         times.for_each(|at| *at = at.saturating_sub(by));
     }
 }

@@ -115,7 +115,7 @@ pub struct Client {
     events: VecDeque<Event>,
     told: Told,
     probe: Probe,
-    /// Whether the other query policy was tried.
+    /// Whether the other query policy was tried, and the server accepted or refused it.
     has_tried_other_policy: bool,
     /// The latest `now`.
     seen_at: UnixTime,
@@ -306,7 +306,8 @@ impl Client {
     }
 
     /// Doubts that all is well: the network is back, the machine woke up, or somebody else said that the session is gone. The
-    /// next poll asks, and a pause between attempts to log in is cut short; once in five seconds at most.
+    /// next poll asks, once in five seconds at most; and a pause of more than a minute between attempts to log in is cut
+    /// short, once in ten minutes at most.
     pub fn doubt(&mut self) {
         self.logins.hasten();
         self.brokerage.doubt();
