@@ -130,11 +130,6 @@ impl Diagnosis {
         matches!(self, Self::Unauthorized | Self::InvalidSignature | Self::Gone)
     }
 
-    /// Whether the server answered, and neither did what was asked nor is it just away for a while.
-    pub(crate) const fn is_fruitless(self) -> bool {
-        !matches!(self, Self::TooManyRequests | Self::Unavailable)
-    }
-
     /// Why the server says no, in a sentence.
     pub const fn cause(self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ use crate::wire::api_request::{ApiRequest, Body, Query};
 use crate::wire::method::Method;
 use crate::wire::receipt::Receipt;
 use crate::wire::response::Response;
+use crate::{ApiRequest, Diagnosis, Method, QueryPolicy, Response, UnixTime};
 
 /// An [`ApiRequest`] that owns its texts.
 pub(super) struct OwnedRequest {
@@ -82,7 +83,7 @@ impl OwnedRequest {
         }
     }
 
-    /// Only a GET is safe to repeat.
+    /// Whether it changes nothing at the server: a GET.
     pub(super) fn is_safe(&self) -> bool {
         self.method == Method::Get
     }
@@ -106,8 +107,10 @@ pub(super) struct OwnRequest {
     pub(super) request: OwnedRequest,
     deadline: UnixTime,
     pub(super) state: State,
-    /// A request is repeated once.
-    pub(super) is_repeat: bool,
+    /// Whether it may be sent a second time: a GET once, and nothing after a log-out.
+    pub(super) may_repeat: bool,
+    /// How the first attempt was rejected.
+    rejection: Option<Rejection>,
     /// The policy to sign with, where it is tried out; else the session's.
     pub(super) trial: Option<QueryPolicy>,
 }
@@ -116,10 +119,7 @@ pub(super) enum State {
     Queued,
     InFlight(Awaited),
     /// Rejected; repeated when what the rejection is blamed on is mended.
-    AwaitsMending {
-        what: Mending,
-        rejection: Rejection,
-    },
+    AwaitsMending(Mending),
 }
 
 /// What has to be mended before a rejected GET is repeated.
@@ -183,7 +183,8 @@ impl OwnRequests {
             request: OwnedRequest::new(request),
             deadline: now.saturating_add(self.patience),
             state: State::Queued,
-            is_repeat: false,
+            may_repeat: request.method() == Method::Get,
+            rejection: None,
             trial: None,
         });
         Ok(ticket)
@@ -225,7 +226,7 @@ impl OwnRequests {
         if self.requests.iter().any(|own| own.is_over(now)) {
             for own in self.requests.drain(..) {
                 if own.is_over(now) {
-                    overdue.push((own.ticket, own.overdue_outcome()));
+                    overdue.push((own.ticket, own.outcome(NotSent::Deadline)));
                 } else {
                     kept.push_back(own);
                 }
@@ -235,12 +236,12 @@ impl OwnRequests {
         overdue
     }
 
-    /// Ends all that has not gone out.
+    /// Ends all that is not in flight, and what is in flight goes out no second time.
     pub(super) fn take_unsent(&mut self) -> Vec<(RequestTicket, Outcome)> {
-        let (in_flight, unsent) =
-            self.requests.drain(..).partition(|own: &OwnRequest| matches!(own.state, State::InFlight(_)));
+        let (mut in_flight, unsent): (VecDeque<OwnRequest>, VecDeque<OwnRequest>) =
+            self.requests.drain(..).partition(|own| matches!(own.state, State::InFlight(_)));
+        in_flight.iter_mut().for_each(|own| own.may_repeat = false);
         self.requests = in_flight;
-        let unsent: VecDeque<OwnRequest> = unsent;
         unsent.into_iter().map(|own| (own.ticket, own.outcome(NotSent::LoggedOut))).collect()
     }
 
@@ -253,7 +254,7 @@ impl OwnRequests {
     pub(super) fn set_back(&mut self, by: Duration) {
         for own in &mut self.requests {
             own.deadline = own.deadline.saturating_sub(by);
-            if let State::AwaitsMending { what, .. } = &mut own.state
+            if let State::AwaitsMending(what) = &mut own.state
                 && let Mending::Verdict { rejected_at, .. } | Mending::BrokerageSession { rejected_at } = what
             {
                 *rejected_at = rejected_at.saturating_sub(by);
@@ -271,15 +272,23 @@ impl OwnRequest {
         OwnExchange { request: self.ticket, ticket, receipt }
     }
 
-    /// Goes back into the queue, for the only repetition.
+    /// Stays after a rejection, for the only repetition.
+    pub(super) fn put_off(&mut self, rejection: Rejection, state: State) {
+        self.may_repeat = false;
+        self.rejection = Some(rejection);
+        self.state = state;
+    }
+
+    /// Goes back into the queue: what was wrong is mended.
     pub(super) fn repeat(&mut self) {
-        self.is_repeat = true;
         self.state = State::Queued;
     }
 
-    /// Whether it may be repeated.
-    pub(super) fn is_repeatable(&self) -> bool {
-        self.request.is_safe() && !self.is_repeat
+    /// Takes note that only this request was refused, and not the token that signed it.
+    pub(super) fn blame_request(&mut self) {
+        if let Some(Rejection { error: Error::Rejected(rejected), .. }) = &mut self.rejection {
+            rejected.diagnosis = Diagnosis::RequestRefused;
+        }
     }
 
     fn is_over(&self, now: UnixTime) -> bool {
@@ -287,16 +296,12 @@ impl OwnRequest {
         was_dropped || now >= self.deadline
     }
 
-    fn overdue_outcome(self) -> Outcome {
-        self.outcome(NotSent::Deadline)
-    }
-
     /// What is known of it; `reason` is why it goes no further.
-    fn outcome(self, reason: NotSent) -> Outcome {
-        match self.state {
-            State::Queued => Outcome::NotSent(reason),
-            State::InFlight(_) => Outcome::Unanswered,
-            State::AwaitsMending { rejection, .. } => rejection.into(),
+    pub(super) fn outcome(self, reason: NotSent) -> Outcome {
+        match (self.state, self.rejection) {
+            (State::InFlight(_), _) => Outcome::Unanswered,
+            (_, Some(rejection)) => rejection.into(),
+            (_, None) => Outcome::NotSent(reason),
         }
     }
 }

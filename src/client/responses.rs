@@ -1,14 +1,16 @@
 //! What responses mean for the client: every recovery begins here.
 
 use super::exchange::{ClientExchange, Kind, OwnExchange};
-use super::output::{Event, Outcome};
-use super::own_requests::{Mending, OwnRequest, Rejection, State};
+use super::output::{Event, NotSent, Outcome};
+use super::own_requests::{Mending, Rejection, State};
+use super::token_health::Sign;
 use super::{Client, Goal};
 use crate::advice::diagnosis::Diagnosis;
 use crate::agreement::live_session_token::TokenId;
 use crate::brokerage::event::{BrokerageEvent, BrokeragePhase};
 use crate::brokerage::exchange::BrokerageExchange;
 use crate::error::{Error, Misuse, Rejected};
+use crate::brokerage::{BrokerageEvent, BrokerageExchange, BrokeragePhase};
 use crate::exchange::Exchange;
 use crate::live_session::LiveSession;
 use crate::session::Phase;
@@ -99,17 +101,17 @@ impl Client {
             return Ok(());
         }
         let is_tickle = exchange.is_tickle();
+        let sign = Sign::of(&response);
         match self.brokerage.handle_response(exchange, response, now)? {
             BrokerageEvent::LiveSessionRefused => self.token_died(now),
             BrokerageEvent::Failed { error, next_attempt, .. } => {
-                if error.diagnosis().is_none_or(Diagnosis::is_fruitless) {
-                    self.health.note_fruitless();
-                }
+                let is_unusable = error.diagnosis().is_none_or(|what| what == Diagnosis::TickleFailed);
+                self.health.note(if is_unusable { Sign::Fruitless } else { sign }, now);
                 self.events.push_back(Event::BrokerageFailed { error, next_attempt });
             }
             BrokerageEvent::LoggedOut if self.goal != Goal::LoggedIn => self.logged_out(),
             event => {
-                self.health.note_success(now);
+                self.health.note(Sign::Accepted, now);
                 if event == BrokerageEvent::Contested {
                     self.events.push_back(Event::BrokerageContested);
                 }
@@ -131,10 +133,11 @@ impl Client {
         let own = self.requests.in_flight(&exchange).ok_or(Misuse::StaleExchange)?;
         let (ticket, trial) = (own.ticket, own.trial);
         let clock = self.oauth.consumer().learn_clock(&exchange.receipt, &response, now);
+        self.health.note(Sign::of(&response), now);
         if response.is_success() {
             self.requests.remove(ticket);
-            self.health.note_success(now);
             if let Some(policy) = trial {
+                self.has_tried_other_policy = true;
                 self.oauth.set_query_policy(policy);
                 self.publish();
                 self.events.push_back(Event::QueryPolicyChanged(policy));
@@ -150,33 +153,17 @@ impl Client {
     /// A GET is repeated once, after what the rejection is blamed on was mended; everything else is reported.
     fn own_rejected(&mut self, exchange: &OwnExchange, rejection: Rejection, now: UnixTime) {
         let diagnosis = rejection.error.diagnosis().unwrap_or(Diagnosis::Unknown);
-        self.note_rejection(diagnosis, &rejection.response, now);
         let what = self.blame(exchange, diagnosis, now);
         let Some(own) = self.requests.in_flight(exchange) else { return };
         let ticket = own.ticket;
-        match what {
-            Some(_) if !own.is_repeatable() => {}
-            Some(Blame::Nothing) => return own.repeat(),
-            Some(Blame::On(what)) => {
-                own.state = State::AwaitsMending { what, rejection };
-                return;
+        self.has_tried_other_policy |= own.trial.is_some() && diagnosis.refuses_live_session();
+        match what.filter(|_| own.may_repeat) {
+            Some(Blame::Nothing) => own.put_off(rejection, State::Queued),
+            Some(Blame::On(what)) => own.put_off(rejection, State::AwaitsMending(what)),
+            None => {
+                self.requests.remove(ticket);
+                self.finish(ticket, rejection.into());
             }
-            None => {}
-        }
-        self.requests.remove(ticket);
-        self.finish(ticket, rejection.into());
-    }
-
-    /// What a rejection says of the token: an outage nothing; a business error of the API, which is given after the token was
-    /// accepted, that it is fine; a 401, a page of HTML or a redirect, that it may be dead.
-    fn note_rejection(&mut self, diagnosis: Diagnosis, response: &Response<'_>, now: UnixTime) {
-        if !diagnosis.is_fruitless() {
-            return;
-        }
-        if response.is_json() && !matches!(response.status(), 300..=399 | 401 | 403) {
-            self.health.note_success(now);
-        } else {
-            self.health.note_fruitless();
         }
     }
 
@@ -209,12 +196,11 @@ impl Client {
     /// of the token.
     fn token_is_accepted(&mut self, token: TokenId, asked_at: UnixTime) {
         let policy = self.oauth.query_policy();
-        let may_try = !self.has_tried_other_policy && self.consumer().fixed_query_policy().is_none();
+        let is_trying = self.requests.iter_mut().any(|own| own.trial.is_some());
+        let mut may_try = !is_trying && !self.has_tried_other_policy && self.consumer().fixed_query_policy().is_none();
         let mut refused = alloc::vec::Vec::new();
         for own in self.requests.iter_mut() {
-            let State::AwaitsMending { what: Mending::Verdict { rejected_at, token: of, policy: was }, .. } =
-                &own.state
-            else {
+            let State::AwaitsMending(Mending::Verdict { rejected_at, token: of, policy: was }) = &own.state else {
                 continue;
             };
             if *of != token || *rejected_at > asked_at {
@@ -222,36 +208,26 @@ impl Client {
             }
             if own.request.has_query() && *was != policy {
                 own.repeat();
-            } else if own.request.has_query() && may_try && !self.has_tried_other_policy {
-                self.has_tried_other_policy = true;
+            } else if own.request.has_query() && may_try {
+                may_try = false;
                 own.trial = Some(policy.other());
                 own.repeat();
             } else {
+                own.blame_request();
                 refused.push(own.ticket);
             }
         }
         for ticket in refused {
-            self.finish_refused(ticket);
+            if let Some(own) = self.requests.remove(ticket) {
+                self.finish(ticket, own.outcome(NotSent::Deadline));
+            }
         }
-    }
-
-    /// The server refuses this request, and not the token.
-    fn finish_refused(&mut self, ticket: super::RequestTicket) {
-        let Some(OwnRequest { state: State::AwaitsMending { rejection, .. }, .. }) = self.requests.remove(ticket)
-        else {
-            return;
-        };
-        let error = match rejection.error {
-            Error::Rejected(rejected) => Error::Rejected(Rejected { diagnosis: Diagnosis::RequestRefused, ..rejected }),
-            other => other,
-        };
-        self.finish(ticket, Outcome::Rejected { error, response: rejection.response });
     }
 
     /// Repeats what waited for this.
     pub(super) fn mended(&mut self, is_mended: impl Fn(&Mending) -> bool) {
         for own in self.requests.iter_mut() {
-            if matches!(&own.state, State::AwaitsMending { what, .. } if is_mended(what)) {
+            if matches!(&own.state, State::AwaitsMending(what) if is_mended(what)) {
                 own.repeat();
             }
         }
@@ -273,7 +249,7 @@ impl Client {
         }
         self.publish();
         for own in self.requests.iter_mut() {
-            if let State::AwaitsMending { what: what @ Mending::Verdict { .. }, .. } = &mut own.state {
+            if let State::AwaitsMending(what @ Mending::Verdict { .. }) = &mut own.state {
                 *what = Mending::Login;
             }
         }
@@ -290,16 +266,13 @@ impl Client {
     pub(super) fn hear_signers(&mut self, now: UnixTime) {
         let news = self.signer.take_news();
         let current = self.token();
-        if news.is_fruitless {
-            self.health.note_fruitless();
+        if current.is_some() && news.accepted == current {
+            self.health.note(Sign::Accepted, now);
         }
-        if news.accepted.is_some_and(|(token, _)| Some(token) == current) {
-            self.health.note_success(now);
+        if current.is_some() && news.fruitless == current {
+            self.health.note(Sign::Fruitless, now);
         }
-        if news.refused.is_some() && news.refused == current {
-            self.health.note_fruitless();
-            self.probe.is_wanted = true;
-        }
+        self.probe.is_wanted |= current.is_some() && news.refused == current;
         if news.has_no_bridge {
             self.brokerage.doubt();
         }

@@ -8,6 +8,8 @@ use rand_core::CryptoRng;
 use crate::advice::diagnosis::Diagnosis;
 use crate::advice::penalty::Penalty;
 use crate::agreement::live_session_token::TokenId;
+use super::token_health::Sign;
+use crate::brokerage::Penalty;
 use crate::error::Error;
 use crate::live_session::LiveSession;
 use crate::lock::Lock;
@@ -50,12 +52,12 @@ pub(super) struct Shared {
 /// What the responses to requests signed beside the client have said since the client last looked.
 #[derive(Default)]
 pub(super) struct News {
-    /// The token that was accepted, and when that request was asked.
-    pub(super) accepted: Option<(TokenId, UnixTime)>,
-    /// The token that was refused.
+    /// The token that was accepted last.
+    pub(super) accepted: Option<TokenId>,
+    /// The token with which the server did not do what was asked, last.
+    pub(super) fruitless: Option<TokenId>,
+    /// The token that was refused last.
     pub(super) refused: Option<TokenId>,
-    /// The server answered with something that is neither a success nor an outage.
-    pub(super) is_fruitless: bool,
     pub(super) has_no_bridge: bool,
 }
 
@@ -116,19 +118,22 @@ impl Signer {
         if diagnosis == Some(Diagnosis::TooManyRequests) {
             self.0.penalty.handle_too_many_requests(now, response.retry_after());
         }
-        self.0.news.write(|news| news.note(receipt, diagnosis));
+        self.0.news.write(|news| news.note(receipt, Sign::of(response), diagnosis));
         outcome
     }
 }
 
 impl News {
-    fn note(&mut self, receipt: Receipt, diagnosis: Option<Diagnosis>) {
-        match diagnosis {
-            None => self.accepted = self.accepted.max(receipt.token().map(|token| (token, receipt.asked_at()))),
-            Some(diagnosis) if diagnosis.refuses_live_session() => self.refused = receipt.token(),
-            Some(Diagnosis::NoBridge) => self.has_no_bridge = true,
-            Some(diagnosis) => self.is_fruitless |= diagnosis.is_fruitless(),
+    fn note(&mut self, receipt: Receipt, sign: Sign, diagnosis: Option<Diagnosis>) {
+        match sign {
+            Sign::Accepted => self.accepted = receipt.token(),
+            Sign::Fruitless => self.fruitless = receipt.token(),
+            Sign::Nothing => {}
         }
+        if diagnosis.is_some_and(Diagnosis::refuses_live_session) {
+            self.refused = receipt.token();
+        }
+        self.has_no_bridge |= diagnosis == Some(Diagnosis::NoBridge);
     }
 }
 

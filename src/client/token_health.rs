@@ -3,16 +3,39 @@
 use core::time::Duration;
 
 use crate::time::UnixTime;
+use crate::{Response, UnixTime};
 
 /// A token for which nothing has succeeded for so long, although the server answers, is replaced.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// Each replacement that did not help doubles the patience with the next, up to this.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
-/// When something last succeeded with the token, and whether the server has answered since.
+/// What a response says of the token that signed the request.
 ///
-/// Some servers answer a dead token with a redirect or an HTML page instead of a 401. An outage (5xx, 429) says nothing
-/// about the token.
+/// Some servers answer a dead token with a redirect or an HTML page instead of a 401. A business error of the API is given
+/// after the token was accepted. An outage says nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    Accepted,
+    /// The server answers, and does not do what was asked.
+    Fruitless,
+    Nothing,
+}
+
+impl Sign {
+    pub(super) fn of(response: &Response<'_>) -> Self {
+        match response.status() {
+            408 | 429 | 500.. => Self::Nothing,
+            _ if response.is_html() => Self::Fruitless,
+            200..300 => Self::Accepted,
+            401 | 403 | 410 => Self::Fruitless,
+            400.. if response.is_json() => Self::Accepted,
+            _ => Self::Fruitless,
+        }
+    }
+}
+
+/// When something last succeeded with the token, and whether the server has answered since.
 #[derive(Default)]
 pub(super) struct TokenHealth {
     succeeded: UnixTime,
@@ -35,13 +58,12 @@ impl TokenHealth {
         self.is_fruitless = false;
     }
 
-    pub(super) fn note_success(&mut self, now: UnixTime) {
-        *self = Self { succeeded: now, ..Self::default() };
-    }
-
-    /// The server answered with something that is neither a success nor an outage.
-    pub(super) fn note_fruitless(&mut self) {
-        self.is_fruitless = true;
+    pub(super) fn note(&mut self, sign: Sign, now: UnixTime) {
+        match sign {
+            Sign::Accepted => *self = Self { succeeded: now, ..Self::default() },
+            Sign::Fruitless => self.is_fruitless = true,
+            Sign::Nothing => {}
+        }
     }
 
     /// When the token is to be replaced, if nothing succeeds before.

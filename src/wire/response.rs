@@ -117,6 +117,10 @@ impl<'a> Response<'a> {
         matches!(trimmed(&self.body).first(), Some(b'{' | b'['))
     }
 
+    pub(crate) fn is_html(&self) -> bool {
+        is_html(&self.body)
+    }
+
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
