@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use ibkr_oauth::{ApiRequest, Client, Event, Outcome, Output, Request, RequestTicket, Response, UnixTime};
+use ibkr_oauth::{
+    ApiRequest, Client, ClientExchange, Event, Outcome, Output, Request, RequestTicket, Response, UnixTime,
+};
 
 use ibkr_oauth_gateway::Incident;
 
@@ -78,6 +80,32 @@ impl World {
         }
     }
 
+    /// Polls until the client waits, with all that is to be done now and no time passing.
+    pub fn settle(&mut self, network: &mut dyn Network) {
+        let now = self.pair.now;
+        while let Some((request, exchange)) = self.next_send() {
+            match network.carry(&mut self.pair, &request) {
+                Some(response) => self.client.handle_response(exchange, response, now).unwrap(),
+                None => std::mem::forget(exchange),
+            }
+        }
+    }
+
+    /// Polls for the next request and leaves the response to the caller; `None` if the client waits.
+    pub fn next_send(&mut self) -> Option<(Request, ClientExchange)> {
+        for _ in 0..1000 {
+            match self.client.poll(&mut self.pair.rng, self.pair.now) {
+                Output::Event(event) => self.events.push(event),
+                Output::Wait(_) => return None,
+                Output::Send { request, exchange } => {
+                    self.sent.push((self.pair.now, line(&request)));
+                    return Some((request, exchange));
+                }
+            }
+        }
+        panic!("no end of events");
+    }
+
     /// Lets something happen at IBKR now.
     pub fn happen(&mut self, incident: Incident) {
         self.pair.gateway.schedule(system_time(self.pair.now), incident);
@@ -86,6 +114,19 @@ impl World {
     /// How many requests like this went out.
     pub fn count(&self, line: &str) -> usize {
         self.sent.iter().filter(|(_, sent)| sent.contains(line)).count()
+    }
+
+    /// How many requests like this went out in the busiest period of so many seconds.
+    pub fn most_in(&self, seconds: u64, line: &str) -> usize {
+        let times: Vec<_> = self.sent.iter().filter(|(_, sent)| sent.contains(line)).map(|(at, _)| *at).collect();
+        let period = Duration::from_secs(seconds);
+        let is_in = |from: UnixTime, at: UnixTime| at >= from && at.saturating_since(from) < period;
+        times.iter().map(|from| times.iter().filter(|at| is_in(*from, **at)).count()).max().unwrap_or_default()
+    }
+
+    /// How many events are like this.
+    pub fn count_events(&self, is_it: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| is_it(event)).count()
     }
 
     pub fn has(&self, event: &Event) -> bool {
