@@ -192,6 +192,20 @@ impl OAuthSession {
         Some(self.awaited.put_off(due))
     }
 
+    /// The deadline of the exchange in flight.
+    pub(crate) fn deadline(&self) -> Option<UnixTime> {
+        self.awaited.deadline()
+    }
+
+    /// As [`poll_timeout`](Self::poll_timeout) if nothing is in flight, and now if the clock was set back so far that the
+    /// age of the live session token is not known any more.
+    pub(crate) fn due_at(&self, now: UnixTime) -> Option<UnixTime> {
+        match self.work(now) {
+            Some(_) => self.poll_timeout().map(|at| at.min(now)),
+            None => self.poll_timeout(),
+        }
+    }
+
     /// Whether a response is awaited at `now`.
     pub(crate) fn is_awaiting(&self, now: UnixTime) -> bool {
         self.awaited.is_pending(now)

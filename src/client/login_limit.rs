@@ -95,6 +95,12 @@ impl LoginLimit {
         self.not_before = now.saturating_add(self.pause).max(advised);
     }
 
+    /// When the attempt in flight may be followed by another, if no response comes before its `deadline`: silence is a
+    /// failure too.
+    pub(super) fn after_silence(&self, deadline: UnixTime) -> UnixTime {
+        deadline.saturating_add(self.pause)
+    }
+
     /// The timestamp was wrong and is right now: once, the same is asked again at once.
     pub(super) fn note_clock_off(&mut self, now: UnixTime) {
         if !core::mem::replace(&mut self.is_repeat, true) {

@@ -74,15 +74,24 @@ impl Client {
         }
     }
 
-    /// When the next login request is due, whatever is in flight; `None` if none is.
+    /// When the next login request goes out: a refresh waits for own requests under way, which it might kill.
     fn login_at(&self, now: UnixTime) -> Option<UnixTime> {
+        let due = self.login_due(now)?;
+        let refresh_at = self.oauth.live(now).map(LiveSession::refresh_at);
+        let held = refresh_at.filter(|at| due >= *at && self.requests.are_in_flight());
+        Some(held.map_or(due, |at| due.max(at.saturating_add(HOLD))))
+    }
+
+    /// When the next login request is due; `None` if none is.
+    fn login_due(&self, now: UnixTime) -> Option<UnixTime> {
         if self.goal != Goal::LoggedIn || self.is_stopped {
             return None;
         }
-        let due = self.oauth.poll_timeout()?;
-        let is_refresh = self.oauth.live(now).is_some();
-        let held = if is_refresh && self.requests.are_in_flight() { due.saturating_add(HOLD) } else { due };
-        Some(held.max(self.logins.free_at(self.asks_for_token())))
+        let due = match self.oauth.deadline() {
+            Some(deadline) => self.logins.after_silence(deadline),
+            None => self.oauth.due_at(now)?,
+        };
+        Some(due.max(self.logins.free_at(self.asks_for_token())))
     }
 
     fn asks_for_token(&self) -> bool {
@@ -92,8 +101,7 @@ impl Client {
     /// Whether the live session token is being replaced: what may not be repeated waits for the new one, for as long as
     /// the response may take.
     fn is_refreshing(&self, now: UnixTime) -> bool {
-        let is_due = |live: &LiveSession| live.is_due(now) && self.logins.free_at(true) <= now;
-        self.oauth.live(now).is_some_and(is_due) && !self.is_stopped || self.oauth.is_awaiting(now)
+        self.oauth.is_awaiting(now) || self.login_due(now).is_some_and(|at| at <= now)
     }
 
     fn next_of_brokerage(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Kind)> {
@@ -214,6 +222,8 @@ impl Client {
             return times;
         }
         times.push(self.login_at(now));
+        // What waits for a refresh waits no longer than this.
+        times.push(self.oauth.deadline().filter(|at| *at > now));
         if self.oauth.live(now).is_some() {
             times.push(self.health.replace_at());
             times.push(Some(self.probe.not_before).filter(|_| self.probe.is_wanted));

@@ -83,7 +83,8 @@ impl Client {
                 self.publish();
                 let until = self.oauth.live(now).map(LiveSession::expires_at);
                 self.events.extend(until.map(|until| Event::LoggedIn { until }));
-                self.mended(|what| matches!(what, Mending::Login));
+                // Whatever was refused was signed with the token before.
+                self.mended(|what| matches!(what, Mending::Login | Mending::Verdict { .. }));
             }
         }
     }
