@@ -8,6 +8,7 @@ use core::time::Duration;
 use super::exchange::OwnExchange;
 use super::output::{NotSent, Outcome};
 use super::request_ticket::RequestTicket;
+use crate::advice::diagnosis::Diagnosis;
 use crate::agreement::live_session_token::TokenId;
 use crate::error::Error;
 use crate::signing::policy::QueryPolicy;
@@ -17,7 +18,6 @@ use crate::wire::api_request::{ApiRequest, Body, Query};
 use crate::wire::method::Method;
 use crate::wire::receipt::Receipt;
 use crate::wire::response::Response;
-use crate::{ApiRequest, Diagnosis, Method, QueryPolicy, Response, UnixTime};
 
 /// An [`ApiRequest`] that owns its texts.
 pub(super) struct OwnedRequest {

@@ -5,11 +5,10 @@ use alloc::sync::Arc;
 use core::fmt;
 use rand_core::CryptoRng;
 
+use super::token_health::Sign;
 use crate::advice::diagnosis::Diagnosis;
 use crate::advice::penalty::Penalty;
 use crate::agreement::live_session_token::TokenId;
-use super::token_health::Sign;
-use crate::brokerage::Penalty;
 use crate::error::Error;
 use crate::live_session::LiveSession;
 use crate::lock::Lock;

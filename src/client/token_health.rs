@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::time::UnixTime;
-use crate::{Response, UnixTime};
+use crate::wire::response::Response;
 
 /// A token for which nothing has succeeded for so long, although the server answers, is replaced.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
