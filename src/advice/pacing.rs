@@ -1,7 +1,8 @@
 //! IBKR's documented request limits (protocol sections 8 and 14.3), as something to ask before sending.
 
 use alloc::borrow::Cow;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::ptr;
 use core::time::Duration;
 use thiserror::Error;
 
@@ -44,9 +45,16 @@ pub struct PacingError {
 pub struct Pacing {
     /// What holds for all requests together.
     global: &'static Rule,
-    /// When the latest requests under a rule were sent, oldest first: as many as its limits look back on.
-    sent: BTreeMap<&'static str, VecDeque<UnixTime>>,
+    /// What counts against a limit at the latest request, oldest first.
+    sent: Vec<Sent>,
     penalty: Penalty,
+}
+
+/// A request that was sent, under one of the rules that hold for it.
+#[derive(Debug, Clone)]
+struct Sent {
+    rule: &'static Rule,
+    at: UnixTime,
 }
 
 /// What is documented for some endpoints, which count together.
@@ -111,7 +119,7 @@ static PER_ENDPOINT: [Rule; 25] = [
 impl Default for Pacing {
     /// Allows ten requests in a second for each username, without an exception (protocol section 14.3).
     fn default() -> Self {
-        Self { global: &TEN_A_SECOND, sent: BTreeMap::new(), penalty: Penalty::default() }
+        Self { global: &TEN_A_SECOND, sent: Vec::new(), penalty: Penalty::default() }
     }
 }
 
@@ -133,7 +141,7 @@ impl Pacing {
     /// If the clock goes back, what was sent after `now` counts as sent at `now`: nobody waits for longer than a period.
     pub fn free_at(&mut self, request: &ApiRequest<'_>, now: UnixTime) -> Option<UnixTime> {
         self.follow_clock(now);
-        let free_at = self.rules(request).filter_map(|rule| rule.free_at(self.sent.get(rule.name())?)).max();
+        let free_at = self.rules(request).filter_map(|rule| rule.free_at(&self.sent)).max();
         free_at.max(self.penalty.ends_at(now)).filter(|at| *at > now)
     }
 
@@ -152,13 +160,8 @@ impl Pacing {
     /// Counts `request` as sent at `now`, whatever the limits say.
     pub(crate) fn note_sent(&mut self, request: &ApiRequest<'_>, now: UnixTime) {
         self.follow_clock(now);
-        for rule in self.rules(request) {
-            let sent = self.sent.entry(rule.name()).or_default();
-            sent.push_back(now);
-            if sent.len() > rule.memory() {
-                sent.pop_front();
-            }
-        }
+        self.sent.retain(|sent| sent.rule.counts(sent.at, now));
+        self.sent.extend(self.rules(request).map(|rule| Sent { rule, at: now }));
     }
 
     pub(crate) fn penalty(&self) -> &Penalty {
@@ -178,16 +181,11 @@ impl Pacing {
     }
 
     fn follow_clock(&mut self, now: UnixTime) {
-        self.sent.values_mut().flatten().for_each(|at| *at = now.min(*at));
+        self.sent.iter_mut().for_each(|sent| sent.at = now.min(sent.at));
     }
 }
 
 impl Rule {
-    /// Different for each.
-    fn name(&self) -> &'static str {
-        self.endpoints.first().copied().unwrap_or_default()
-    }
-
     fn fits(&self, method: Method, path: &str) -> bool {
         self.endpoints.iter().any(|endpoint| {
             let (wanted_method, wanted_path) = endpoint.split_once(' ').unwrap_or((method.as_str(), endpoint));
@@ -196,21 +194,30 @@ impl Rule {
     }
 
     /// When the limits that `sent` has exhausted allow the next.
-    fn free_at(&self, sent: &VecDeque<UnixTime>) -> Option<UnixTime> {
-        self.limits.iter().filter_map(|limit| limit.free_at(sent)).max()
+    fn free_at(&self, sent: &[Sent]) -> Option<UnixTime> {
+        self.limits.iter().filter_map(|limit| limit.free_at(self.latest(sent))).max()
     }
 
-    /// Requests to remember.
-    fn memory(&self) -> usize {
-        self.limits.iter().map(|limit| limit.count).max().unwrap_or_default()
+    /// When requests under this rule were sent, latest first.
+    fn latest<'a>(&'a self, sent: &'a [Sent]) -> impl Iterator<Item = UnixTime> {
+        sent.iter().rev().filter(|sent| ptr::eq(sent.rule, self)).map(|sent| sent.at)
+    }
+
+    /// Whether a request that was sent at `at` still counts at `now`.
+    fn counts(&self, at: UnixTime, now: UnixTime) -> bool {
+        self.limits.iter().any(|limit| limit.ends_at(at) > now)
     }
 }
 
 impl Limit {
     /// When the oldest of the latest `count` requests leaves the period.
-    fn free_at(&self, sent: &VecDeque<UnixTime>) -> Option<UnixTime> {
-        let oldest = sent.get(sent.len().checked_sub(self.count)?)?;
-        Some(oldest.saturating_add(Duration::from_secs(self.seconds)))
+    fn free_at(&self, mut latest: impl Iterator<Item = UnixTime>) -> Option<UnixTime> {
+        latest.nth(self.count.checked_sub(1)?).map(|oldest| self.ends_at(oldest))
+    }
+
+    /// When a request that was sent at `at` leaves the period.
+    fn ends_at(&self, at: UnixTime) -> UnixTime {
+        at.saturating_add(Duration::from_secs(self.seconds))
     }
 }
 
