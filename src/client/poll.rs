@@ -1,5 +1,6 @@
 //! What a client does next, and when.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 use rand_core::CryptoRng;
@@ -35,7 +36,7 @@ impl Client {
     /// Returns what to do next: send a request, take note of an event, or wait.
     pub fn poll(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Output {
         self.catch_up(now);
-        if let Some(event) = self.events.pop_front() {
+        if let Some(event) = self.next_event() {
             return Output::Event(event);
         }
         if self.pacing.penalty().ends_at(now).is_none()
@@ -43,10 +44,19 @@ impl Client {
         {
             return Output::Send { request, exchange: ClientExchange(exchange) };
         }
-        match self.events.pop_front() {
+        match self.next_event() {
             Some(event) => Output::Event(event),
             None => Output::Wait(self.wait_until(now)),
         }
+    }
+
+    /// Events are rare: between them, they take no room.
+    fn next_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// Login and tickle go first.
