@@ -66,8 +66,8 @@ impl Texts {
         let sorted = [key, nonce, method, timestamp, ("oauth_token", Some(access_token.as_str()))];
         Self {
             base_url: encode(consumer.base_url()),
-            signed: base_string::template(sorted, consumer.parameter_encoding()),
-            header: authorization::header(consumer.realm(), sorted),
+            signed: base_string::template(sorted, consumer.parameter_encoding()).trimmed(),
+            header: authorization::header(consumer.realm(), sorted).trimmed(),
         }
     }
 }

@@ -41,6 +41,13 @@ impl Template {
         self.before_gaps.push(mem::take(&mut self.last));
     }
 
+    /// Gives back the room that nothing was written to: this template is kept for as long as a live session.
+    pub(crate) fn trimmed(mut self) -> Self {
+        self.before_gaps.shrink_to_fit();
+        self.last = Zeroizing::new(String::from(self.last.as_str()));
+        self
+    }
+
     /// Writes the texts, and `fillings` in the gaps.
     pub(crate) fn fill(&self, out: &mut Encoder<'_>, fillings: &[Filling<'_>]) {
         for (text, filling) in self.before_gaps.iter().zip(fillings) {
