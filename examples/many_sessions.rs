@@ -17,8 +17,8 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ibkr_oauth::brokerage::{BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy};
-use ibkr_oauth::{AccessToken, Consumer, OAuthSession, Outbound, Request, Response, UnixTime};
+use ibkr_oauth::brokerage::{BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy, Pacing, Penalty};
+use ibkr_oauth::{AccessToken, Client, Consumer, OAuthSession, Outbound, Output, Request, Response, UnixTime};
 use ibkr_oauth_gateway::{Gateway, User};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -35,107 +35,67 @@ fn main() -> ExitCode {
     let outcome: Result<(), Box<dyn Error>> =
         Arguments::parse(&["--sessions", "--minutes"]).map_err(Into::into).and_then(|arguments| {
             let number = |flag: &str, default: usize| arguments.get(flag).map_or(Ok(default), str::parse);
-            run(number("--sessions", 1000)?, number("--minutes", 10)?)
+            run(number("--sessions", 1000)?, number("--minutes", 10)?).map(drop)
         });
     support::exit_code(outcome)
 }
 
-/// Logs `count` users in, keeps them alive for so many minutes, and says what that took.
-pub fn run(count: usize, minutes: usize) -> Result<(), Box<dyn Error>> {
+/// Logs `count` users in, keeps them alive for so many minutes, and says what that took; returns the bytes of one.
+pub fn run(count: usize, minutes: usize) -> Result<usize, Box<dyn Error>> {
     let mut world = World::new()?;
-    let users = world.enroll(count)?;
-
-    let region = Region::new(ALLOCATOR);
-    let mut fleet = Fleet::new(users, world.now);
-    let started = Instant::now();
-    let stopped_at = world.now.saturating_add(Duration::from_secs(1));
-    fleet.drive(&mut world, stopped_at)?;
-    let logins = started.elapsed();
-    println!(
-        "{} sessions are live and have a brokerage session, after {:.1} s.",
-        fleet.ready(world.now),
-        logins.as_secs_f64()
-    );
-    // The gateway's memory of them is in it too: the client's part is what one session weighs when it is built alone.
-    let change = region.change();
-    let both_halves = (change.bytes_allocated.saturating_sub(change.bytes_deallocated)) / count.max(1);
-    println!("Memory: {} bytes for a session; {both_halves} with the gateway's half of it.", world.weigh()?);
+    let mut fleet = Fleet::new(world.enroll(count)?, world.now);
 
     let started = Instant::now();
-    let end = world.now.saturating_add(Duration::from_secs(60) * u32::try_from(minutes)?);
-    let requests = fleet.drive(&mut world, end)?;
+    fleet.drive(&mut world, Duration::from_secs(4))?;
     let seconds = started.elapsed().as_secs_f64();
-    println!(
-        "{minutes} minutes later: {} are ready; {requests} tickles in {seconds:.1} s, both halves.",
-        fleet.ready(world.now)
-    );
-    if fleet.ready(world.now) == count { Ok(()) } else { Err("not every session is ready".into()) }
+    println!("{} sessions are live and have a brokerage session, after {seconds:.1} s.", fleet.ready(world.now));
+
+    let started = Instant::now();
+    let requests = fleet.drive(&mut world, Duration::from_secs(60) * u32::try_from(minutes)?)?;
+    let (ready, seconds) = (fleet.ready(world.now), started.elapsed().as_secs_f64());
+    println!("{minutes} minutes later: {ready} are ready; {requests} tickles in {seconds:.1} s, both halves.");
+    let bytes = fleet.weigh_one();
+    println!("Memory: {bytes} bytes for a session.");
+    if ready == count { Ok(bytes) } else { Err("not every session is ready".into()) }
 }
 
-/// All sessions and the one timer queue.
+/// All clients, and the one timer queue: when each of them has something to do next.
 struct Fleet {
-    members: Vec<Member>,
+    clients: Vec<Client>,
     timers: BinaryHeap<Reverse<(UnixTime, usize)>>,
 }
 
-struct Member {
-    oauth: OAuthSession,
-    brokerage: BrokerageSession,
-}
-
-impl Member {
-    fn new(oauth: OAuthSession) -> Self {
-        Self { oauth, brokerage: BrokerageSession::new(CompetePolicy::Yield) }
-    }
-
-    /// Does what is due; returns how many requests that took.
-    fn step(&mut self, world: &mut World) -> Result<usize, Box<dyn Error>> {
-        let mut requests = 0;
-        while let Some(Outbound { request, exchange }) = self.oauth.poll_request(&mut world.rng, world.now)? {
-            let answer = world.send(request)?;
-            self.oauth.handle_response(exchange, answer, world.now)?;
-            requests += 1;
-        }
-        let Some(live) = self.oauth.live(world.now).cloned() else {
-            return Ok(requests);
-        };
-        while let Some(BrokerageOutbound { request, exchange }) =
-            self.brokerage.poll_request(&live, &mut world.rng, world.now)?
-        {
-            let answer = world.send(request)?;
-            self.brokerage.handle_response(exchange, answer, world.now)?;
-            requests += 1;
-        }
-        Ok(requests)
-    }
-
-    fn next_moment(&self) -> Option<UnixTime> {
-        self.oauth.poll_timeout().into_iter().chain(self.brokerage.poll_timeout()).min()
-    }
-}
-
 impl Fleet {
-    fn new(sessions: Vec<OAuthSession>, now: UnixTime) -> Self {
-        let timers = (0..sessions.len()).map(|index| Reverse((now, index))).collect();
-        Self { members: sessions.into_iter().map(Member::new).collect(), timers }
+    fn new(clients: Vec<Client>, now: UnixTime) -> Self {
+        let timers = (0..clients.len()).map(|index| Reverse((now, index))).collect();
+        Self { clients, timers }
     }
 
-    fn drive(&mut self, world: &mut World, end: UnixTime) -> Result<usize, Box<dyn Error>> {
+    /// Lets so much time pass; returns how many requests that took.
+    fn drive(&mut self, world: &mut World, time: Duration) -> Result<usize, Box<dyn Error>> {
+        let end = world.now.saturating_add(time);
         let mut requests = 0;
         while let Some(&Reverse((at, index))) = self.timers.peek().filter(|Reverse((at, _))| *at < end) {
             self.timers.pop();
             world.now = world.now.max(at);
-            requests += self.members[index].step(world)?;
-            if let Some(next) = self.members[index].next_moment() {
-                self.timers.push(Reverse((next, index)));
-            }
+            let (next, sent) = world.serve(&mut self.clients[index])?;
+            self.timers.push(Reverse((next, index)));
+            requests += sent;
         }
         world.now = end;
         Ok(requests)
     }
 
     fn ready(&self, now: UnixTime) -> usize {
-        self.members.iter().filter(|member| member.brokerage.phase(now) == BrokeragePhase::Ready).count()
+        self.clients.iter().filter(|client| client.brokerage_phase(now) == BrokeragePhase::Ready).count()
+    }
+
+    /// Bytes that dropping one client gives back, and its own size.
+    fn weigh_one(&mut self) -> usize {
+        let client = self.clients.pop();
+        let region = Region::new(ALLOCATOR);
+        drop(client);
+        region.change().bytes_deallocated + size_of::<Client>()
     }
 }
 
@@ -143,6 +103,8 @@ impl Fleet {
 struct World {
     gateway: Gateway,
     consumer: Consumer,
+    /// All leave from one address: a 429 pauses all.
+    penalty: Penalty,
     rng: StdRng,
     now: UnixTime,
 }
@@ -154,30 +116,39 @@ impl World {
         let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api")?;
         let keys = Keys::generate(&mut |_| {})?;
         let consumer = Credentials::enroll(&mut gateway, &keys, CONSUMER, &Party::First)?.consumer()?.build()?;
-        Ok(Self { gateway, consumer, rng: StdRng::seed_from_u64(1), now: UnixTime::from_secs(1_714_622_400) })
+        let now = UnixTime::from_secs(1_714_622_400);
+        Ok(Self { gateway, consumer, penalty: Penalty::default(), rng: StdRng::seed_from_u64(1), now })
     }
 
-    fn enroll(&mut self, count: usize) -> Result<Vec<OAuthSession>, Box<dyn Error>> {
+    fn enroll(&mut self, count: usize) -> Result<Vec<Client>, Box<dyn Error>> {
         (0..count).map(|number| self.enroll_one(&format!("user{number}"), number % 2 == 0)).collect()
     }
 
-    fn enroll_one(&mut self, name: &str, is_paper: bool) -> Result<OAuthSession, Box<dyn Error>> {
+    fn enroll_one(&mut self, name: &str, is_paper: bool) -> Result<Client, Box<dyn Error>> {
         self.gateway.add_user(User { name: name.to_string(), accounts: vec![format!("DU-{name}")], is_paper });
         let issued = self.gateway.issue_access_token(CONSUMER, name, &mut self.rng)?;
         let access_token = AccessToken::new(&issued.token, &issued.secret_base64)?;
-        Ok(OAuthSession::with_access_token(self.consumer.clone(), access_token))
+        let session = OAuthSession::with_access_token(self.consumer.clone(), access_token);
+        Ok(Client::new(session).with_pacing(Pacing::default().with_penalty(self.penalty.clone())))
+    }
+
+    /// Does what `client` has to do now; returns when it has more to do, and how many requests that took.
+    fn serve(&mut self, client: &mut Client) -> Result<(UnixTime, usize), Box<dyn Error>> {
+        let mut requests = 0;
+        loop {
+            match client.poll(&mut self.rng, self.now) {
+                Output::Send { request, exchange } => {
+                    let response = self.send(request)?;
+                    client.handle_response(exchange, response, self.now)?;
+                    requests += 1;
+                }
+                Output::Event(_) => {}
+                Output::Wait(until) => return Ok((until, requests)),
+            }
+        }
     }
 
     fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>> {
         in_process::send(&mut self.gateway, request, &mut self.rng, self.now)
-    }
-
-    /// Bytes that dropping one live session with its brokerage session gives back, and its own size.
-    fn weigh(&mut self) -> Result<usize, Box<dyn Error>> {
-        let mut member = Member::new(self.enroll_one("weighed", true)?);
-        member.step(self)?;
-        let region = Region::new(ALLOCATOR);
-        drop(member);
-        Ok(region.change().bytes_deallocated + size_of::<Member>())
     }
 }

@@ -7,5 +7,6 @@ mod example;
 
 #[test]
 fn a_thousand_sessions_share_one_thread_and_one_timer_queue() {
-    example::run(1000, 10).unwrap();
+    let bytes = example::run(1000, 10).unwrap();
+    assert!(bytes < 2500, "{bytes} bytes for a session");
 }
