@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
+use core::time::Duration;
 
 use crate::credentials::consumer::Consumer;
 use crate::credentials::token::Token;
@@ -22,6 +23,10 @@ pub struct WebSocketRequest {
 }
 
 impl WebSocketRequest {
+    /// Ten minutes: repeat each market data subscription (`smd+CONID+{...}`) this long after it was sent. Its stream stops
+    /// after a quarter of an hour, without a message that says so (protocol section 14.5).
+    pub const MARKET_DATA_RENEWAL: Duration = Duration::from_secs(10 * 60);
+
     /// The access token goes into the query, the bare session id into the cookie `api`.
     pub(super) fn new(consumer: &Consumer, access_token: &Token, session_id: &Token) -> Self {
         // `https` becomes `wss`, `http` becomes `ws`.
