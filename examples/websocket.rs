@@ -1,12 +1,12 @@
-//! The WebSocket: log in, open the brokerage session, and listen to a contract's prices, with the tickle kept going on the
-//! same thread.
+//! The WebSocket: listen to a contract's prices, with login and brokerage session kept alive on the same thread.
 //!
 //! ```text
 //! cargo run --example websocket [-- --credentials FILE [--base-url URL]]
 //! ```
 //!
-//! Without credentials it ends after a few messages of a gateway of our own. With them it goes on until interrupted, and
-//! leaves a brokerage session that competes alone. When a login is refused it ends: `keep_alive` has more patience.
+//! Without credentials it ends after a few messages of a gateway of our own. With them (the file is that of `login`; the
+//! environment variable `IBKR_CREDENTIALS` names it too) it goes on until interrupted, and leaves a brokerage session
+//! that competes alone.
 
 pub(crate) mod support;
 
@@ -18,16 +18,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::{BrokerageEvent, BrokerageOutbound, BrokerageSession, CompetePolicy, WebSocketRequest};
-use ibkr_oauth::{LiveSession, OAuthSession, UnixTime};
+use ibkr_oauth::brokerage::WebSocketRequest;
+use ibkr_oauth::{Client, Event, OAuthSession, UnixTime};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use tungstenite::client::{ClientRequestBuilder, IntoClientRequest};
 use tungstenite::{Message, WebSocket};
-use ureq::Agent;
 
 use support::accounts::Accounts;
-use support::driver::{agent, drive, now, rng, send};
+use support::driver::{agent, next_event, now};
+use support::words::in_words;
 
 /// Last price, bid and ask of a share of Apple.
 const SUBSCRIPTION: &str = r#"smd+265598+{"fields":["31","84","86"]}"#;
@@ -36,7 +36,7 @@ const ENOUGH: usize = 4;
 
 /// How long the server may take to open a WebSocket.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long to listen before looking whether the brokerage session wants anything.
+/// How long to listen before looking whether the client wants anything.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Between two attempts at what failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
@@ -59,20 +59,19 @@ fn run() -> Result<(), Box<dyn Error>> {
     listen(session, &tls, enough)
 }
 
-/// The whole loop: what the login wants, what the brokerage session wants, then what the WebSocket has to say.
-pub fn listen(mut session: OAuthSession, tls: &Arc<ClientConfig>, enough: usize) -> Result<(), Box<dyn Error>> {
-    let (agent, mut brokerage) = (agent(), BrokerageSession::new(CompetePolicy::Yield));
+/// The whole loop: what the client has to do, then what the WebSocket has to say.
+pub fn listen(session: OAuthSession, tls: &Arc<ClientConfig>, enough: usize) -> Result<(), Box<dyn Error>> {
+    let (agent, mut client) = (agent(), Client::new(session));
     let (mut feed, mut reopen_at, mut heard) = (None, now(), 0);
     while heard < enough {
-        drive(&mut session, &agent)?;
-        let live = session.live(now()).ok_or("the session is not live")?.clone();
-        if !keep_brokerage_session(&mut brokerage, &live, &agent)? {
-            session.invalidate(&live);
-            thread::sleep(RETRY_PAUSE);
-            continue;
+        while let Some(event) = next_event(&mut client, &agent, now()) {
+            if let Event::Stopped { error } = event {
+                return Err(error.into());
+            }
+            in_words(&event, now()).into_iter().for_each(|words| println!("Now {words}."));
         }
         // With the session id or the login, the WebSocket changes: it leads nowhere any more, or soon.
-        let wanted = brokerage.web_socket();
+        let wanted = client.web_socket();
         feed = feed.filter(|feed: &Feed| Some(&feed.request) == wanted.as_ref());
         if let (None, Some(request)) = (&feed, wanted)
             && now() >= reopen_at
@@ -83,12 +82,13 @@ pub fn listen(mut session: OAuthSession, tls: &Arc<ClientConfig>, enough: usize)
                 Err(error) => println!("The WebSocket does not open: {error}."),
             }
         }
-        match feed.as_mut().map(Feed::hear) {
+        match feed.as_mut().map(|feed| feed.hear(now())) {
             None => thread::sleep(PAUSE),
             Some(Ok(None)) => {}
             Some(Ok(Some(message))) => {
                 heard += 1;
-                println!("IBKR: {message}");
+                client.handle_web_socket_message(&message);
+                println!("IBKR: {}", in_plain_words(&message));
             }
             Some(Err(error)) => {
                 println!("The WebSocket is closed: {error}.");
@@ -99,31 +99,13 @@ pub fn listen(mut session: OAuthSession, tls: &Arc<ClientConfig>, enough: usize)
     Ok(())
 }
 
-/// Sends what is due; `false` if the live session token is not accepted any more.
-fn keep_brokerage_session(
-    brokerage: &mut BrokerageSession,
-    live: &LiveSession,
-    agent: &Agent,
-) -> Result<bool, Box<dyn Error>> {
-    while let Some(BrokerageOutbound { request, exchange }) = brokerage.poll_request(live, &mut rng(), now())? {
-        let Ok(answer) = send(agent, request) else { break };
-        match brokerage.handle_response(exchange, answer, now())? {
-            BrokerageEvent::LiveSessionRefused => return Ok(false),
-            BrokerageEvent::Ready => println!("The brokerage session is ready."),
-            BrokerageEvent::Lost => println!("The brokerage session is gone: opening a new one."),
-            BrokerageEvent::Competing => println!("Another login of the user has the brokerage session."),
-            BrokerageEvent::Failed { error, .. } => println!("A request failed: {error}"),
-            _ => {}
-        }
-    }
-    Ok(true)
-}
-
 /// An open WebSocket, and what it was opened with.
 pub struct Feed {
     request: WebSocketRequest,
     socket: WebSocket<Box<dyn Stream>>,
     heartbeat_at: UnixTime,
+    /// When to ask for prices again; `None` before the first time.
+    renew_at: Option<UnixTime>,
 }
 
 impl Feed {
@@ -147,15 +129,18 @@ impl Feed {
         };
         let (socket, _) = tungstenite::client(upgrade, stream).map_err(|error| error.to_string())?;
         timeouts.set_read_timeout(Some(PAUSE))?;
-        Ok(Self { request, socket, heartbeat_at: now() })
+        Ok(Self { request, socket, heartbeat_at: now(), renew_at: None })
     }
 
-    /// What arrives within a moment, in plain words, if anything does. Subscribes once that is possible, and gives signs
-    /// of life.
-    pub fn hear(&mut self) -> Result<Option<String>, tungstenite::Error> {
-        if now() >= self.heartbeat_at {
-            self.heartbeat_at = now().saturating_add(HEARTBEAT);
+    /// What arrives within a moment, if anything does. Subscribes once that is possible, again before the prices stop, and
+    /// gives signs of life.
+    pub fn hear(&mut self, now: UnixTime) -> Result<Option<String>, tungstenite::Error> {
+        if now >= self.heartbeat_at {
+            self.heartbeat_at = now.saturating_add(HEARTBEAT);
             self.socket.send("tic".into())?;
+        }
+        if self.renew_at.is_some_and(|at| now >= at) {
+            self.subscribe(now)?;
         }
         let message = match self.socket.read() {
             Ok(message @ (Message::Text(_) | Message::Binary(_))) => message.into_data(),
@@ -165,9 +150,14 @@ impl Feed {
         };
         let content: Value = serde_json::from_slice(&message).unwrap_or_default();
         if content["topic"] == "sts" && content["args"]["authenticated"] == true {
-            self.socket.send(SUBSCRIPTION.into())?;
+            self.subscribe(now)?;
         }
-        Ok(Some(in_plain_words(&message, &content)))
+        Ok(Some(String::from_utf8_lossy(&message).into_owned()))
+    }
+
+    fn subscribe(&mut self, now: UnixTime) -> Result<(), tungstenite::Error> {
+        self.renew_at = Some(now.saturating_add(WebSocketRequest::MARKET_DATA_RENEWAL));
+        self.socket.send(SUBSCRIPTION.into())
     }
 }
 
@@ -176,7 +166,8 @@ fn is_pause(kind: ErrorKind) -> bool {
 }
 
 /// Of what is not known here only the topic, because there may be a session id in it.
-fn in_plain_words(message: &[u8], content: &Value) -> String {
+pub fn in_plain_words(message: &str) -> String {
+    let content: Value = serde_json::from_str(message).unwrap_or_default();
     let field = |name: &str| content[name].as_str().unwrap_or("unknown");
     match field("topic") {
         "system" if content["success"].is_string() => format!("you are {}", field("success")),
@@ -186,7 +177,7 @@ fn in_plain_words(message: &[u8], content: &Value) -> String {
             let contract = topic.trim_start_matches("smd+");
             format!("contract {contract}: last {}, bid {}, ask {}", field("31"), field("84"), field("86"))
         }
-        "unknown" if message == b"tic" => "still here".into(),
+        "unknown" if message == "tic" => "still here".into(),
         "unknown" if content["message"] == "waiting for session" => "which session is this?".into(),
         topic => format!("something about {topic}"),
     }

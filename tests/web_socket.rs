@@ -10,9 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use example::support;
-use example::{Feed, listen};
+use example::{Feed, in_plain_words, listen};
 use ibkr_oauth::brokerage::{BrokerageOutbound, BrokerageSession, CompetePolicy, WebSocketRequest};
-use ibkr_oauth::{ApiRequest, LiveSession, OAuthSession};
+use ibkr_oauth::{ApiRequest, LiveSession, OAuthSession, UnixTime};
 use ibkr_oauth_gateway::{Gateway, Incident};
 use rustls::{ClientConfig, RootCertStore};
 use support::credentials::{Credentials, Keys, Party};
@@ -151,10 +151,13 @@ fn what_the_brokerage_session_describes_opens_a_web_socket() {
         let request = service.web_socket(&service.log_in(0));
         let mut feed = Feed::open(request, &service.tls).unwrap();
         // Nothing may arrive for a while.
-        let mut hear = || (0..40).find_map(|_| feed.hear().unwrap()).unwrap();
-        let words: [_; 4] = std::array::from_fn(|_| hear());
+        let mut hear = |now: UnixTime| in_plain_words(&(0..40).find_map(|_| feed.hear(now).unwrap()).unwrap());
+        let opened = now();
+        let words: [_; 4] = std::array::from_fn(|_| hear(opened));
         let price = "contract 265598: last 165.98, bid 165.97, ask 165.99";
         assert_eq!(words, ["you are demo", "the brokerage session is ready", "still here", price]);
+        let later = opened.saturating_add(WebSocketRequest::MARKET_DATA_RENEWAL);
+        assert_eq!([hear(later), hear(later)], ["still here", price], "prices are asked for again");
     }
 }
 

@@ -1,9 +1,12 @@
-//! A blocking driver over `ureq`: all the I/O that a login needs. Copy this file into your program.
+//! A blocking driver over `ureq`: all the I/O that a client needs. Copy this file into your program.
 
 use std::error::Error;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
-use ibkr_oauth::{ApiRequest, LiveSession, OAuthSession, Outbound, Phase, Request, Response, UnixTime};
+use ibkr_oauth::{
+    ApiRequest, Client, Event, LiveSession, OAuthSession, Outbound, Output, Phase, Request, Response, UnixTime,
+};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use ureq::Agent;
@@ -41,6 +44,22 @@ pub fn send(agent: &Agent, request: Request) -> Result<Response<'static>, ureq::
     let (head, mut body) = answer?.into_parts();
     let body = body.with_config().limit(MAX_BODY).read_to_vec()?;
     Ok(http::Response::from_parts(head, body).into())
+}
+
+/// Does what `client` has to do, until something happens; `None` if nothing has by `until`.
+pub fn next_event(client: &mut Client, agent: &Agent, until: UnixTime) -> Option<Event> {
+    loop {
+        match client.poll(&mut rng(), now()) {
+            Output::Event(event) => return Some(event),
+            Output::Send { request, exchange } => match send(agent, request) {
+                // That a response is too late is no harm: the client has asked again.
+                Ok(response) => client.handle_response(exchange, response, now()).unwrap_or_default(),
+                Err(_) => client.handle_no_response(exchange, now()),
+            },
+            Output::Wait(_) if now() >= until => return None,
+            Output::Wait(at) => thread::sleep(at.min(until).saturating_since(now())),
+        }
+    }
 }
 
 /// Sends whatever `session` wants sent, until it waits for the user or is live; says what each step brought.

@@ -14,6 +14,7 @@ pub mod in_process;
 pub mod server;
 pub mod tls;
 pub mod web_socket;
+pub mod words;
 
 use std::fmt::Display;
 use std::process::ExitCode;
