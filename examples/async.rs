@@ -1,5 +1,5 @@
-//! On an async runtime: tokio and hyper. A login is abandoned in mid-flight, which does no harm; then fifty tasks sign and
-//! send at once (one, where it counts).
+//! On an async runtime: tokio and hyper. A wait is abandoned in mid-flight, which does no harm; then fifty tasks sign and
+//! send at once beside the client (one, where it counts).
 //!
 //! ```text
 //! cargo run --example async -- [--credentials FILE [--base-url URL]]
@@ -13,22 +13,53 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use ibkr_oauth::{ApiRequest, LiveSession, OAuthSession, Outbound, Request, Response};
+use ibkr_oauth::{ApiRequest, Client, ClientExchange, Event, Outcome, Output, Request, Response, Signer};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use ureq::http;
 
 use support::accounts::Accounts;
-use support::driver::{now, rng};
+use support::driver::{account_ids, now, rng};
+use support::words::in_words;
 
 /// An HTTP client, over TLS where the URL wants it.
-pub type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub type Https = HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
 /// Whatever goes wrong, on any thread.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const MAX_BODY: usize = 4 << 20;
+
+/// A client, and its requests in flight: each is a task, so that none waits for another.
+struct Driver {
+    client: Client,
+    https: Https,
+    sends: JoinSet<(ClientExchange, Result<Response<'static>, Error>)>,
+}
+
+impl Driver {
+    /// Does what the client has to do, until something happens. A future that is dropped before loses nothing.
+    async fn next_event(&mut self) -> Event {
+        loop {
+            match self.client.poll(&mut rng(), now()) {
+                Output::Event(event) => return event,
+                Output::Send { request, exchange } => {
+                    let https = self.https.clone();
+                    self.sends.spawn(async move { (exchange, send(&https, request).await) });
+                }
+                Output::Wait(until) => tokio::select! {
+                    () = sleep(until.saturating_since(now())) => {}
+                    Some(Ok((exchange, outcome))) = self.sends.join_next() => match outcome {
+                        Ok(response) => self.client.handle_response(exchange, response, now()).unwrap_or_default(),
+                        Err(_) => self.client.handle_no_response(exchange, now()),
+                    },
+                },
+            }
+        }
+    }
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -37,56 +68,70 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Error> {
     let accounts = Accounts::from_arguments(&["EXAMPLECO"]).map_err(|error| error.to_string())?;
-    let session = &mut accounts.sessions().map_err(|error| error.to_string())?.swap_remove(0);
-    let client = client();
+    let session = accounts.sessions().map_err(|error| error.to_string())?.swap_remove(0);
+    // Listing accounts takes no brokerage session; trading does.
+    let client = Client::new(session).without_brokerage_session();
+    let mut driver = Driver { client, https: https(), sends: JoinSet::new() };
 
-    tokio::select! {
-        biased;
-        outcome = log_in(session, &client) => drop(outcome?),
-        () = tokio::time::sleep(Duration::from_millis(1)) => println!("Abandoned a login in mid-flight."),
+    let list = driver.client.request(&ApiRequest::get("/portfolio/accounts"), now())?;
+    if timeout(Duration::from_millis(1), driver.next_event()).await.is_err() {
+        println!("Abandoned a wait in mid-flight; the login goes on.");
     }
-    let live = log_in(session, &client).await?;
-    println!("Logged in.");
+    let ids = loop {
+        match driver.next_event().await {
+            Event::Finished { ticket, outcome: Outcome::Answered(response) } if ticket == list => {
+                break account_ids(&response).map_err(|error| error.to_string())?;
+            }
+            Event::Finished { outcome, .. } => return Err(format!("no accounts: {outcome:?}").into()),
+            event => tell(event)?,
+        }
+    };
+    println!("Accounts: {}.", ids.join(", "));
 
     // IBKR takes one of these a second, and shuts out who sends more.
     let count = if accounts.are_on_own_gateway() { 50 } else { 1 };
-    let mut tasks = JoinSet::new();
+    let mut tickles = JoinSet::new();
     for _ in 0..count {
-        tasks.spawn(tickle(live.clone(), client.clone()));
+        tickles.spawn(tickle(driver.client.signer(), driver.https.clone()));
     }
-    for outcome in tasks.join_all().await {
-        outcome?;
+    loop {
+        tokio::select! {
+            event = driver.next_event() => tell(event)?,
+            outcome = tickles.join_next() => match outcome {
+                Some(outcome) => outcome??,
+                None => break,
+            },
+        }
     }
     println!("Requests signed, sent and answered at the same time: {count}.");
     Ok(())
 }
 
+fn tell(event: Event) -> Result<(), Error> {
+    if let Event::Stopped { error } = event {
+        return Err(error.into());
+    }
+    in_words(&event, now()).into_iter().for_each(|words| println!("Now {words}."));
+    Ok(())
+}
+
+/// Signed beside the client, by a handle that follows its logins.
+async fn tickle(signer: Signer, https: Https) -> Result<(), Error> {
+    let request = signer.sign(&ApiRequest::post("/tickle"), &mut rng(), now())?;
+    let receipt = request.receipt();
+    Ok(signer.handle_response(receipt, &send(&https, request).await?, now())?)
+}
+
 /// Trusts whom browsers trust, and follows no redirect.
-pub fn client() -> Https {
+pub fn https() -> Https {
     let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-    Client::builder(TokioExecutor::new()).build(connector)
-}
-
-/// Dropped at its only `await`, this takes the exchange with it: the session then offers a fresh one.
-async fn log_in(session: &mut OAuthSession, client: &Https) -> Result<LiveSession, Error> {
-    while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now())? {
-        session.handle_response(exchange, send(client, request).await?, now())?;
-    }
-    Ok(session.live(now()).ok_or("the session is not live")?.clone())
-}
-
-async fn tickle(live: LiveSession, client: Https) -> Result<(), Error> {
-    let answer = send(&client, live.sign(&ApiRequest::post("/tickle"), &mut rng(), now())?).await?;
-    match answer.status() {
-        200 => Ok(()),
-        status => Err(format!("/tickle was answered with {status}").into()),
-    }
+    HttpClient::builder(TokioExecutor::new()).build(connector)
 }
 
 /// Sends `request` once, as it is.
-pub async fn send(client: &Https, request: Request) -> Result<Response<'static>, Error> {
+pub async fn send(https: &Https, request: Request) -> Result<Response<'static>, Error> {
     let request = http::Request::try_from(request)?.map(Full::from);
-    let (head, body) = client.request(request).await?.into_parts();
+    let (head, body) = https.request(request).await?.into_parts();
     let body = Limited::new(body, MAX_BODY).collect().await?.to_bytes();
     Ok(http::Response::from_parts(head, body).into())
 }

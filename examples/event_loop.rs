@@ -1,4 +1,4 @@
-//! One thread, one loop, as many sessions as you like: mio's readiness, rustls over non-blocking sockets, the feature
+//! One thread, one loop, as many clients as you like: mio's readiness, rustls over non-blocking sockets, the feature
 //! `http1` for the bytes in between. No async runtime, no HTTP client.
 //!
 //! ```text
@@ -7,6 +7,7 @@
 
 pub(crate) mod support;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::ToSocketAddrs;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ibkr_oauth::http1::{self, Decoder};
-use ibkr_oauth::{ApiRequest, Exchange, OAuthSession, Outbound, Request, Response, UnixTime};
+use ibkr_oauth::{ApiRequest, Client, ClientExchange, Event, Outcome, Output, Request, Response, UnixTime};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -23,34 +24,35 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use support::accounts::Accounts;
 use support::driver::{account_ids, now, rng};
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// No connection is kept for longer: the client has asked again by then.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A session, and what it waits for.
-struct Client {
-    session: OAuthSession,
-    in_flight: Option<InFlight>,
-    /// Once they are known, all is done.
-    accounts: Option<Vec<String>>,
+/// All clients, and the requests that they have in flight.
+struct EventLoop {
+    poll: Poll,
+    tls: Arc<ClientConfig>,
+    clients: Vec<Client>,
+    calls: BTreeMap<Token, InFlight>,
+    /// Of each client, once they are known.
+    accounts: Vec<Option<Vec<String>>>,
+    next_token: usize,
+    /// The latest.
+    failure: Option<Box<dyn Error>>,
 }
 
 /// A request on its way.
 struct InFlight {
-    purpose: Purpose,
+    client: usize,
+    exchange: ClientExchange,
     call: Call,
-    deadline: UnixTime,
+    since: UnixTime,
 }
 
-/// A connection for one request and its answer.
+/// A connection for one request and its response.
 pub struct Call {
     stream: Box<dyn Stream>,
     unsent: Vec<u8>,
     decoder: Decoder,
-}
-
-enum Purpose {
-    LogIn(Exchange),
-    ListAccounts,
 }
 
 trait Stream: Read + Write {}
@@ -64,31 +66,37 @@ fn log_in() -> Result<(), Box<dyn Error>> {
     let accounts = Accounts::from_arguments(&["FIRSTUSER", "OTHERUSER"])?;
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
     let tls = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
-    for accounts in run(accounts.sessions()?, &tls)? {
+    // Listing accounts takes no brokerage session; trading does.
+    let clients = accounts.sessions()?.into_iter().map(|session| Client::new(session).without_brokerage_session());
+    for accounts in run(clients.collect(), &tls)? {
         println!("logged in: {}", accounts.join(", "));
     }
     Ok(())
 }
 
-/// Logs all of them in, and asks each for its accounts. A program that stays would go on in the same loop: it wakes up
-/// when a session is due to be refreshed.
-pub fn run(sessions: Vec<OAuthSession>, tls: &Arc<ClientConfig>) -> Result<Vec<Vec<String>>, Box<dyn Error>> {
-    let mut poll = Poll::new()?;
-    let mut events = Events::with_capacity(64);
-    let client = |session| Client { session, in_flight: None, accounts: None };
-    let mut clients: Vec<_> = sessions.into_iter().map(client).collect();
-    while clients.iter().any(|client| client.accounts.is_none()) {
-        for (index, client) in clients.iter_mut().enumerate() {
-            client.send_what_is_due(poll.registry(), Token(index), tls)?;
-        }
-        let next = clients.iter().filter_map(Client::next_timeout).min();
-        wait(&mut poll, &mut events, next.map(|time| time.saturating_since(now())))?;
-        for event in &events {
-            clients[event.token().0].handle_readiness()?;
-        }
-        clients.iter_mut().try_for_each(Client::handle_time)?;
+/// Logs all of them in, and asks each for its accounts. A program that stays would go on in the same loop, and stay logged
+/// in.
+pub fn run(mut clients: Vec<Client>, tls: &Arc<ClientConfig>) -> Result<Vec<Vec<String>>, Box<dyn Error>> {
+    for client in &mut clients {
+        client.request(&ApiRequest::get("/portfolio/accounts"), now())?;
     }
-    Ok(clients.into_iter().filter_map(|client| client.accounts).collect())
+    let mut all = EventLoop {
+        poll: Poll::new()?,
+        tls: Arc::clone(tls),
+        accounts: vec![None; clients.len()],
+        clients,
+        calls: BTreeMap::new(),
+        next_token: 0,
+        failure: None,
+    };
+    let mut events = Events::with_capacity(64);
+    while all.accounts.contains(&None) {
+        let next = (0..all.clients.len()).map(|client| all.serve(client)).collect::<Result<Vec<_>, _>>()?;
+        wait(&mut all.poll, &mut events, next.into_iter().min().map(|time| time.saturating_since(now())))?;
+        events.iter().for_each(|event| all.handle_readiness(event.token()));
+        all.calls.retain(|_, call| now() < call.since.saturating_add(PATIENCE));
+    }
+    Ok(all.accounts.into_iter().flatten().collect())
 }
 
 /// Until something is ready or the time is over; an interruption is neither, and ends it too.
@@ -99,60 +107,51 @@ pub fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> 
     }
 }
 
-impl Client {
-    fn send_what_is_due(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        tls: &Arc<ClientConfig>,
-    ) -> Result<(), Box<dyn Error>> {
-        if self.in_flight.is_none()
-            && let Some((request, purpose)) = self.next_request()?
-        {
-            let call = Call::start(&request, registry, token, tls)?;
-            self.in_flight = Some(InFlight { purpose, call, deadline: now().saturating_add(PATIENCE) });
-        }
-        Ok(())
-    }
-
-    /// The session comes first: its token may have to be refreshed.
-    fn next_request(&mut self) -> Result<Option<(Request, Purpose)>, Box<dyn Error>> {
-        if let Some(Outbound { request, exchange }) = self.session.poll_request(&mut rng(), now())? {
-            return Ok(Some((request, Purpose::LogIn(exchange))));
-        }
-        match (&self.accounts, self.session.live(now())) {
-            (None, Some(live)) => {
-                let request = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(), now())?;
-                Ok(Some((request, Purpose::ListAccounts)))
+impl EventLoop {
+    /// Does what this client has to do now; returns when it has more to do.
+    fn serve(&mut self, client: usize) -> Result<UnixTime, Box<dyn Error>> {
+        loop {
+            match self.clients[client].poll(&mut rng(), now()) {
+                Output::Wait(until) => return Ok(until),
+                Output::Send { request, exchange } => self.send(client, &request, exchange),
+                Output::Event(Event::Finished { outcome: Outcome::Answered(response), .. }) => {
+                    self.accounts[client] = Some(account_ids(&response)?);
+                }
+                Output::Event(Event::Finished { outcome: Outcome::Rejected { error, .. }, .. }) => {
+                    return Err(error.into());
+                }
+                Output::Event(Event::Finished { .. }) => {
+                    return Err(self.failure.take().unwrap_or_else(|| "the accounts did not come in time".into()));
+                }
+                Output::Event(Event::LoginFailed { error, .. }) => self.failure = Some(error.into()),
+                Output::Event(_) => {}
             }
-            _ => Ok(None),
         }
     }
 
-    /// When there is something to do even if no socket is ready.
-    fn next_timeout(&self) -> Option<UnixTime> {
-        match &self.in_flight {
-            Some(in_flight) => Some(in_flight.deadline),
-            None => self.session.poll_timeout(),
+    fn send(&mut self, client: usize, request: &Request, exchange: ClientExchange) {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        match Call::start(request, self.poll.registry(), token, &self.tls) {
+            Ok(call) => drop(self.calls.insert(token, InFlight { client, exchange, call, since: now() })),
+            Err(error) => self.no_response(client, exchange, error),
         }
     }
 
-    fn handle_readiness(&mut self) -> Result<(), Box<dyn Error>> {
-        let Some(in_flight) = &mut self.in_flight else { return Ok(()) };
-        let Some(response) = in_flight.call.advance()? else { return Ok(()) };
-        match self.in_flight.take().map(|in_flight| in_flight.purpose) {
-            Some(Purpose::LogIn(exchange)) => drop(self.session.handle_response(exchange, response, now())?),
-            _ => self.accounts = Some(account_ids(&response)?),
+    fn handle_readiness(&mut self, token: Token) {
+        let advance = |in_flight: &mut InFlight| in_flight.call.advance().transpose();
+        let Some(outcome) = self.calls.get_mut(&token).and_then(advance) else { return };
+        let Some(InFlight { client, exchange, .. }) = self.calls.remove(&token) else { return };
+        match outcome {
+            // That a response is too late is no harm: the client has asked again.
+            Ok(response) => self.clients[client].handle_response(exchange, response, now()).unwrap_or_default(),
+            Err(error) => self.no_response(client, exchange, error),
         }
-        Ok(())
     }
 
-    /// Another program would try again: with the exchange dropped, the session offers a fresh request.
-    fn handle_time(&mut self) -> Result<(), Box<dyn Error>> {
-        match &self.in_flight {
-            Some(in_flight) if in_flight.deadline <= now() => Err("the answer takes too long".into()),
-            _ => Ok(()),
-        }
+    fn no_response(&mut self, client: usize, exchange: ClientExchange, error: Box<dyn Error>) {
+        self.clients[client].handle_no_response(exchange, now());
+        self.failure = Some(error);
     }
 }
 

@@ -8,9 +8,10 @@ mod event_loop;
 
 use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use event_loop::support;
-use ibkr_oauth::{OAuthSession, Phase};
+use ibkr_oauth::{Client, OAuthSession, Phase};
 use ibkr_oauth_gateway::Gateway;
 use rustls::{ClientConfig, RootCertStore};
 use support::credentials::{Credentials, Keys, Party};
@@ -48,6 +49,10 @@ impl Service {
         })
     }
 
+    fn clients(&self) -> Vec<Client> {
+        self.sessions().into_iter().map(Client::new).collect()
+    }
+
     fn trusting_agent(&self) -> Agent {
         let certificate = ureq::tls::Certificate::from_der(self.certificate.der()).to_owned();
         let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[certificate])).build();
@@ -72,7 +77,7 @@ fn an_event_loop_logs_two_sessions_in_over_tls() {
     let service = Service::start();
     let mut roots = RootCertStore::empty();
     roots.add(service.certificate.der().clone()).unwrap();
-    let accounts = event_loop::run(service.sessions().into(), &event_loop_config(roots)).unwrap();
+    let accounts = event_loop::run(service.clients(), &event_loop_config(roots)).unwrap();
     assert_eq!(accounts, [["DU1234567", "DU7654321"]; 2]);
 }
 
@@ -87,6 +92,7 @@ fn a_certificate_that_nobody_vouches_for_stops_the_login_and_harms_nothing() {
     assert_eq!(session.phase(now()), Phase::LiveSession);
 
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    let error = event_loop::run(service.sessions().into(), &event_loop_config(roots)).unwrap_err();
+    let in_haste = service.clients().into_iter().map(|client| client.with_request_deadline(Duration::from_secs(4)));
+    let error = event_loop::run(in_haste.collect(), &event_loop_config(roots)).unwrap_err();
     assert!(error.to_string().contains("invalid peer certificate: UnknownIssuer"), "{error:?}");
 }
