@@ -30,33 +30,29 @@ pub type Https = HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
 /// Whatever goes wrong, on any thread.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// How long a response may take. The client has asked again by then.
+const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_BODY: usize = 4 << 20;
 
-/// A client, and its requests in flight: each is a task, so that none waits for another.
-struct Driver {
-    client: Client,
-    https: Https,
-    sends: JoinSet<(ClientExchange, Result<Response<'static>, Error>)>,
-}
+/// Requests in flight, each in a task of its own: none waits for another.
+type Sends = JoinSet<(ClientExchange, Result<Response<'static>, Error>)>;
 
-impl Driver {
-    /// Does what the client has to do, until something happens. A future that is dropped before loses nothing.
-    async fn next_event(&mut self) -> Event {
-        loop {
-            match self.client.poll(&mut rng(), now()) {
-                Output::Event(event) => return event,
-                Output::Send { request, exchange } => {
-                    let https = self.https.clone();
-                    self.sends.spawn(async move { (exchange, send(&https, request).await) });
-                }
-                Output::Wait(until) => tokio::select! {
-                    () = sleep(until.saturating_since(now())) => {}
-                    Some(Ok((exchange, outcome))) = self.sends.join_next() => match outcome {
-                        Ok(response) => self.client.handle_response(exchange, response, now()).unwrap_or_default(),
-                        Err(_) => self.client.handle_no_response(exchange, now()),
-                    },
-                },
+/// Does what `client` has to do, until something happens. A future that is dropped before that loses nothing.
+async fn next_event(client: &mut Client, https: &Https, sends: &mut Sends) -> Event {
+    loop {
+        match client.poll(&mut rng(), now()) {
+            Output::Event(event) => return event,
+            Output::Send { request, exchange } => {
+                let response = timeout(PATIENCE, send(https.clone(), request));
+                sends.spawn(async move { (exchange, response.await.unwrap_or_else(|late| Err(late.into()))) });
             }
+            Output::Wait(until) => tokio::select! {
+                () = sleep(until.saturating_since(now())) => {}
+                Some(Ok((exchange, outcome))) = sends.join_next() => match outcome {
+                    Ok(response) => client.handle_response(exchange, response, now()).unwrap_or_default(),
+                    Err(error) => println!("No response: {error}."), // and the exchange is dropped
+                },
+            },
         }
     }
 }
@@ -70,15 +66,15 @@ async fn run() -> Result<(), Error> {
     let accounts = Accounts::from_arguments(&["EXAMPLECO"]).map_err(|error| error.to_string())?;
     let session = accounts.sessions().map_err(|error| error.to_string())?.swap_remove(0);
     // Listing accounts takes no brokerage session; trading does.
-    let client = Client::new(session).without_brokerage_session();
-    let mut driver = Driver { client, https: https(), sends: JoinSet::new() };
+    let mut client = Client::new(session).without_brokerage_session();
+    let (https, mut sends) = (https(), Sends::new());
 
-    let list = driver.client.request(&ApiRequest::get("/portfolio/accounts"), now())?;
-    if timeout(Duration::from_millis(1), driver.next_event()).await.is_err() {
+    let list = client.request(&ApiRequest::get("/portfolio/accounts"), now())?;
+    if timeout(Duration::from_millis(1), next_event(&mut client, &https, &mut sends)).await.is_err() {
         println!("Abandoned a wait in mid-flight; the login goes on.");
     }
     let ids = loop {
-        match driver.next_event().await {
+        match next_event(&mut client, &https, &mut sends).await {
             Event::Finished { ticket, outcome: Outcome::Answered(response) } if ticket == list => {
                 break account_ids(&response).map_err(|error| error.to_string())?;
             }
@@ -92,11 +88,11 @@ async fn run() -> Result<(), Error> {
     let count = if accounts.are_on_own_gateway() { 50 } else { 1 };
     let mut tickles = JoinSet::new();
     for _ in 0..count {
-        tickles.spawn(tickle(driver.client.signer(), driver.https.clone()));
+        tickles.spawn(tickle(client.signer(), https.clone()));
     }
     loop {
         tokio::select! {
-            event = driver.next_event() => tell(event)?,
+            event = next_event(&mut client, &https, &mut sends) => tell(event)?,
             outcome = tickles.join_next() => match outcome {
                 Some(outcome) => outcome??,
                 None => break,
@@ -119,7 +115,7 @@ fn tell(event: Event) -> Result<(), Error> {
 async fn tickle(signer: Signer, https: Https) -> Result<(), Error> {
     let request = signer.sign(&ApiRequest::post("/tickle"), &mut rng(), now())?;
     let receipt = request.receipt();
-    Ok(signer.handle_response(receipt, &send(&https, request).await?, now())?)
+    Ok(signer.handle_response(receipt, &send(https, request).await?, now())?)
 }
 
 /// Trusts whom browsers trust, and follows no redirect.
@@ -129,7 +125,7 @@ pub fn https() -> Https {
 }
 
 /// Sends `request` once, as it is.
-pub async fn send(https: &Https, request: Request) -> Result<Response<'static>, Error> {
+pub async fn send(https: Https, request: Request) -> Result<Response<'static>, Error> {
     let request = http::Request::try_from(request)?.map(Full::from);
     let (head, body) = https.request(request).await?.into_parts();
     let body = Limited::new(body, MAX_BODY).collect().await?.to_bytes();

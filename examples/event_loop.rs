@@ -36,7 +36,7 @@ struct EventLoop {
     /// Of each client, once they are known.
     accounts: Vec<Option<Vec<String>>>,
     next_token: usize,
-    /// The latest.
+    /// What went wrong last.
     failure: Option<Box<dyn Error>>,
 }
 
@@ -134,7 +134,7 @@ impl EventLoop {
         self.next_token += 1;
         match Call::start(request, self.poll.registry(), token, &self.tls) {
             Ok(call) => drop(self.calls.insert(token, InFlight { client, exchange, call, since: now() })),
-            Err(error) => self.no_response(client, exchange, error),
+            Err(error) => self.failure = Some(error),
         }
     }
 
@@ -143,15 +143,9 @@ impl EventLoop {
         let Some(outcome) = self.calls.get_mut(&token).and_then(advance) else { return };
         let Some(InFlight { client, exchange, .. }) = self.calls.remove(&token) else { return };
         match outcome {
-            // That a response is too late is no harm: the client has asked again.
             Ok(response) => self.clients[client].handle_response(exchange, response, now()).unwrap_or_default(),
-            Err(error) => self.no_response(client, exchange, error),
+            Err(error) => self.failure = Some(error),
         }
-    }
-
-    fn no_response(&mut self, client: usize, exchange: ClientExchange, error: Box<dyn Error>) {
-        self.clients[client].handle_no_response(exchange, now());
-        self.failure = Some(error);
     }
 }
 

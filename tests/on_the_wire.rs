@@ -27,7 +27,7 @@ fn a_blocking_client_sends_the_descriptor_and_nothing_else() {
 fn an_async_client_sends_the_descriptor_and_nothing_else() {
     sends_the_descriptor(&[], |request| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        drop(runtime.block_on(async_example::send(&async_example::https(), request)).unwrap());
+        drop(runtime.block_on(async_example::send(async_example::https(), request)).unwrap());
     });
 }
 

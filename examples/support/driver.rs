@@ -52,9 +52,8 @@ pub fn next_event(client: &mut Client, agent: &Agent, until: UnixTime) -> Option
         match client.poll(&mut rng(), now()) {
             Output::Event(event) => return Some(event),
             Output::Send { request, exchange } => match send(agent, request) {
-                // That a response is too late is no harm: the client has asked again.
                 Ok(response) => client.handle_response(exchange, response, now()).unwrap_or_default(),
-                Err(_) => client.handle_no_response(exchange, now()),
+                Err(error) => println!("No response: {error}."), // and the exchange is dropped
             },
             Output::Wait(_) if now() >= until => return None,
             Output::Wait(at) => thread::sleep(at.min(until).saturating_since(now())),
