@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::{BrokerageEvent, BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy};
-use ibkr_oauth::{Backoff, Client, Event, OAuthSession, Outbound, Output, Request, Response, Retry, UnixTime};
+use ibkr_oauth::brokerage::CompetePolicy;
+use ibkr_oauth::{Client, Event, OAuthSession, Output, Request, Response, UnixTime};
 use ibkr_oauth_gateway::{Gateway, Incident};
 use rand::SeedableRng;
 use rand::rngs::StdRng;

@@ -17,8 +17,9 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ibkr_oauth::brokerage::{BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy, Pacing, Penalty};
-use ibkr_oauth::{AccessToken, Client, Consumer, OAuthSession, Outbound, Output, Request, Response, UnixTime};
+use ibkr_oauth::brokerage::BrokeragePhase;
+use ibkr_oauth::{AccessToken, Client, Consumer, OAuthSession, Output, Request, Response, UnixTime};
+use ibkr_oauth::{Pacing, Penalty};
 use ibkr_oauth_gateway::{Gateway, User};
 use rand::SeedableRng;
 use rand::rngs::StdRng;

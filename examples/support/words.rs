@@ -1,6 +1,7 @@
 //! What happens to a client, in a trader's words.
 
-use ibkr_oauth::brokerage::{BrokeragePhase, Maintenance};
+use ibkr_oauth::Maintenance;
+use ibkr_oauth::brokerage::BrokeragePhase;
 use ibkr_oauth::{Error, Event, UnixTime};
 
 /// What `event` means, if anything has to be told. Never a secret.
