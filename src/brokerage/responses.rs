@@ -72,7 +72,7 @@ impl BrokerageSession {
         match exchange.step {
             Step::Init | Step::Status => {
                 let standing = answer::standing(response)?;
-                self.note_standing(standing, exchange);
+                self.note_standing(standing, exchange, now);
                 Ok(self.stands(exchange.step, standing, now))
             }
             Step::Accounts => answer::has_accounts(response).map(|has_accounts| self.accounts(has_accounts, now)),
@@ -81,7 +81,7 @@ impl BrokerageSession {
                 self.session_id = tickle.session_id.or_else(|| self.session_id.take());
                 Ok(match tickle.standing {
                     Some(standing) => {
-                        self.note_standing(standing, exchange);
+                        self.note_standing(standing, exchange, now);
                         self.stands_by_tickle(standing, now)
                     }
                     None => self.tickle_says_nothing(now),
@@ -91,10 +91,10 @@ impl BrokerageSession {
         }
     }
 
-    fn note_standing(&mut self, standing: Standing, exchange: &BrokerageExchange) {
+    /// A witness is as old as its question; the clock may have been set back since. A denial ends what was confirmed.
+    fn note_standing(&mut self, standing: Standing, exchange: &BrokerageExchange, now: UnixTime) {
         self.times.confirmed = match standing {
-            // Not in the future of a clock that was set back meanwhile.
-            Standing::Ready => self.times.confirmed.max(Some(exchange.receipt.asked_at().min(self.times.seen))),
+            Standing::Ready => self.times.confirmed.max(Some(exchange.receipt.asked_at().min(now))),
             Standing::NotReady | Standing::Competing => None,
         };
     }

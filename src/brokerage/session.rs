@@ -161,6 +161,11 @@ impl BrokerageSession {
         self.times.confirmed.is_some_and(|confirmed| now < confirmed.saturating_add(WITNESS_LIFETIME))
     }
 
+    /// Moves what is planned along with a clock that went back.
+    pub(crate) fn follow_clock(&mut self, now: UnixTime) {
+        self.times.follow_clock(now);
+    }
+
     /// Returns what to open a WebSocket with, from the first tickle on. It changes with the session id and with the login.
     pub fn web_socket(&self) -> Option<WebSocketRequest> {
         let (login, session_id) = (self.login.as_ref()?, self.session_id.as_ref()?);

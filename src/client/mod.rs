@@ -328,6 +328,7 @@ impl Client {
     /// nothing more is sent until [`open`](Self::open). [`Event::LoggedOut`] comes after the response of the server, or
     /// after 30 seconds.
     pub fn log_out(&mut self, now: UnixTime) {
+        self.follow_clock(now);
         self.goal = Goal::LoggingOut { until: now.saturating_add(FAREWELL) };
         self.brokerage.log_out();
         self.end_unsent();
@@ -352,6 +353,7 @@ impl Client {
     /// [`Error::QueueFull`], and [`Error::Misuse`] for a path or a parameter that cannot be.
     pub fn request(&mut self, request: &ApiRequest<'_>, now: UnixTime) -> Result<RequestTicket, Error> {
         request.parameters()?;
+        self.follow_clock(now);
         self.requests.push(request, now)
     }
 

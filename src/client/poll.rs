@@ -73,7 +73,7 @@ impl Client {
             Ok(None) => None,
             Ok(Some(Outbound { request, exchange })) => {
                 self.logins.note_sent(asks_for_token, Jitter::draw(rng), now);
-                self.pacing.note_sent(&ApiRequest::post(exchange.endpoint()), now);
+                self.pacing.note_sent(&ApiRequest::post(exchange.endpoint()), self.seen_at);
                 Some((request, Kind::Login(exchange)))
             }
             Err(error) => {
@@ -121,7 +121,7 @@ impl Client {
         let live = self.oauth.live(now)?.clone();
         match self.brokerage.poll_request(&live, rng, now) {
             Ok(Some(BrokerageOutbound { request, exchange })) => {
-                self.pacing.note_sent(&exchange.api_request(), now);
+                self.pacing.note_sent(&exchange.api_request(), self.seen_at);
                 Some((request, Kind::Brokerage(exchange)))
             }
             // Only a clock or a random source that does not work; the login says so when its turn comes.
@@ -134,17 +134,18 @@ impl Client {
     }
 
     fn next_own(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Kind)> {
-        if self.goal != Goal::LoggedIn {
+        if self.goal != Goal::LoggedIn || !self.is_clock_set(now) {
             return None;
         }
         let live = self.oauth.live(now)?.clone();
+        let paced_at = self.seen_at;
         let has_brokerage_session = !self.trades || self.brokerage.phase(now) == BrokeragePhase::Ready;
         let is_refreshing = self.is_refreshing(now);
         let mut unsignable = None;
         for own in self.requests.iter_mut().filter(|own| matches!(own.state, State::Queued)) {
             let must_wait = own.request.needs_brokerage_session() && !has_brokerage_session
                 || is_refreshing && !own.request.is_safe();
-            if must_wait || own.request.with(|request| self.pacing.try_send(request, now)).is_err() {
+            if must_wait || own.request.with(|request| self.pacing.try_send(request, paced_at)).is_err() {
                 continue;
             }
             let live = own.trial.map_or_else(|| live.clone(), |policy| live.with_query_policy(policy));
@@ -161,6 +162,11 @@ impl Client {
         self.requests.remove(ticket);
         self.finish(ticket, Outcome::NotSent(NotSent::Unsignable(error)));
         None
+    }
+
+    /// Nothing can be signed by a clock that has not been set yet.
+    fn is_clock_set(&self, now: UnixTime) -> bool {
+        self.oauth.consumer().clock().next_second(now).is_ok()
     }
 
     /// Takes note of the time, and of what happened elsewhere since the last poll.
@@ -196,6 +202,7 @@ impl Client {
         self.seen_at = now;
         self.logins.set_back(back);
         self.health.set_back(back);
+        self.brokerage.follow_clock(now);
         self.requests.set_back(back);
         self.probe.not_before = self.probe.not_before.saturating_sub(back);
         if let Goal::LoggingOut { until } = &mut self.goal {
@@ -232,6 +239,9 @@ impl Client {
             return times;
         }
         times.push(self.login_at(now));
+        if !self.is_clock_set(now) {
+            return times;
+        }
         // What waits for a refresh waits no longer than this.
         times.push(self.oauth.deadline().filter(|at| *at > now));
         if self.oauth.live(now).is_some() {
@@ -245,7 +255,7 @@ impl Client {
 
     /// When the request limits let the next of the caller's own requests through.
     fn next_own_at(&mut self, now: UnixTime) -> Option<UnixTime> {
-        let pacing = &mut self.pacing;
+        let (pacing, now) = (&mut self.pacing, self.seen_at.max(now));
         let queued = self.requests.iter_mut().filter(|own| matches!(own.state, State::Queued));
         queued.filter_map(|own| own.request.with(|request| pacing.free_at(request, now))).min()
     }
