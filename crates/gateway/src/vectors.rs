@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::base_string::Pair;
 
 pub(crate) fn ibkr(id: &str) -> Value {
-    let file: Value = serde_json::from_str(include_str!("../../../tests/vectors/ibkr.json")).unwrap();
+    let file: Value = serde_json::from_str(include_str!("../tests/vectors/ibkr.json")).unwrap();
     let vectors = file["vectors"].as_array().unwrap();
     vectors.iter().find(|vector| vector["id"] == id).unwrap_or_else(|| panic!("no vector {id}")).clone()
 }
