@@ -4,9 +4,8 @@ mod support;
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use ibkr_oauth::brokerage::{BrokerageEvent, BrokeragePhase, BrokerageSession, CompetePolicy};
-use ibkr_oauth::{ActivationStage, ActivationWait, Maintenance, Request};
-use ibkr_oauth::{Diagnosis, Error, Mismatch, Misuse, Response, UnixTime};
+use ibkr_oauth::brokerage::{ActivationStage, BrokerageEvent, BrokeragePhase, BrokerageSession, CompetePolicy, Maintenance, WaitForActivation};
+use ibkr_oauth::{ActivationStage, ActivationWait, Consumer, Diagnosis, Error, Maintenance, Mismatch, Misuse, Request, Response, UnixTime};
 use support::scripted::{ABSENT, ACCOUNTS, COMPETING, NO_BRIDGE, NOT_READY, READY, Scripted, tickle};
 use support::{NOW, WorkedLogin, header};
 
@@ -251,6 +250,88 @@ fn a_response_that_never_comes_stops_nothing() {
     let late = scripted.session.handle_response(never_answered, answer(), scripted.now);
     assert_eq!(late, Err(Misuse::StaleExchange));
     assert_eq!(scripted.session.handle_response(exchange, answer(), scripted.now), Ok(BrokerageEvent::Alive));
+}
+
+#[test]
+fn how_long_a_response_is_awaited_is_the_users_choice() {
+    let mut login = WorkedLogin::any();
+    let builder = Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
+    login.consumer = builder.brokerage_deadline(Duration::from_secs(40)).build().unwrap();
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    scripted.live = login.live_session(NOW).live(NOW).unwrap().clone();
+    let _never_answered = scripted.poll().unwrap();
+    assert_eq!(scripted.seconds_to_go(), Some(40));
+    scripted.wait(39);
+    assert!(scripted.poll().is_none());
+    scripted.wait(1);
+    assert!(scripted.poll().is_some());
+}
+
+/// Tickles of some servers carry no status: then status is asked, and the session stays what it is.
+#[test]
+fn tickles_that_say_nothing_are_backed_by_a_question_in_2_min() {
+    let mut scripted = Scripted::ready();
+    let (mut questions, end) = (0, scripted.now.saturating_add(Duration::from_secs(3600)));
+    while scripted.now < end {
+        scripted.wait_until_due();
+        assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Ready);
+        let (request, exchange) = scripted.poll().unwrap();
+        let is_question = request.path().ends_with("/iserver/auth/status");
+        questions += u32::from(is_question);
+        let body = if is_question { READY } else { "{}" };
+        let event = scripted.session.handle_response(exchange, Response::new(200, body.as_bytes()), scripted.now);
+        assert_eq!(event, Ok(BrokerageEvent::Alive));
+    }
+    assert!((20..=30).contains(&questions), "{questions} questions in an hour");
+}
+
+/// What is authenticated and established works, whoever else competes.
+#[test]
+fn a_session_that_is_ours_is_ready_although_another_competes() {
+    const BOTH: &str = r#"{"authenticated":true,"established":true,"competing":true,"connected":true}"#;
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 200, BOTH), BrokerageEvent::Opening);
+    assert_eq!(scripted.answer("/tickle", 200, &tickle(BOTH)), BrokerageEvent::Alive);
+    scripted.wait(2);
+    assert_eq!(scripted.answer("/iserver/accounts", 200, ACCOUNTS), BrokerageEvent::Ready);
+    scripted.wait(60);
+    assert_eq!(scripted.answer("/tickle", 200, &tickle(BOTH)), BrokerageEvent::Alive);
+    scripted.session.doubt();
+    scripted.wait(5);
+    assert_eq!(scripted.answer("/iserver/auth/status", 200, BOTH), BrokerageEvent::Alive);
+}
+
+#[test]
+fn a_refusal_that_the_clock_explains_is_repeated_once_and_costs_no_token() {
+    let mut scripted = Scripted::ready();
+    scripted.wait(60);
+    let mut refused = |minutes_ahead: u64| {
+        let (request, exchange) = scripted.poll().expect("asked again");
+        assert_eq!(request.path(), "/v1/api/tickle");
+        let date = scripted.now.saturating_add(Duration::from_secs(60 * minutes_ahead));
+        let refusal = Response::new(401, b"Unauthorized").server_time(date);
+        scripted.session.handle_response(exchange, refusal, scripted.now).unwrap()
+    };
+    let event = refused(10);
+    let BrokerageEvent::Failed { error: Error::Rejected(rejected), next_attempt, .. } = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!(rejected.diagnosis, Diagnosis::ClockOff);
+    assert!(next_attempt <= NOW.saturating_add(Duration::from_secs(120)), "at once, with the right timestamp");
+    assert_eq!(refused(0), BrokerageEvent::LiveSessionRefused, "a server that does not know the time is no excuse");
+}
+
+/// The penalty is for the address, not for the token.
+#[test]
+fn a_new_login_does_not_end_a_penalty() {
+    let mut scripted = Scripted::new(CompetePolicy::Yield);
+    assert!(matches!(scripted.answer("/iserver/auth/ssodh/init", 429, ""), BrokerageEvent::Failed { .. }));
+    scripted.log_in_again();
+    assert!(scripted.poll().is_none());
+    scripted.wait(599);
+    assert!(scripted.poll().is_none());
+    scripted.wait(1);
+    scripted.opens();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use core::time::Duration;
 #[non_exhaustive]
 pub enum Diagnosis {
     /// A 401 whose `Date` shows that the request's timestamp was off by more than 2 seconds. The server's clock is known
-    /// now: a fresh request has the right timestamp.
+    /// now: a fresh request has the right timestamp. If that is refused too, the clock is not blamed again.
     ClockOff,
     /// A 401 to one request while the same live session token is accepted for others: the token is fine.
     RequestRefused,

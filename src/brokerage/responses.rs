@@ -52,7 +52,6 @@ impl BrokerageSession {
     }
 
     fn note_success(&mut self, step: Step) {
-        self.is_repeat = false;
         if self.refused_step == Some(step) {
             self.refusals = 0;
         }
@@ -212,7 +211,7 @@ impl BrokerageSession {
         if diagnosis == Diagnosis::NoBridge && self.phase == BrokeragePhase::Ready {
             return self.lost(now);
         }
-        if diagnosis == Diagnosis::ClockOff && !mem::replace(&mut self.is_repeat, true) {
+        if diagnosis == Diagnosis::ClockOff {
             self.repeat(step, now);
         } else {
             self.put_off(step, diagnosis, error.retry(now), now);
@@ -222,7 +221,7 @@ impl BrokerageSession {
         BrokerageEvent::Failed { error, next_attempt, maintenance: Maintenance::at(now) }
     }
 
-    /// The timestamp was wrong and is right now: once, the same is asked again at once.
+    /// The timestamp was wrong and is right now: the same is asked again at once. The clock is not blamed twice running.
     fn repeat(&mut self, step: Step, now: UnixTime) {
         match step {
             Step::Tickle => self.times.tickle = Some(now),

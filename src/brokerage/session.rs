@@ -110,8 +110,6 @@ pub struct BrokerageSession {
     pub(super) refused_step: Option<Step>,
     /// Questions in a row whether it is ready, answered with no.
     pub(super) checks: u32,
-    /// Whether the latest request repeated one whose timestamp was refused.
-    pub(super) is_repeat: bool,
     pub(super) session_id: Option<Token>,
     /// The login whose live session token signed last.
     pub(super) login: Option<Login>,
@@ -142,7 +140,6 @@ impl BrokerageSession {
             refusals: 0,
             refused_step: None,
             checks: 0,
-            is_repeat: false,
             session_id: None,
             login: None,
             awaited: Awaited::default(),
