@@ -178,9 +178,10 @@ impl OAuthSession {
         }
     }
 
-    /// When [`poll_request`](Self::poll_request) has work next, if nothing else happens; a moment that has passed means
-    /// now. While live it is the beginning of the refresh margin, while an exchange is in flight its deadline at the earliest. `None`
-    /// while the user's consent is awaited. A machine may sleep meanwhile: wait no longer than a minute at once.
+    /// Returns when [`poll_request`](Self::poll_request) has work next, if nothing else happens; a moment that has passed
+    /// means now. While live it is the beginning of the refresh margin; while an exchange is in flight, its deadline at the
+    /// earliest. `None` while the user's consent is awaited. A machine may sleep meanwhile: wait no longer than a minute at
+    /// once.
     ///
     /// Failures are not accounted for: after an error, wait as long as [`Error::retry`] advises.
     pub fn poll_timeout(&self) -> Option<UnixTime> {
