@@ -54,9 +54,9 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// # }
 /// ```
 ///
-/// Responses that are part of a session's life, refusals included, come as [`BrokerageEvent`](super::BrokerageEvent)s: nothing that a server
-/// says is an `Err`. A request that was handed out is not offered again at once, so a driver without responses does not
-/// flood anybody.
+/// Responses that are part of a session's life, refusals included, come as
+/// [`BrokerageEvent`](super::BrokerageEvent)s: nothing that a server says is an `Err`. A request that was handed out is
+/// not offered again at once, so a driver without responses does not flood anybody.
 ///
 /// # Transitions
 /// | phase | what happens | next phase | event |
