@@ -16,8 +16,10 @@ use crate::wire::response::Response;
 
 /// "After ssodh/init always wait 2 s" (protocol section 14.4).
 const READY_PAUSE: Duration = Duration::from_secs(2);
-/// After so many questions in vain, ask for a new session: half a minute.
+/// After so many questions in vain, ask for a new session: half a minute the first time.
 const MAX_CHECKS: u32 = 15;
+/// The longest pause between two such questions.
+const LONGEST_READY_PAUSE: Duration = Duration::from_secs(60);
 /// While a witness is younger, tickles that say nothing are enough.
 const FRESH: Duration = Duration::from_secs(2 * 60);
 /// The longest pause while IBKR is known to restart.
@@ -141,16 +143,24 @@ impl BrokerageSession {
 
     fn not_ready_yet(&mut self, now: UnixTime) -> BrokerageEvent {
         let checks_in_vain = if self.phase == BrokeragePhase::Opening { self.checks.saturating_add(1) } else { 0 };
-        self.opening(READY_PAUSE, now);
+        self.opening(self.ready_pause(), now);
         self.checks = checks_in_vain;
         if checks_in_vain >= MAX_CHECKS {
             self.phase = BrokeragePhase::Missing;
+            self.vain_openings = self.vain_openings.saturating_add(1);
         }
         BrokerageEvent::Opening
     }
 
+    /// Twice as long after each session that never got ready: one that takes longer must be given the time, because
+    /// another one begins anew.
+    fn ready_pause(&self) -> Duration {
+        READY_PAUSE.saturating_mul(2_u32.saturating_pow(self.vain_openings)).min(LONGEST_READY_PAUSE)
+    }
+
     fn accounts(&mut self, has_accounts: bool, now: UnixTime) -> BrokerageEvent {
-        if !has_accounts {
+        // The witness may have become too old while the accounts were on their way.
+        if !has_accounts || !self.is_confirmed(now) {
             return self.not_ready_yet(now);
         }
         self.phase = BrokeragePhase::Ready;
@@ -162,6 +172,7 @@ impl BrokerageSession {
     fn ready(&mut self) -> BrokerageEvent {
         self.backoff.reset();
         self.unavailable = 0;
+        self.vain_openings = 0;
         self.takes_over_once = false;
         self.is_doubted = false;
         BrokerageEvent::Alive
@@ -186,6 +197,7 @@ impl BrokerageSession {
 
     fn lost(&mut self, now: UnixTime) -> BrokerageEvent {
         self.phase = BrokeragePhase::Missing;
+        self.times.confirmed = None;
         self.is_doubted = false;
         self.times.step = now;
         BrokerageEvent::Lost

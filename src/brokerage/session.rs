@@ -87,6 +87,8 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// | `LoggingOut` | the response to `/logout`, `no bridge`, or the live session token is refused | `LoggedOut` | `LoggedOut` |
 /// | `LoggingOut`, `LoggedOut` | [`open`](Self::open) | `Missing`; asked for at once | - |
 ///
+/// After each session that never got ready the questions come half as often, down to one a minute: at 2, 4, 8 seconds.
+///
 /// "Any" is any but `LoggingOut` and `LoggedOut`, except for [`log_out`](Self::log_out).
 pub struct BrokerageSession {
     pub(super) policy: CompetePolicy,
@@ -110,6 +112,10 @@ pub struct BrokerageSession {
     pub(super) refused_step: Option<Step>,
     /// Questions in a row whether it is ready, answered with no.
     pub(super) checks: u32,
+    /// Sessions in a row that never got ready.
+    pub(super) vain_openings: u32,
+    /// Whether the latest request repeated one whose timestamp was refused.
+    pub(super) is_repeat: bool,
     pub(super) session_id: Option<Token>,
     /// The login whose live session token signed last.
     pub(super) login: Option<Login>,
@@ -140,6 +146,8 @@ impl BrokerageSession {
             refusals: 0,
             refused_step: None,
             checks: 0,
+            vain_openings: 0,
+            is_repeat: false,
             session_id: None,
             login: None,
             awaited: Awaited::default(),
