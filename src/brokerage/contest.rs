@@ -16,26 +16,34 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 #[derive(Default)]
 pub(super) struct Contest {
     rounds: u32,
-    ready_at: UnixTime,
+    /// Since when it is ours, if it is.
+    ours_since: Option<UnixTime>,
+    lost_at: Option<UnixTime>,
 }
 
 impl Contest {
-    pub(super) fn note_ready(&mut self, now: UnixTime) {
-        self.ready_at = now;
+    pub(super) fn note_ours(&mut self, now: UnixTime) {
+        self.ours_since.get_or_insert(now);
     }
 
-    /// Counts a loss and returns the pause before the session may be taken back: `usual`, unless there is a contest.
-    pub(super) fn note_lost(&mut self, usual: Duration, now: UnixTime) -> Duration {
-        let was_short = now.saturating_since(self.ready_at) < LONG_HELD;
-        self.rounds = if was_short { self.rounds.saturating_add(1) } else { 1 };
-        if !self.is_on() {
-            return usual;
-        }
-        let doublings = self.rounds.saturating_sub(ROUNDS);
-        FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE)
+    /// It ended, and nobody took it.
+    pub(super) fn note_gone(&mut self) {
+        self.ours_since = None;
     }
 
-    pub(super) fn is_on(&self) -> bool {
-        self.rounds >= ROUNDS
+    /// Another has it. If it was ours, that counts, and there is a pause before it may be taken back once there is a contest.
+    pub(super) fn note_taken(&mut self, now: UnixTime) -> Option<Duration> {
+        let ours_since = self.ours_since.take()?;
+        let was_short = now.saturating_since(ours_since) < LONG_HELD;
+        let is_next = self.lost_at.replace(now).is_some_and(|at| ours_since.saturating_since(at) < LONG_HELD);
+        self.rounds = if was_short && is_next { self.rounds.saturating_add(1) } else { 1 };
+        let doublings = self.rounds.checked_sub(ROUNDS)?;
+        Some(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE))
+    }
+
+    /// Moves what was along with a clock that went back.
+    pub(super) fn set_back(&mut self, by: Duration) {
+        let times = self.ours_since.iter_mut().chain(&mut self.lost_at);
+        times.for_each(|at| *at = at.saturating_sub(by));
     }
 }

@@ -42,7 +42,7 @@ impl BrokerageSession {
         let consumer = self.login.as_ref().map(|login| &login.consumer);
         let clock =
             consumer.map_or(ClockVerdict::Innocent, |known| known.learn_clock(&exchange.receipt, &response, now));
-        self.times.follow_clock(now);
+        self.follow_clock(now);
         let was_unconfirmed = self.phase(now) == BrokeragePhase::Unconfirmed;
         let event = match self.event(&exchange, &response, now) {
             Ok(event) => event,
@@ -94,10 +94,12 @@ impl BrokerageSession {
 
     /// A witness is as old as its question; the clock may have been set back since. A denial ends what was confirmed.
     fn note_standing(&mut self, standing: Standing, exchange: &BrokerageExchange, now: UnixTime) {
-        self.times.confirmed = match standing {
-            Standing::Ready => self.times.confirmed.max(Some(exchange.receipt.asked_at().min(now))),
-            Standing::NotReady | Standing::Competing => None,
-        };
+        if standing == Standing::Ready {
+            self.times.confirmed = self.times.confirmed.max(Some(exchange.receipt.asked_at().min(now)));
+            self.contest.note_ours(now);
+        } else {
+            self.times.confirmed = None;
+        }
     }
 
     fn stands(&mut self, step: Step, standing: Standing, now: UnixTime) -> BrokerageEvent {
@@ -164,7 +166,6 @@ impl BrokerageSession {
             return self.not_ready_yet(now);
         }
         self.phase = BrokeragePhase::Ready;
-        self.contest.note_ready(now);
         self.ready();
         BrokerageEvent::Ready
     }
@@ -179,14 +180,10 @@ impl BrokerageSession {
     }
 
     fn competing(&mut self, now: UnixTime) -> BrokerageEvent {
-        let was_ours = mem::replace(&mut self.phase, BrokeragePhase::Competing) == BrokeragePhase::Ready;
-        let pause = if was_ours { self.contest.note_lost(self.pause, now) } else { self.pause };
-        self.times.step = now.saturating_add(pause);
-        if was_ours && self.takes_over() && self.contest.is_on() {
-            BrokerageEvent::Contested
-        } else {
-            BrokerageEvent::Competing
-        }
+        self.phase = BrokeragePhase::Competing;
+        let contest = self.contest.note_taken(now);
+        self.times.step = now.saturating_add(contest.unwrap_or(self.pause));
+        if contest.is_some() && self.takes_over() { BrokerageEvent::Contested } else { BrokerageEvent::Competing }
     }
 
     fn competitor_gone(&mut self, now: UnixTime) -> BrokerageEvent {
@@ -198,6 +195,7 @@ impl BrokerageSession {
     fn lost(&mut self, now: UnixTime) -> BrokerageEvent {
         self.phase = BrokeragePhase::Missing;
         self.times.confirmed = None;
+        self.contest.note_gone();
         self.is_doubted = false;
         self.times.step = now;
         BrokerageEvent::Lost

@@ -168,7 +168,8 @@ impl BrokerageSession {
 
     /// Moves what is planned along with a clock that went back.
     pub(crate) fn follow_clock(&mut self, now: UnixTime) {
-        self.times.follow_clock(now);
+        let back = self.times.follow_clock(now);
+        self.contest.set_back(back);
     }
 
     /// Returns what to open a WebSocket with, from the first tickle on. It changes with the session id and with the login.
@@ -272,7 +273,7 @@ impl BrokerageSession {
         now: UnixTime,
     ) -> Result<Option<BrokerageOutbound>, Error> {
         let patience = live.consumer().brokerage_deadline();
-        self.times.follow_clock(now);
+        self.follow_clock(now);
         self.awaited.follow_clock(patience, now);
         let Some(step) = self.due(live, now).filter(|_| !self.awaited.is_pending(now)) else {
             return Ok(None);

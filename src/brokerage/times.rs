@@ -27,11 +27,12 @@ pub(super) struct Times {
 }
 
 impl Times {
-    pub(super) fn follow_clock(&mut self, now: UnixTime) {
+    /// Returns by how much the clock went back since the latest `now`.
+    pub(super) fn follow_clock(&mut self, now: UnixTime) -> Duration {
         let back = self.seen.saturating_since(now);
         if back <= WOBBLE {
             self.seen = self.seen.max(now);
-            return;
+            return Duration::ZERO;
         }
         self.seen = now;
         for at in [&mut self.step, &mut self.not_before] {
@@ -40,6 +41,7 @@ impl Times {
         for at in [&mut self.asked, &mut self.tickle, &mut self.confirmed].into_iter().flatten() {
             *at = at.saturating_sub(back);
         }
+        back
     }
 
     /// The earliest moment for a step that a doubt causes.

@@ -39,8 +39,9 @@ pub(super) struct LoginLimit {
     backoff: Backoff,
     /// Whether the latest attempt repeated one whose timestamp was refused.
     is_repeat: bool,
-    /// Tokens in a row that died young.
+    /// Tokens in a row that died young, and when the latest did.
     young_deaths: u32,
+    died: Option<UnixTime>,
 }
 
 impl LoginLimit {
@@ -54,6 +55,7 @@ impl LoginLimit {
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             is_repeat: false,
             young_deaths: 0,
+            died: None,
         }
     }
 
@@ -118,7 +120,10 @@ impl LoginLimit {
     /// waits.
     pub(super) fn note_death(&mut self, born: UnixTime, now: UnixTime) -> bool {
         let died_young = now.saturating_since(born) < YOUNG;
-        self.young_deaths = if died_young { self.young_deaths.saturating_add(1) } else { 0 };
+        // Else there were tokens in between that lived long and were replaced in time.
+        let is_next = self.died.replace(now).is_some_and(|died| born.saturating_since(died) < HOUR);
+        let in_a_row = if is_next { self.young_deaths.saturating_add(1) } else { 1 };
+        self.young_deaths = if died_young { in_a_row } else { 0 };
         let has_rival = self.young_deaths >= ROUNDS;
         if has_rival {
             let doublings = self.young_deaths.saturating_sub(ROUNDS);
@@ -141,8 +146,8 @@ impl LoginLimit {
 
     /// Moves what is planned along with a clock that went back.
     pub(super) fn set_back(&mut self, by: Duration) {
-        let times = self.asked.iter_mut().chain(&mut self.attempted).chain(&mut self.hastened);
-        let times = times.chain([&mut self.not_before]);
+        let times = self.asked.iter_mut().chain([&mut self.not_before]);
+        let times = times.chain(&mut self.attempted).chain(&mut self.hastened).chain(&mut self.died);
         times.for_each(|at| *at = at.saturating_sub(by));
     }
 }

@@ -22,7 +22,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Misuse::StaleExchange`] for an exchange that is not awaited any more: its deadline has passed, the client was
-    /// logged out, or the exchange is another client's. Nothing has changed then.
+    /// logged out, or the exchange is another client's. Nothing has changed then, but that a 429 counts however late it is.
     pub fn handle_response(
         &mut self,
         exchange: ClientExchange,
@@ -30,16 +30,14 @@ impl Client {
         now: UnixTime,
     ) -> Result<(), Misuse> {
         self.follow_clock(now);
-        let (status, retry_after) = (response.status(), response.retry_after());
+        if response.status() == 429 {
+            self.pacing.handle_too_many_requests(now, response.retry_after());
+        }
         match exchange.0 {
-            Kind::Login(exchange) => self.login_answered(exchange, response, now)?,
-            Kind::Brokerage(exchange) => self.brokerage_answered(exchange, response, now)?,
-            Kind::Own(exchange) => self.own_answered(exchange, response, now)?,
+            Kind::Login(exchange) => self.login_answered(exchange, response, now),
+            Kind::Brokerage(exchange) => self.brokerage_answered(exchange, response, now),
+            Kind::Own(exchange) => self.own_answered(exchange, response, now),
         }
-        if status == 429 {
-            self.pacing.handle_too_many_requests(now, retry_after);
-        }
-        Ok(())
     }
 
     /// Takes note that no response to the request of `exchange` will come: the connection failed, or the caller's patience
