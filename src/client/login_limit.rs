@@ -16,7 +16,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// the tokens of an hour, or the client would be locked out for the rest of it.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 const DOUBT_PERIOD: Duration = Duration::from_secs(10 * 60);
-/// Between an attempt and another that a doubt causes.
+/// Between an attempt and another that a doubt, or the user, causes.
 const DOUBT_PAUSE: Duration = Duration::from_secs(5);
 /// A token that dies younger than this did not die of the nightly reset.
 const YOUNG: Duration = Duration::from_secs(30 * 60);
@@ -142,6 +142,12 @@ impl LoginLimit {
             self.hastened = Some(attempted);
             self.not_before = attempted.saturating_add(DOUBT_PAUSE);
         }
+    }
+
+    /// Lets go of the pauses that another access token caused. The limit for each hour stays.
+    pub(super) fn begin_anew(&mut self) {
+        let not_before = self.attempted.map_or(UnixTime::default(), |at| at.saturating_add(DOUBT_PAUSE));
+        *self = Self { attempted: self.attempted, not_before, ..Self::new(core::mem::take(&mut self.asked)) };
     }
 
     /// Moves what is planned along with a clock that went back.

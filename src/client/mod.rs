@@ -316,11 +316,14 @@ impl Client {
     /// Logs in again after a log-out or a stop, and asks for a brokerage session; if another one competes, that is logged
     /// out this once.
     pub fn open(&mut self) {
-        self.goal = Goal::LoggedIn;
+        let goal = core::mem::replace(&mut self.goal, Goal::LoggedIn);
         self.is_stopped = false;
         self.logins.hasten();
         if self.trades {
             self.brokerage.open();
+        } else if goal != Goal::LoggedIn {
+            // No log-out is sent any more.
+            self.brokerage.end();
         }
     }
 
@@ -340,6 +343,7 @@ impl Client {
         self.goal = Goal::LoggedIn;
         self.is_stopped = false;
         self.oauth.reauthorize();
+        self.logins.begin_anew();
         self.brokerage = self.fresh_brokerage();
         self.publish();
         self.end_unsent();

@@ -75,6 +75,8 @@ impl Client {
                 self.events.extend(url.map(|url| Event::ConsentNeeded { url }));
             }
             Phase::AccessToken => self.events.push_back(Event::AccessTokenGranted),
+            // The caller logged out while the response was on its way.
+            Phase::LiveSession if self.goal == Goal::LoggedOut => self.forget_token(),
             Phase::LiveSession => {
                 self.health.note_born(now);
                 self.publish();
