@@ -19,7 +19,6 @@ use hyper_util::rt::TokioExecutor;
 use ibkr_oauth::{ApiRequest, Client, ClientExchange, Event, Outcome, Output, Request, Response, Signer};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use ureq::http;
 
 use support::accounts::Accounts;
 use support::driver::{account_ids, now, rng};
@@ -35,10 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_BODY: usize = 4 << 20;
 
 /// Requests in flight, each in a task of its own: none waits for another.
-type Sends = JoinSet<(ClientExchange, Result<Response<'static>, Error>)>;
+pub type Sends = JoinSet<(ClientExchange, Result<Response<'static>, Error>)>;
 
 /// Does what `client` has to do, until something happens. A future that is dropped before that loses nothing.
-async fn next_event(client: &mut Client, https: &Https, sends: &mut Sends) -> Event {
+pub async fn next_event(client: &mut Client, https: &Https, sends: &mut Sends) -> Event {
     loop {
         match client.poll(&mut rng(), now()) {
             Output::Event(event) => return event,

@@ -45,16 +45,16 @@ const FAREWELL: Duration = Duration::from_secs(30);
 ///
 /// # The contract
 /// ```no_run
-/// # use ibkr_oauth::{ApiRequest, Client, Error, Event, Output, Request, Response, UnixTime};
+/// # use ibkr_oauth::{Client, Output, Request, Response, UnixTime};
 /// # fn send(_: &Request) -> Option<Response<'static>> { unimplemented!() }
 /// # fn now() -> UnixTime { unimplemented!() }
 /// # fn sleep_until(_: UnixTime) {}
-/// # fn drive(mut client: Client, mut rng: impl rand_core::CryptoRng) -> Result<(), Error> {
+/// # fn drive(mut client: Client, mut rng: impl rand_core::CryptoRng) {
 /// loop {
 ///     match client.poll(&mut rng, now()) {
 ///         Output::Send { request, exchange } => match send(&request) { // any HTTP client, no redirects, no retries
-///             Some(response) => client.handle_response(exchange, response, now())?,
-///             None => client.handle_no_response(exchange, now()),
+///             Some(response) => client.handle_response(exchange, response, now()).unwrap_or_default(), // too late: no harm
+///             None => drop(exchange), // or `handle_no_response`, which says the same
 ///         },
 ///         Output::Event(event) => println!("{event:?}"),
 ///         Output::Wait(until) => sleep_until(until),
@@ -98,6 +98,8 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// | any | [`log_out`](Self::log_out) | logged out | [`Event::LoggedOut`] |
 /// | logged out, stopped | [`open`](Self::open) | logging in | - |
 /// | any | [`reauthorize`](Self::reauthorize) | no access token | - |
+///
+#[cfg_attr(feature = "http", doc = include_str!("drivers.md"))]
 pub struct Client {
     oauth: OAuthSession,
     brokerage: BrokerageSession,
