@@ -1,160 +1,92 @@
-//! A login and its brokerage session against the gateway, on a virtual clock, through days of what goes wrong: planned, and
-//! in any order.
+//! A client against the gateway, on a virtual clock, through days of what goes wrong: planned, and in any order.
 #![cfg(feature = "std")]
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::{
-    BrokerageEvent, BrokerageExchange, BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy,
+use ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy};
+use ibkr_oauth::{
+    ApiRequest, Client, ClientExchange, Error, Event, Misuse, NotSent, Outcome, Output, Request, RequestTicket,
+    Response, UnixTime,
 };
-use ibkr_oauth::{AccessToken, Consumer, Error, Misuse, OAuthSession, Response, UnixTime};
 use ibkr_oauth_gateway::Incident;
 use proptest::prelude::*;
-use support::pair::{BASE_URL, Pair, register, response, system_time};
-use support::{NOW, WorkedLogin, dh, keys, rng};
+use support::NOW;
+use support::pair::{Pair, response, system_time};
+use support::world::{Sound, World};
 
-/// How long a response is awaited.
-const PATIENCE: Duration = Duration::from_secs(15);
+const HOUR: u64 = 3600;
 
-/// Both machines in one loop against the gateway, until `until`; the events in words.
-fn live_through(
-    pair: &mut Pair,
-    oauth: &mut OAuthSession,
-    brokerage: &mut BrokerageSession,
-    until: UnixTime,
-) -> Vec<String> {
-    let mut events = Vec::new();
-    while pair.now < until {
-        let mut failed_login = None;
-        if let Err(error) = pair.drive(oauth) {
-            failed_login = Some(pair.now.saturating_add(Duration::from_secs(30)));
-            events.push(format!("login: {}", rejected(&error)));
-        }
-        let live = oauth.live(pair.now).cloned();
-        if let Some(live) = &live {
-            while let Some(outbound) = brokerage.poll_request(live, &mut pair.rng, pair.now).unwrap() {
-                let answer = pair.send(&outbound.request);
-                let event = brokerage.handle_response(outbound.exchange, response(&answer), pair.now).unwrap();
-                match &event {
-                    BrokerageEvent::Alive => {}
-                    BrokerageEvent::Failed { error, .. } => events.push(format!("failed: {}", rejected(error))),
-                    other => events.push(format!("{other:?}")),
-                }
-                if event == BrokerageEvent::LiveSessionRefused {
-                    oauth.invalidate(live);
-                    break;
-                }
-            }
-        }
-        let login = failed_login.or(oauth.poll_timeout());
-        let next = [login, brokerage.poll_timeout().filter(|_| live.is_some())];
-        let next = next.into_iter().flatten().min().unwrap_or(until);
-        pair.now = next.max(pair.now.saturating_add(Duration::from_millis(1))).min(until);
-    }
-    events
+fn world(policy: CompetePolicy) -> World {
+    let mut pair = Pair::new();
+    let session = pair.first_party(pair.builder());
+    World::of(pair, Client::new(session).with_compete_policy(policy))
 }
 
-fn rejected(error: &Error) -> u16 {
-    match error {
-        Error::Rejected(rejected) => rejected.status,
-        other => panic!("{other}"),
+/// Lets time pass until so many hours after the beginning. Returns what happened, repetitions left out, and the longest
+/// time that the client was not ready, in seconds.
+fn live_until(world: &mut World, hours: u64) -> (Vec<String>, u64) {
+    const STEP: u64 = 10;
+    let until = NOW.saturating_add(Duration::from_secs(hours * HOUR));
+    let (mut unready, mut longest) = (0, 0);
+    while world.pair.now < until {
+        world.run(&mut Sound, STEP);
+        let is_ready = world.client.brokerage_phase(world.pair.now) == BrokeragePhase::Ready;
+        unready = if is_ready { 0 } else { unready + STEP };
+        longest = longest.max(unready);
+    }
+    let mut words: Vec<_> = world.events.drain(..).map(|event| in_words(&event)).collect();
+    words.dedup();
+    (words, longest)
+}
+
+fn in_words(event: &Event) -> String {
+    match event {
+        Event::Brokerage(phase) => format!("{phase:?}"),
+        Event::LoggedIn { .. } => "LoggedIn".to_string(),
+        Event::BrokerageFailed { error: Error::Rejected(rejected), .. } => format!("failed: {}", rejected.status),
+        other => format!("{other:?}"),
     }
 }
 
 #[test]
 fn three_days_with_everything_that_goes_wrong_are_lived_through() {
-    let mut pair = Pair::new();
-    let mut oauth = pair.live(pair.builder());
-    let mut brokerage = BrokerageSession::new(CompetePolicy::TakeOver);
-    let after = |hours: u64| NOW.saturating_add(Duration::from_secs(hours * 3600));
-    let half_an_hour = Duration::from_secs(1800);
-    pair.gateway.schedule(system_time(after(5)), Incident::NightlyReset);
-    pair.gateway.schedule(system_time(after(8)), Incident::CompetingLogin { user: "alice".to_string() });
-    pair.gateway.schedule(system_time(after(12)), Incident::Outage { lasts: half_an_hour });
-    pair.gateway.schedule(system_time(after(20)), Incident::Gone);
-    pair.gateway.schedule(system_time(after(30)), Incident::LiveSessionsEnd);
-    pair.gateway.schedule(system_time(after(40)), Incident::NoBrokerageSessions { lasts: half_an_hour });
-    pair.gateway.schedule(system_time(after(40)), Incident::NightlyReset);
-    pair.gateway.schedule(system_time(after(60)), Incident::ClockSkew { seconds: 7200 });
-
-    let mut day = |hours| live_through(&mut pair, &mut oauth, &mut brokerage, after(hours));
-    assert_eq!(day(4), ["Opening", "Ready"]);
-    assert_eq!(day(6), ["Lost", "Opening", "Ready"]);
-    assert_eq!(day(10), ["Competing", "Opening", "Ready"]);
-    let outage = day(14);
-    let (refusals, recovery) = outage.split_at(outage.len() - 3);
-    assert!(refusals.iter().all(|event| event == "failed: 503"), "{outage:?}");
-    assert!((30..=60).contains(&refusals.len()), "in a minute a tickle and a question at most: {}", refusals.len());
-    assert_eq!(recovery, ["Lost", "Opening", "Ready"], "half an hour without a tickle is too long");
-    assert_eq!(day(22), ["LiveSessionRefused"]);
-    assert_eq!(day(32), ["LiveSessionRefused"]);
-    let unavailable = day(42);
-    assert_eq!(unavailable.first().map(String::as_str), Some("Lost"));
-    assert_eq!(unavailable.last().map(String::as_str), Some("Ready"));
-    assert!(unavailable[1..unavailable.len() - 2].iter().all(|event| event == "failed: 500"), "{unavailable:?}");
-    let skewed = day(72);
-    assert!(skewed.len() <= 3, "{skewed:?}");
-    assert_eq!(oauth.clock_skew(), 7200);
-    assert_eq!(brokerage.phase(pair.now), BrokeragePhase::Ready);
-}
-
-/// One program and its brokerage session: how often it got it, and what it was told.
-struct Rival {
-    oauth: OAuthSession,
-    brokerage: BrokerageSession,
-    takeovers: u32,
-    contested: u32,
-}
-
-impl Rival {
-    /// Of the same user as every other.
-    fn new(pair: &mut Pair, consumer_key: &str) -> Self {
-        register(&mut pair.gateway, consumer_key);
-        let issued = pair.gateway.issue_access_token(consumer_key, "alice", &mut pair.rng).unwrap();
-        let access_token = AccessToken::new(&issued.token, &issued.secret_base64).unwrap();
-        let consumer = Consumer::builder(consumer_key, keys(), dh()).base_url(BASE_URL).build().unwrap();
-        let mut oauth = OAuthSession::with_access_token(consumer, access_token);
-        pair.drive(&mut oauth).unwrap();
-        Self { oauth, brokerage: BrokerageSession::new(CompetePolicy::TakeOver), takeovers: 0, contested: 0 }
+    let mut world = world(CompetePolicy::TakeOver);
+    let half_an_hour = Duration::from_secs(HOUR / 2);
+    for (hours, incident) in [
+        (5, Incident::NightlyReset),
+        (8, Incident::CompetingLogin { user: "alice".to_string() }),
+        (12, Incident::Outage { lasts: half_an_hour }),
+        (20, Incident::Gone),
+        (30, Incident::LiveSessionsEnd),
+        (40, Incident::NoBrokerageSessions { lasts: half_an_hour }),
+        (40, Incident::NightlyReset),
+        (60, Incident::ClockSkew { seconds: 7200 }),
+    ] {
+        world.pair.gateway.schedule(system_time(NOW.saturating_add(Duration::from_secs(hours * HOUR))), incident);
     }
-
-    fn do_what_is_due(&mut self, pair: &mut Pair) {
-        let Some(live) = self.oauth.live(pair.now).cloned() else { return };
-        while let Some(outbound) = self.brokerage.poll_request(&live, &mut pair.rng, pair.now).unwrap() {
-            let answer = pair.send(&outbound.request);
-            match self.brokerage.handle_response(outbound.exchange, response(&answer), pair.now).unwrap() {
-                BrokerageEvent::Ready => self.takeovers += 1,
-                BrokerageEvent::Contested => self.contested += 1,
-                _ => {}
-            }
-        }
+    for (hours, expected, longest_unready) in [
+        (4, &["LoggedIn", "Opening", "Ready"][..], 10),
+        (6, &["Missing", "Opening", "Ready"], 10),
+        (10, &["Competing", "Opening", "Ready"], 20),
+        // A witness is believed for five minutes; then half an hour without a tickle was too long.
+        (14, &["failed: 503", "Unconfirmed", "failed: 503", "Missing", "Opening", "Ready"], 1600),
+        (22, &["LoggedIn"], 0),
+        (32, &["LoggedIn"], 0),
+        (42, &["Missing", "failed: 500", "Opening", "Ready"], 1860),
+        (72, &["LoggedIn", "failed: 401", "ClockOff { seconds: 7200 }"], 0),
+    ] {
+        let (happened, unready) = live_until(&mut world, hours);
+        assert_eq!(happened, expected, "until hour {hours}");
+        assert!(unready <= longest_unready, "until hour {hours}: {unready} s without a brokerage session");
     }
+    assert_eq!(world.count("/oauth/live_session_token"), 4, "one a day, and one for each that was lost");
+    assert!(world.sent.len() < 4500, "{} requests in three days", world.sent.len());
 }
 
-#[test]
-fn two_who_take_over_from_each_other_do_so_100_times_a_day_not_1441() {
-    let mut pair = Pair::new();
-    let mut rivals = ["TRADERONE", "TRADERTWO"].map(|consumer_key| Rival::new(&mut pair, consumer_key));
-    let end = NOW.saturating_add(Duration::from_secs(24 * 3600));
-    let mut first_contested = None;
-    while pair.now < end {
-        for rival in &mut rivals {
-            rival.do_what_is_due(&mut pair);
-            if rival.contested > 0 {
-                first_contested.get_or_insert(rival.takeovers);
-            }
-        }
-        pair.wait(1);
-    }
-    let takeovers: u32 = rivals.iter().map(|rival| rival.takeovers).sum();
-    println!("{takeovers} hand-overs, contested after {first_contested:?}");
-    assert!((48..=110).contains(&takeovers), "{takeovers} hand-overs a day");
-    assert_eq!(first_contested, Some(3), "three rounds say what it is");
-}
-
-/// What may happen between a brokerage session and its server.
+/// What may happen between a client and its server.
 #[derive(Debug, Clone)]
 enum Operation {
     Poll,
@@ -167,6 +99,8 @@ enum Operation {
     },
     AnswerForeign,
     DropExchange,
+    /// The response never comes, and nobody says so.
+    Lose,
     Wait {
         seconds: u64,
     },
@@ -174,6 +108,9 @@ enum Operation {
     GoBack {
         seconds: u32,
     },
+    Get,
+    Order,
+    Doubt,
     Open,
     LogOut,
     Incident(Incident),
@@ -189,7 +126,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         [r#"{"error":"Bad Request: no bridge"}"#, "", "<html>", r#"{"error":"failed to generate sso dh token"}"#]
             .map(str::to_string);
     let body = prop::sample::select([&bodies[..], &tickles, &others].concat());
-    let status = prop::sample::select(vec![200, 200, 200, 400, 401, 410, 429, 500, 503]);
+    let status = prop::sample::select(vec![200, 200, 200, 302, 400, 401, 410, 429, 500, 503]);
     let (user, lasts) = ("alice".to_string(), Duration::from_secs(900));
     let incident = prop::sample::select(vec![
         Incident::NightlyReset,
@@ -201,126 +138,178 @@ fn operation() -> impl Strategy<Value = Operation> {
         Incident::Gone,
     ]);
     prop_oneof![
-        12 => Just(Operation::Poll),
-        6 => Just(Operation::Answer),
+        16 => Just(Operation::Poll),
+        10 => Just(Operation::Answer),
         6 => (status, body).prop_map(|(status, body)| Operation::AnswerWith { status, body }),
         1 => Just(Operation::AnswerForeign),
-        4 => Just(Operation::DropExchange),
+        2 => Just(Operation::DropExchange),
+        2 => Just(Operation::Lose),
         8 => prop_oneof![0..90_u64, 0..90_000_u64].prop_map(|seconds| Operation::Wait { seconds }),
         1 => (0..7200_u32).prop_map(|seconds| Operation::GoBack { seconds }),
+        2 => Just(Operation::Get),
+        2 => Just(Operation::Order),
+        2 => Just(Operation::Doubt),
         1 => Just(Operation::Open),
         1 => Just(Operation::LogOut),
-        1 => incident.prop_map(Operation::Incident),
+        2 => incident.prop_map(Operation::Incident),
     ]
 }
 
-/// A brokerage session, its login and its server.
+const GET: ApiRequest<'_> = ApiRequest::get("/iserver/marketdata/snapshot").query(&[("conids", "8314")]);
+const ORDER: ApiRequest<'_> = ApiRequest::post("/iserver/account/DU1/orders").json(b"{}");
+
+/// A client, its server, and what is in flight between them.
 struct Ordeal {
-    pair: Pair,
-    oauth: OAuthSession,
-    session: BrokerageSession,
-    in_flight: Option<BrokerageOutbound>,
-    /// From here on what is in flight may be overtaken.
-    deadline: UnixTime,
-    /// Requests at one moment, without an answer or a wish of the user in between.
-    unanswered: u32,
+    world: World,
+    in_flight: Vec<(Request, ClientExchange)>,
+    /// How often each of the caller's own requests went out, and how often it may.
+    sent: BTreeMap<RequestTicket, (usize, usize)>,
+    /// When live session tokens were asked for, by a clock that nobody sets.
+    logins: Vec<i64>,
+    /// Requests of the client's own since time passed, a response came or the user wished for something.
+    at_once: usize,
 }
 
 impl Ordeal {
     fn begin(policy: CompetePolicy) -> Self {
-        let mut pair = Pair::new();
-        let oauth = pair.live(pair.builder());
-        Self { pair, oauth, session: BrokerageSession::new(policy), in_flight: None, deadline: NOW, unanswered: 0 }
+        Self { world: world(policy), in_flight: vec![], sent: BTreeMap::new(), logins: vec![], at_once: 0 }
     }
 
     fn perform(&mut self, operation: &Operation) {
+        let now = self.world.pair.now;
         match operation {
-            Operation::Poll => return self.poll(),
+            Operation::Poll => {
+                self.poll();
+                return;
+            }
+            Operation::Answer if self.in_flight.is_empty() => return,
             Operation::Answer => {
-                let Some(BrokerageOutbound { request, exchange }) = self.in_flight.take() else { return };
-                let answer = self.pair.send(&request);
+                let (request, exchange) = self.in_flight.remove(0);
+                let answer = self.world.pair.send(&request);
                 self.hand_in(exchange, response(&answer));
             }
             Operation::AnswerWith { status, body } => {
-                let Some(BrokerageOutbound { exchange, .. }) = self.in_flight.take() else { return };
+                let Some((_, exchange)) = self.in_flight.pop() else { return };
                 self.hand_in(exchange, Response::new(*status, body.as_bytes()));
             }
             Operation::AnswerForeign => return self.answer_foreign(),
-            Operation::DropExchange => return self.in_flight = None,
-            Operation::Wait { seconds } => self.pair.wait(*seconds),
+            Operation::DropExchange => return drop(self.in_flight.pop()),
+            Operation::Lose => return std::mem::forget(self.in_flight.pop()),
+            Operation::Wait { seconds } => self.world.pair.wait(*seconds),
             Operation::GoBack { seconds } => {
-                self.pair.now = self.pair.now.saturating_sub(Duration::from_secs((*seconds).into()));
-                self.pair.server_ahead += i64::from(*seconds);
-                self.deadline = self.deadline.min(self.pair.now.saturating_add(PATIENCE));
+                self.world.pair.now = now.saturating_sub(Duration::from_secs((*seconds).into()));
+                self.world.pair.server_ahead += i64::from(*seconds);
             }
-            Operation::Open => {
-                // Only what belongs to a logout is awaited no longer.
-                let phase = self.session.phase(self.pair.now);
-                let leaves = matches!(phase, BrokeragePhase::LoggingOut | BrokeragePhase::LoggedOut);
-                self.in_flight = self.in_flight.take().filter(|_| !leaves);
-                self.session.open();
-            }
-            Operation::LogOut => {
-                self.in_flight = None;
-                self.session.log_out();
-            }
+            Operation::Get => drop(self.sent.insert(self.world.request(&GET), (0, 2))),
+            Operation::Order => drop(self.sent.insert(self.world.request(&ORDER), (0, 1))),
+            Operation::Doubt => return self.world.client.doubt(),
+            Operation::Open => self.world.client.open(),
+            Operation::LogOut => self.world.client.log_out(now),
             Operation::Incident(incident) => self.happen(incident.clone()),
         }
-        self.unanswered = 0;
+        self.at_once = 0;
     }
 
-    /// Now, by the server's clock.
+    /// Milliseconds since 1970, by the server's clock.
+    fn server_now(&self) -> u64 {
+        self.world.pair.now.as_millis().checked_add_signed(1000 * self.world.pair.server_ahead).unwrap()
+    }
+
     fn happen(&mut self, incident: Incident) {
-        let now = self.pair.now.as_millis().checked_add_signed(1000 * self.pair.server_ahead).unwrap();
-        self.pair.gateway.schedule(system_time(UnixTime::from_millis(now)), incident);
+        self.world.pair.gateway.schedule(system_time(UnixTime::from_millis(self.server_now())), incident);
     }
 
-    fn poll(&mut self) {
-        let now = self.pair.now;
-        // A login that has expired, or that the server refused, is for the end.
-        let Some(live) = self.oauth.live(now) else { return };
-        let polled = self.session.poll_request(live, &mut self.pair.rng, now).unwrap();
-        if let Some(outbound) = polled {
-            self.unanswered += 1;
-            assert!(self.unanswered <= 2, "one step and one tickle are enough");
-            self.is_silent(&format!("{outbound:?}"));
-            if let Some(overtaken) = self.in_flight.replace(outbound) {
-                assert!(now >= self.deadline, "two requests in flight");
-                self.refuses(overtaken.exchange);
-            }
-            self.deadline = now.saturating_add(PATIENCE);
+    /// Sends what is to be sent, or returns until when the client waits.
+    fn poll(&mut self) -> Option<UnixTime> {
+        if let Some((request, exchange)) = self.world.next_send() {
+            self.is_silent(&format!("{request:?} {exchange:?}"));
+            self.note_sent(&request, &exchange);
+            self.in_flight.push((request, exchange));
+            return None;
         }
+        let now = self.world.pair.now;
+        let Output::Wait(until) = self.world.client.poll(&mut self.world.pair.rng, now) else { panic!("it waited") };
+        assert!(now < until && until <= now.saturating_add(Duration::from_secs(60)), "{until:?} at {now:?}");
+        Some(until)
     }
 
-    fn hand_in(&mut self, exchange: BrokerageExchange, response: Response<'_>) {
-        let event = self.session.handle_response(exchange, response, self.pair.now).expect("it is awaited");
-        self.is_silent(&format!("{event:?} {:?} {:?}", self.session, self.session.web_socket()));
+    fn note_sent(&mut self, request: &Request, exchange: &ClientExchange) {
+        let Some(ticket) = exchange.request() else {
+            self.at_once += 1;
+            assert!(self.at_once <= 3, "a login, a step and a tickle are enough");
+            if request.path().ends_with("/live_session_token") {
+                self.note_login();
+            }
+            return;
+        };
+        let (count, most) = self.sent.get_mut(&ticket).unwrap();
+        *count += 1;
+        assert!(*count <= *most, "{} went out {count} times", request.path());
+    }
+
+    fn note_login(&mut self) {
+        let now = i64::try_from(self.server_now()).unwrap();
+        let in_the_last_hour = self.logins.iter().filter(|at| now - **at < 3_600_000).count();
+        assert!(in_the_last_hour < 12, "twelve tokens in an hour, and one more");
+        self.logins.push(now);
+    }
+
+    fn hand_in(&mut self, exchange: ClientExchange, response: Response<'_>) {
+        // What came too late changes nothing; no other error is possible.
+        let late = self.world.client.handle_response(exchange, response, self.world.pair.now);
+        assert!(matches!(late, Ok(()) | Err(Misuse::StaleExchange)));
+        self.is_silent(&format!("{:?} {:?}", self.world.client, self.world.client.web_socket()));
     }
 
     fn answer_foreign(&mut self) {
-        let live = WorkedLogin::any().live_session(NOW).live(NOW).unwrap().clone();
-        let mut other = BrokerageSession::new(CompetePolicy::Yield);
-        let BrokerageOutbound { exchange: foreign, .. } = other.poll_request(&live, &mut rng(1), NOW).unwrap().unwrap();
-        self.refuses(foreign);
-    }
-
-    /// An exchange that is not awaited changes nothing.
-    fn refuses(&mut self, stale: BrokerageExchange) {
-        let now = self.pair.now;
-        let seen = |session: &BrokerageSession| (session.phase(now), session.poll_timeout(), session.web_socket());
-        let before = seen(&self.session);
-        let refused = self.session.handle_response(stale, Response::new(200, b"{}"), self.pair.now);
+        let Some((_, foreign)) = world(CompetePolicy::Yield).next_send() else { panic!("it logs in") };
+        let now = self.world.pair.now;
+        let seen = |client: &Client| (client.phase(now), client.brokerage_phase(now), client.web_socket());
+        let before = seen(&self.world.client);
+        let refused = self.world.client.handle_response(foreign, Response::new(200, b"{}"), now);
         assert_eq!(refused, Err(Misuse::StaleExchange));
-        assert_eq!(seen(&self.session), before);
+        assert_eq!(seen(&self.world.client), before);
     }
 
     fn is_silent(&self, shown: &str) {
-        let token = self.oauth.access_token().unwrap().token();
-        let web_socket = self.session.web_socket();
+        let token = self.world.client.access_token().unwrap().token();
+        let web_socket = self.world.client.web_socket();
         let cookie = web_socket.iter().flat_map(|request| request.headers()).next();
         let session_id = cookie.and_then(|(_, cookie)| cookie.strip_prefix("api="));
         for secret in [token].into_iter().chain(session_id) {
             assert!(!shown.contains(secret), "{secret} is shown in: {shown}");
+        }
+    }
+
+    /// Lets everything come to rest, with nothing going wrong any more.
+    fn recover(&mut self) {
+        self.happen(Incident::CompetitorLeaves { user: "alice".to_string() });
+        self.in_flight.clear();
+        self.world.client.open();
+        let end = self.world.pair.now.saturating_add(Duration::from_secs(2 * HOUR));
+        while self.world.pair.now < end {
+            match self.poll() {
+                None => self.perform(&Operation::Answer),
+                Some(until) => {
+                    self.world.pair.now = until;
+                    self.at_once = 0;
+                }
+            }
+        }
+    }
+
+    /// Each own request has one outcome, which tells what happened to it.
+    fn all_are_told(&self) {
+        for (ticket, (count, _)) in &self.sent {
+            let outcomes = self.world.events.iter().filter_map(|event| match event {
+                Event::Finished { ticket: of, outcome } if of == ticket => Some(outcome),
+                _ => None,
+            });
+            match outcomes.collect::<Vec<_>>()[..] {
+                [Outcome::NotSent(NotSent::Deadline | NotSent::LoggedOut)] => assert_eq!(*count, 0),
+                [Outcome::Answered(_) | Outcome::Rejected { .. } | Outcome::Unanswered] => assert_ne!(*count, 0),
+                ref others => panic!("{ticket:?}: {others:?}"),
+            }
         }
     }
 }
@@ -328,22 +317,19 @@ impl Ordeal {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, max_shrink_iters: 40, ..ProptestConfig::default() })]
 
-    /// One request is in flight at a time, and none is offered twice at one moment; nothing that a server says is an
-    /// error; an exchange that is not awaited changes nothing; no secret is shown. And when all of it is over, the user
-    /// gets a brokerage session.
+    /// Nobody is flooded; no hour sees more than twelve tokens; an order goes out once and a GET twice at most, and each
+    /// is told of once; nothing that a server says is an error, and an exchange that is not awaited changes nothing; no
+    /// secret is shown. And when all of it is over, the user gets a brokerage session.
     #[test]
     fn whatever_happens_nobody_is_flooded_and_the_way_back_is_open(
         policy in prop_oneof![Just(CompetePolicy::Yield), Just(CompetePolicy::TakeOver)],
-        operations in prop::collection::vec(operation(), 1..48),
+        operations in prop::collection::vec(operation(), 1..64),
     ) {
         let mut ordeal = Ordeal::begin(policy);
         operations.iter().for_each(|operation| ordeal.perform(operation));
-        ordeal.happen(Incident::CompetitorLeaves { user: "alice".to_string() });
-        ordeal.in_flight = None;
-        let Ordeal { mut pair, mut oauth, mut session, .. } = ordeal;
-        session.open();
-        let in_an_hour = pair.now.saturating_add(Duration::from_secs(3600));
-        let events = live_through(&mut pair, &mut oauth, &mut session, in_an_hour);
-        prop_assert_eq!(session.phase(pair.now), BrokeragePhase::Ready, "{:?}", events);
+        ordeal.recover();
+        ordeal.all_are_told();
+        let phase = ordeal.world.client.brokerage_phase(ordeal.world.pair.now);
+        prop_assert_eq!(phase, BrokeragePhase::Ready, "{:?}", ordeal.world.events);
     }
 }
