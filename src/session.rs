@@ -219,6 +219,11 @@ impl OAuthSession {
         self.consumer.clock().skew()
     }
 
+    /// Moves the deadline of the exchange in flight along with a clock that went back.
+    pub(crate) fn follow_clock(&mut self, now: UnixTime) {
+        self.awaited.follow_clock(self.consumer.oauth_deadline(), now);
+    }
+
     /// The next request to send, or `None` while there is nothing to do: an exchange is in flight, the user's consent
     /// is awaited, or the session is live and not about to expire.
     ///
@@ -230,7 +235,7 @@ impl OAuthSession {
     /// [`Error::Misuse`] for an impossible clock or a broken random source.
     pub fn poll_request(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Option<Outbound>, Error> {
         let patience = self.consumer.oauth_deadline();
-        self.awaited.follow_clock(patience, now);
+        self.follow_clock(now);
         let Some(work) = self.work(now).filter(|_| !self.awaited.is_pending(now)) else {
             return Ok(None);
         };

@@ -86,6 +86,16 @@ fn three_days_with_everything_that_goes_wrong_are_lived_through() {
     assert!(world.sent.len() < 4500, "{} requests in three days", world.sent.len());
 }
 
+#[test]
+fn a_login_without_a_response_is_repeated_in_a_minute_although_the_clock_goes_back() {
+    let mut world = world(CompetePolicy::Yield);
+    std::mem::forget(world.next_send().unwrap());
+    world.pair.now = world.pair.now.saturating_sub(Duration::from_secs(4 * HOUR));
+    world.pair.server_ahead += 4 * 3600;
+    world.run(&mut Sound, 60);
+    assert!(world.client.live(world.pair.now).is_some(), "{:?}", world.sent);
+}
+
 /// What may happen between a client and its server.
 #[derive(Debug, Clone)]
 enum Operation {

@@ -200,6 +200,7 @@ impl Client {
             return;
         }
         self.seen_at = now;
+        self.oauth.follow_clock(now);
         self.logins.set_back(back);
         self.health.set_back(back);
         self.brokerage.follow_clock(now);
