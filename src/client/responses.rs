@@ -22,7 +22,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Misuse::StaleExchange`] for an exchange that is not awaited any more: its deadline has passed, the client was
-    /// logged out, or the exchange is another client's. Nothing has changed then: a driver may ignore it.
+    /// logged out, or the exchange is another client's. Nothing has changed then.
     pub fn handle_response(
         &mut self,
         exchange: ClientExchange,
