@@ -4,8 +4,11 @@ mod support;
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use ibkr_oauth::brokerage::{ActivationStage, BrokerageEvent, BrokeragePhase, BrokerageSession, CompetePolicy, Maintenance, WaitForActivation};
-use ibkr_oauth::{ActivationStage, ActivationWait, Consumer, Diagnosis, Error, Maintenance, Mismatch, Misuse, Request, Response, UnixTime};
+use ibkr_oauth::brokerage::{BrokerageEvent, BrokeragePhase, BrokerageSession, CompetePolicy};
+use ibkr_oauth::{
+    ActivationStage, ActivationWait, Consumer, Diagnosis, Error, Maintenance, Mismatch, Misuse, Request, Response,
+    UnixTime,
+};
 use support::scripted::{ABSENT, ACCOUNTS, COMPETING, NO_BRIDGE, NOT_READY, READY, Scripted, tickle};
 use support::{NOW, WorkedLogin, header};
 
@@ -309,7 +312,7 @@ fn a_refusal_that_the_clock_explains_is_repeated_once_and_costs_no_token() {
         let (request, exchange) = scripted.poll().expect("asked again");
         assert_eq!(request.path(), "/v1/api/tickle");
         let date = scripted.now.saturating_add(Duration::from_secs(60 * minutes_ahead));
-        let refusal = Response::new(401, b"Unauthorized").server_time(date);
+        let refusal = Response::new(401, b"Unauthorized").with_server_time(date);
         scripted.session.handle_response(exchange, refusal, scripted.now).unwrap()
     };
     let event = refused(10);

@@ -135,10 +135,10 @@ fn the_shortest_example_lists_the_accounts_and_nothing_else() {
     let access = credentials.access.as_ref().unwrap();
     let folder = Folder::new();
     let files = [
-        ("private_signature.pem", &credentials.private_signature_pem),
-        ("private_encryption.pem", &credentials.private_encryption_pem),
-        ("dhparam.pem", &credentials.dhparam_pem),
-        ("access_token_secret", &access.secret),
+        ("private_signature.pem", credentials.private_signature_pem.as_str()),
+        ("private_encryption.pem", credentials.private_encryption_pem.as_str()),
+        ("dhparam.pem", credentials.dhparam_pem.as_str()),
+        ("access_token_secret", access.secret.as_str()),
     ];
     for (name, text) in files {
         fs::write(folder.0.join(name), text).unwrap();

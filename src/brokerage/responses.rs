@@ -1,6 +1,5 @@
 //! What responses mean for the brokerage session.
 
-use core::mem;
 use core::time::Duration;
 
 use super::answer::{self, Standing};

@@ -114,8 +114,6 @@ pub struct BrokerageSession {
     pub(super) checks: u32,
     /// Sessions in a row that never got ready.
     pub(super) vain_openings: u32,
-    /// Whether the latest request repeated one whose timestamp was refused.
-    pub(super) is_repeat: bool,
     pub(super) session_id: Option<Token>,
     /// The login whose live session token signed last.
     pub(super) login: Option<Login>,
@@ -147,7 +145,6 @@ impl BrokerageSession {
             refused_step: None,
             checks: 0,
             vain_openings: 0,
-            is_repeat: false,
             session_id: None,
             login: None,
             awaited: Awaited::default(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use ibkr_oauth::brokerage::BrokeragePhase;
-use ibkr_oauth::{AccessToken, Client, Consumer, ConsumerKeys, Event, KeyError, OAuthSession, Phase, Secret};
 use ibkr_oauth::rand_core::CryptoRng;
+use ibkr_oauth::{AccessToken, Client, Consumer, ConsumerKeys, Event, KeyError, OAuthSession, Phase, Secret};
 use ibkr_oauth_gateway::{Consent, Incident};
 
 use crate::support::dh;
@@ -52,8 +52,22 @@ fn rows() -> Vec<Row> {
         row("logging in", "a private key fails", without_keys, settled, Stopped, &["Stopped"]),
         row("logged in", "the refresh margin begins", ready, refreshed, LoggedIn, &["LoggedIn"]),
         row("logged in", "a request of the client's is refused (401, 410)", ready, dies, LoggingIn, &[]),
-        row("logged in", "a request of the client's is refused (401, 410)", dead_twice, dies, LoggingIn, &["LoginContested"]),
-        row("logged in", "nothing succeeds for five minutes", ready, redirected, LoggingIn, &["BrokerageFailed", "Brokerage"]),
+        row(
+            "logged in",
+            "a request of the client's is refused (401, 410)",
+            dead_twice,
+            dies,
+            LoggingIn,
+            &["LoginContested"],
+        ),
+        row(
+            "logged in",
+            "nothing succeeds for five minutes",
+            ready,
+            redirected,
+            LoggingIn,
+            &["BrokerageFailed", "Brokerage"],
+        ),
         row("logged in", "the brokerage session changes", ready, reset, LoggedIn, &["Brokerage"]),
         row("any", "[`log_out`](Self::log_out)", ready, logged_out, LoggedOut, &["LoggedOut", "Brokerage"]),
         row("any", "[`log_out`](Self::log_out)", third_party, logged_out, LoggedOut, &["LoggedOut", "Brokerage"]),
@@ -213,12 +227,15 @@ fn dies(world: &mut World) {
 }
 
 fn redirected(world: &mut World) {
-    world.run(&mut |pair: &mut Pair, request: &ibkr_oauth::Request| {
-        (!to(LOGIN)(request)).then(|| {
-            let _ = pair;
-            ibkr_oauth::Response::new(302, b"")
-        })
-    }, 6 * MINUTE);
+    world.run(
+        &mut |pair: &mut Pair, request: &ibkr_oauth::Request| {
+            (!to(LOGIN)(request)).then(|| {
+                let _ = pair;
+                ibkr_oauth::Response::new(302, b"")
+            })
+        },
+        6 * MINUTE,
+    );
     assert_eq!(world.count(LOGIN), 1);
 }
 

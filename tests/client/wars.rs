@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy, Pacing, Penalty};
+use ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy};
 use ibkr_oauth::{Client, Event, OAuthSession, UnixTime};
+use ibkr_oauth::{Pacing, Penalty};
 use ibkr_oauth_gateway::{Incident, LiveSessionTokens};
 
 use crate::fleet::{Fleet, Member};
