@@ -1,7 +1,7 @@
 //! IBKR on your own machine: a gateway that logs clients in, with credentials to go with it.
 //!
 //! ```text
-//! cargo run --example gateway -- [--listen ADDRESS] [--dir DIR] [--callback URL]
+//! cargo run --example gateway -- [--listen ADDRESS] [--dir DIR] [--callback URL] [--several-tokens]
 //! ```
 //!
 //! Serves until interrupted. `DIR` (a fresh temporary directory if there is no `--dir`) receives `credentials.json`,
@@ -14,6 +14,9 @@
 //! With `--callback` the credentials are a third party's: they have no access token, and users consent on the page
 //! that a browser finds under `/authorize?oauth_token=TOKEN`. The program `login` stores the access token in the file;
 //! one that another client keeps elsewhere is void when this program starts again.
+//!
+//! A new live session token invalidates the one before it, unless there is `--several-tokens`: then clients that log in
+//! with the same access token leave one another alone.
 
 mod support;
 
@@ -24,13 +27,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, thread};
 
-use ibkr_oauth_gateway::Gateway;
+use ibkr_oauth_gateway::{Gateway, LiveSessionTokens};
 
 use support::credentials::{Credentials, Keys, Party};
 use support::files::{fresh_dir, read_secret, write_new};
 use support::server::Server;
 
-const USAGE: &str = "usage: gateway [--listen ADDRESS] [--dir DIR] [--callback URL]";
+const USAGE: &str = "usage: gateway [--listen ADDRESS] [--dir DIR] [--callback URL] [--several-tokens]";
 const CONSUMER_KEY: &str = "EXAMPLECO";
 const CREDENTIALS: &str = "credentials.json";
 const PEM_FILES: [&str; 3] = ["private_signature.pem", "private_encryption.pem", "dhparam.pem"];
@@ -40,6 +43,7 @@ struct Options {
     listen: Option<String>,
     dir: Option<PathBuf>,
     callback: Option<String>,
+    several_tokens: bool,
 }
 
 fn main() -> ExitCode {
@@ -68,6 +72,7 @@ impl Options {
                 "--listen" => options.listen = Some(value()?),
                 "--dir" => options.dir = Some(value()?.into()),
                 "--callback" => options.callback = Some(value()?),
+                "--several-tokens" => options.several_tokens = true,
                 _ => return Err(format!("unknown argument: {flag}")),
             }
         }
@@ -83,10 +88,13 @@ fn run(options: Options) -> Result<Never, Box<dyn Error>> {
         Some(callback_url) => Party::Third { callback_url },
         None => Party::First,
     };
-    let (gateway, listener) = match earlier_run(&dir)? {
+    let (mut gateway, listener) = match earlier_run(&dir)? {
         Some(credentials) => start_again(&credentials, &dir, options.listen, &party)?,
         None => start_afresh(&dir, options.listen, &party)?,
     };
+    if options.several_tokens {
+        gateway.set_live_session_tokens(LiveSessionTokens::Several);
+    }
     let server = Server::start(gateway, listener)?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on {}", server.base_url())?;

@@ -199,7 +199,7 @@ fn programs_on_their_own_print_no_secret() {
 #[test]
 fn programs_with_credentials_print_nothing_of_them() {
     let workplace = Workplace::new("credentials");
-    let (_gateway, base_url) = workplace.start_gateway(&[]);
+    let (_gateway, base_url) = workplace.start_gateway(&["--several-tokens"]);
     let credentials = workplace.file("credentials.json");
     let own = ["--credentials", &credentials, "--base-url", &base_url];
     let endless = ["websocket", "keep_alive"].map(|program| workplace.start(program, &own));
