@@ -1,9 +1,9 @@
 //! Timestamps and nonces: no request counts twice (protocol section 7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::authorization::Authorization;
 use crate::refusal::Refusal;
@@ -17,6 +17,13 @@ const MAX_NONCE_LENGTH: usize = 128;
 
 /// Most nonces that are remembered at once: some 400 requests a second for ten minutes.
 const MAX_NONCES: usize = 1 << 18;
+
+/// Most nonces that a request makes the guard forget: more than one, so that the memory shrinks after a rush, and few, so
+/// that no request pays for the rush.
+const FORGOTTEN_AT_ONCE: usize = 8;
+
+/// What stands for a consumer key, a token and a nonce, since a client chooses how long a token is.
+type Digest = [u8; 32];
 
 /// When a request says it was made, and what tells it from all others.
 pub(crate) struct Stamp<'r> {
@@ -45,17 +52,14 @@ pub(crate) struct ReplayGuard {
     window: Duration,
     /// The newest timestamp of each consumer.
     newest: BTreeMap<String, u64>,
-    /// By digest of consumer key, token and nonce, since a client chooses how long a token is: the timestamp.
-    nonces: BTreeMap<[u8; 32], u64>,
-    /// How many nonces are worth looking for some to forget.
-    prune_at: usize,
+    nonces: BTreeSet<Digest>,
+    /// The same, by the second of their timestamp: what is out of date comes first.
+    by_second: BTreeMap<u64, Vec<Digest>>,
 }
-
-const FIRST_PRUNING: usize = 1024;
 
 impl ReplayGuard {
     pub(crate) fn new(window: Duration) -> Self {
-        Self { window, newest: BTreeMap::new(), nonces: BTreeMap::new(), prune_at: FIRST_PRUNING }
+        Self { window, newest: BTreeMap::new(), nonces: BTreeSet::new(), by_second: BTreeMap::new() }
     }
 
     pub(crate) fn set_window(&mut self, window: Duration) {
@@ -83,30 +87,36 @@ impl ReplayGuard {
             return Err("oauth_timestamp is older than that of an earlier request");
         }
         let digest = digest(consumer, token, stamp.nonce);
-        if self.nonces.contains_key(&digest) {
+        if self.nonces.contains(&digest) {
             return Err("oauth_nonce was used before");
         }
-        self.prune(now);
+        self.forget(now);
         if self.nonces.len() >= MAX_NONCES {
             return Err("more requests than can be remembered");
         }
-        self.nonces.insert(digest, stamp.timestamp);
+        self.nonces.insert(digest);
+        self.by_second.entry(stamp.timestamp).or_default().push(digest);
         self.newest.insert(consumer.into(), newest.max(stamp.timestamp));
         Ok(())
     }
 
-    /// Forgets what [`Self::check_clock`] refuses anyway: each time that the memory has doubled.
-    fn prune(&mut self, now: UnixTime) {
-        if self.nonces.len() >= self.prune_at {
-            let oldest = now.saturating_sub(self.window).as_secs();
-            self.nonces.retain(|_, timestamp| *timestamp >= oldest);
-            self.prune_at = self.nonces.len().saturating_mul(2).clamp(FIRST_PRUNING, MAX_NONCES);
+    /// Forgets some of what [`Self::check_clock`] refuses anyway.
+    fn forget(&mut self, now: UnixTime) {
+        let oldest = now.saturating_sub(self.window).as_secs();
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let Some(mut second) = self.by_second.first_entry().filter(|second| *second.key() < oldest) else {
+                return;
+            };
+            match second.get_mut().pop() {
+                Some(digest) => _ = self.nonces.remove(&digest),
+                None => _ = second.remove(),
+            }
         }
     }
 }
 
 /// Each part with its length, so that no two triples run together to the same bytes.
-fn digest(consumer: &str, token: &str, nonce: &str) -> [u8; 32] {
+fn digest(consumer: &str, token: &str, nonce: &str) -> Digest {
     let mut hash = Sha256::new();
     for part in [consumer, token, nonce] {
         hash.update(part.len().to_be_bytes());
@@ -161,8 +171,9 @@ mod tests {
         for count in 0..20_000_u64 {
             admit(&mut guard, 1_700_000_000 + count, &format!("{count}")).unwrap();
         }
-        assert!(guard.nonces.len() < 3 * FIRST_PRUNING, "{}", guard.nonces.len());
+        assert_eq!((guard.nonces.len(), guard.by_second.len()), (301, 301));
         assert!(admit(&mut guard, 1_700_019_999, "19999").is_err(), "what is within the window is never forgotten");
+        assert!(admit(&mut guard, 1_700_019_999, "19700").is_err());
     }
 
     #[test]
@@ -171,9 +182,13 @@ mod tests {
         for count in 0..MAX_NONCES {
             admit(&mut guard, 1_700_000_000, &format!("{count}")).unwrap();
         }
-        assert_eq!(admit(&mut guard, 1_700_000_000, "n"), Err("more requests than can be remembered"));
-        admit(&mut guard, 1_700_000_301, "n").unwrap();
-        assert_eq!(guard.nonces.len(), 1, "what is too old is forgotten");
+        assert_eq!(admit(&mut guard, 1_700_000_300, "n"), Err("more requests than can be remembered"));
+        assert_eq!(guard.nonces.len(), MAX_NONCES);
+        for count in 0..100 {
+            let remembered = guard.nonces.len();
+            admit(&mut guard, 1_700_000_301, &format!("late {count}")).unwrap();
+            assert_eq!(guard.nonces.len(), remembered + 1 - FORGOTTEN_AT_ONCE, "no request pays for all before it");
+        }
     }
 
     #[test]

@@ -61,40 +61,29 @@ impl<'r> SignedRequest<'r> {
         self.folded(Order::Plain, Space::PercentTwenty)
     }
 
-    /// Every base string that an API request may be signed with (protocol section 3.4).
-    pub(crate) fn api_base_strings(&self, policy: QueryPolicy) -> Vec<String> {
-        match policy {
-            _ if self.query.is_empty() => self.foldings(),
-            QueryPolicy::Any => [self.foldings(), self.exclusions(), self.queries_in_the_url()].concat(),
-            QueryPolicy::Fold => self.foldings(),
-            QueryPolicy::Exclude => self.exclusions(),
-            QueryPolicy::Refuse => Vec::new(),
+    /// The base strings that an API request may be signed with, the likeliest first (protocol section 3.4). Each is built
+    /// when it is asked for.
+    pub(crate) fn api_base_strings(&self, policy: QueryPolicy) -> impl Iterator<Item = String> {
+        let readings: [&[Reading]; 3] = match policy {
+            _ if self.query.is_empty() && self.form.is_empty() => [&EXCLUDED, &[], &[]],
+            _ if self.query.is_empty() => [&FOLDED, &[], &[]],
+            QueryPolicy::Any => [&EXCLUDED, &FOLDED, &IN_THE_URL],
+            QueryPolicy::Fold => [&FOLDED, &[], &[]],
+            QueryPolicy::Exclude => [&EXCLUDED, &[], &[]],
+            QueryPolicy::Refuse => [&[]; 3],
+        };
+        readings.into_iter().flatten().map(|reading| self.read_as(*reading))
+    }
+
+    fn read_as(&self, reading: Reading) -> String {
+        match reading {
+            Reading::Folded(order, space) => self.folded(order, space),
+            Reading::Excluded => self.query_left_out(self.url.as_bytes(), Space::PercentTwenty),
+            Reading::InTheUrl => self.query_left_out(self.url_with_query.as_bytes(), Space::PercentTwenty),
+            Reading::InTheUrlDecoded(space) => {
+                self.query_left_out(&form_decode(self.url_with_query.as_bytes()).unwrap_or_default(), space)
+            }
         }
-    }
-
-    fn foldings(&self) -> Vec<String> {
-        let mut strings = Vec::from([self.base_string()]);
-        if !self.query.is_empty() || !self.form.is_empty() {
-            strings.extend([
-                self.folded(Order::Plain, Space::Plus),
-                self.folded(Order::Escaped, Space::PercentTwenty),
-                self.folded(Order::Escaped, Space::Plus),
-            ]);
-        }
-        strings
-    }
-
-    fn exclusions(&self) -> Vec<String> {
-        Vec::from([self.query_left_out(self.url.as_bytes(), Space::PercentTwenty)])
-    }
-
-    fn queries_in_the_url(&self) -> Vec<String> {
-        let decoded_url = form_decode(self.url_with_query.as_bytes()).unwrap_or_default();
-        Vec::from([
-            self.query_left_out(self.url_with_query.as_bytes(), Space::PercentTwenty),
-            self.query_left_out(&decoded_url, Space::PercentTwenty),
-            self.query_left_out(&decoded_url, Space::Plus),
-        ])
     }
 
     fn folded(&self, order: Order, space: Space) -> String {
@@ -107,6 +96,31 @@ impl<'r> SignedRequest<'r> {
         base_string(self.method, url, parameters, Order::Plain, space)
     }
 }
+
+/// What a client did with the query when it signed.
+#[derive(Clone, Copy)]
+enum Reading {
+    /// It is among the parameters, as a form body always is.
+    Folded(Order, Space),
+    /// It is left out.
+    Excluded,
+    /// It stands behind the URL, as it is sent.
+    InTheUrl,
+    /// It stands behind the URL, without its escapes.
+    InTheUrlDecoded(Space),
+}
+
+const EXCLUDED: [Reading; 1] = [Reading::Excluded];
+
+const FOLDED: [Reading; 4] = [
+    Reading::Folded(Order::Plain, Space::PercentTwenty),
+    Reading::Folded(Order::Plain, Space::Plus),
+    Reading::Folded(Order::Escaped, Space::PercentTwenty),
+    Reading::Folded(Order::Escaped, Space::Plus),
+];
+
+const IN_THE_URL: [Reading; 3] =
+    [Reading::InTheUrl, Reading::InTheUrlDecoded(Space::PercentTwenty), Reading::InTheUrlDecoded(Space::Plus)];
 
 /// Is the body a form, whatever parameters follow the media type?
 fn is_form(headers: &HeaderMap) -> bool {
@@ -172,7 +186,7 @@ mod tests {
     fn all_known_treatments_of_a_query_are_among_the_candidates() {
         let request = Request::get("/v1/api/x?q=a+b&c=1%2C2").header("Authorization", "OAuth oauth_nonce=n");
         let request = request.body("").unwrap();
-        let candidates = read("http://h/v1/api", &request).api_base_strings(QueryPolicy::Any);
+        let candidates: Vec<_> = read("http://h/v1/api", &request).api_base_strings(QueryPolicy::Any).collect();
         for expected in [
             "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&c%3D1%2C2%26oauth_nonce%3Dn%26q%3Da%20b",
             "GET&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&c%3D1%2C2%26oauth_nonce%3Dn%26q%3Da+b",
@@ -189,7 +203,7 @@ mod tests {
     fn a_form_is_signed_even_where_the_query_is_not() {
         let request = Request::post("/v1/api/x?q=1").header("Authorization", "OAuth a=b");
         let request = request.header("Content-Type", "application/x-www-form-urlencoded").body("f=2").unwrap();
-        let candidates = read("http://h/v1/api", &request).api_base_strings(QueryPolicy::Any);
+        let candidates: Vec<_> = read("http://h/v1/api", &request).api_base_strings(QueryPolicy::Any).collect();
         let expected = "POST&http%3A%2F%2Fh%2Fv1%2Fapi%2Fx&a%3Db%26f%3D2";
         assert!(candidates.iter().any(|candidate| candidate == expected));
     }

@@ -61,10 +61,12 @@ impl Gateway {
         if policy == QueryPolicy::Refuse && !request.query.is_empty() {
             return Err(Refusal::Query);
         }
-        let signer = signer(access.sessions(), request, policy, &signature).ok_or(Refusal::InvalidSignature)?;
-        if !signer.is_live(now) {
-            return Err(Refusal::DeadSignature.or_login(self.settings.dead_token_response));
-        }
+        let Some(signer) = signer(access.live_sessions(now), request.api_base_strings(policy), &signature) else {
+            return Err(match signer(access.sessions(), request.api_base_strings(policy), &signature) {
+                Some(_) => Refusal::DeadSignature.or_login(self.settings.dead_token_response),
+                None => Refusal::InvalidSignature,
+            });
+        };
         self.replay.admit(&consumer.key, token, &stamp, now).map_err(Refusal::Unauthorized)?;
         Ok(Caller { access_token: token.into(), user: access.user.clone(), session: signer.clone() })
     }
@@ -83,17 +85,34 @@ pub(crate) fn known_consumer<'g>(
     })
 }
 
+/// The session whose token made `signature`, of whichever base string.
 fn signer<'g>(
-    mut sessions: impl Iterator<Item = &'g LiveSession>,
-    request: &SignedRequest<'_>,
-    policy: QueryPolicy,
+    sessions: impl Iterator<Item = &'g LiveSession>,
+    mut base_strings: impl Iterator<Item = String>,
     signature: &[u8],
 ) -> Option<&'g LiveSession> {
-    let base_strings = request.api_base_strings(policy);
-    sessions.find(|session| {
-        let matches = |mac: Hmac<Sha256>| {
-            base_strings.iter().any(|string| mac.clone().chain_update(string).verify_slice(signature).is_ok())
-        };
-        keyed(&session.token).is_some_and(matches)
+    let sessions: Vec<_> =
+        sessions.filter_map(|session| Some((session, keyed::<Hmac<Sha256>>(&session.token)?))).collect();
+    base_strings.find_map(|string| {
+        let made_it = |mac: &Hmac<Sha256>| mac.clone().chain_update(&string).verify_slice(signature).is_ok();
+        sessions.iter().find(|(_, mac)| made_it(mac)).map(|(session, _)| *session)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_base_string_is_built_after_the_one_that_was_signed() {
+        let session = |token| LiveSession { token: [token; 20], expires: UnixTime::MAX, cookie: String::new() };
+        let sessions = [session(1), session(2)];
+        let mac = keyed::<Hmac<Sha256>>(&[2; 20]).unwrap().chain_update("second");
+        let signature = mac.finalize().into_bytes();
+        let mut built = 0;
+        let base_strings = ["first", "second", "third"].into_iter().map(str::to_string).inspect(|_| built += 1);
+        assert_eq!(signer(sessions.iter(), base_strings, &signature).unwrap().token, [2; 20]);
+        assert_eq!(built, 2);
+        assert!(signer(sessions.iter(), std::iter::once(String::from("other")), &signature).is_none());
+    }
 }
