@@ -1,4 +1,5 @@
-//! A slice of the Web API behind the login: enough to log in, stay in, look around and leave (protocol section 8).
+//! A slice of the Web API behind the login: enough to log in, stay in, look around, trade and leave (protocol
+//! section 8).
 
 use serde_json::{Map, Value, json};
 
@@ -38,6 +39,7 @@ impl Gateway {
             ("GET", "/iserver/accounts") => Ok(iserver_accounts(&without_accounts(user), &caller.session.cookie)),
             (_, endpoint) if endpoint.starts_with("/iserver/") && !has_accounts => Err(Refusal::NoAccounts),
             ("GET", "/iserver/marketdata/snapshot") => snapshot(request, now),
+            (_, endpoint) if endpoint.starts_with("/iserver/") => self.order_api(caller, endpoint, request, now),
             _ => Err(Refusal::NotFound),
         }
     }
@@ -112,7 +114,7 @@ fn argument(request: &SignedRequest<'_>, name: &str) -> Option<String> {
 }
 
 /// An argument in any letter case, because Python writes `True`; false where there is none.
-fn boolean(request: &SignedRequest<'_>, name: &str) -> Result<bool, Refusal> {
+pub(crate) fn boolean(request: &SignedRequest<'_>, name: &str) -> Result<bool, Refusal> {
     match argument(request, name) {
         Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
         Some(word) if !word.eq_ignore_ascii_case("false") => {
@@ -175,9 +177,14 @@ fn snapshot(request: &SignedRequest<'_>, now: UnixTime) -> Result<Value, Refusal
     Ok(conids.into_iter().map(|conid| Value::from(quote(conid, &fields, now))).collect())
 }
 
+/// The last price of a contract, in cents: bid and ask are one below and above.
+pub(crate) fn quote_cents(conid: u32) -> u32 {
+    (conid % 50_000).saturating_add(1_000)
+}
+
 /// With those of the `fields`, separated by commas, that are known here.
 pub(crate) fn quote(conid: u32, fields: &str, now: UnixTime) -> Map<String, Value> {
-    let cents = (conid % 50_000).saturating_add(1_000);
+    let cents = quote_cents(conid);
     let mut quote = Map::new();
     quote.insert("conid".into(), json!(conid));
     quote.insert("conidEx".into(), json!(conid.to_string()));

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::base_url::BaseUrl;
 use crate::brokerage::BrokerageSessions;
+use crate::orders::Orders;
 use crate::refusal::Refusal;
 use crate::registry::{Consumer, Registry};
 use crate::replay::ReplayGuard;
@@ -34,6 +35,7 @@ pub struct Gateway {
     pub(crate) registry: Registry,
     pub(crate) replay: ReplayGuard,
     pub(crate) brokerage: BrokerageSessions,
+    pub(crate) orders: Orders,
     pub(crate) schedule: Schedule,
     pub(crate) settings: Settings,
     /// The `id` in error messages: counts refusals.
@@ -53,6 +55,7 @@ impl Gateway {
             registry: Registry::default(),
             replay: ReplayGuard::new(TIMESTAMP_WINDOW),
             brokerage: BrokerageSessions::default(),
+            orders: Orders::default(),
             schedule: Schedule::default(),
             settings: Settings::default(),
             trace: 0,

@@ -26,6 +26,7 @@ mod gateway;
 mod incident;
 mod login;
 mod mac;
+mod orders;
 mod percent_encoding;
 mod refusal;
 mod registration;

@@ -39,6 +39,8 @@ pub(crate) enum Refusal {
     /// The same, from a brokerage session that is authenticated (protocol section 14.4).
     NoAccounts,
     NoBrokerageSession(&'static str),
+    /// Of an order, or about one.
+    Order(&'static str),
     Gone,
     TooManyRequests,
     Unavailable,
@@ -85,6 +87,9 @@ impl Refusal {
             Self::NoBrokerageSession(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, JSON, r#"{"error":"failed to generate sso dh token"}"#.into())
             }
+            Self::Order(reason) => {
+                (StatusCode::BAD_REQUEST, JSON, format!(r#"{{"error":"{reason}","statusCode":400}}"#))
+            }
             Self::Gone => (StatusCode::GONE, TEXT, "gone".into()),
             Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, TEXT, String::new()),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, HTML, page("Service Unavailable")),
@@ -119,7 +124,8 @@ impl Refusal {
             | Self::InvalidConsumer(reason)
             | Self::LoginFailed(reason)
             | Self::Unauthorized(reason)
-            | Self::NoBrokerageSession(reason) => reason.into(),
+            | Self::NoBrokerageSession(reason)
+            | Self::Order(reason) => reason.into(),
         }
     }
 }

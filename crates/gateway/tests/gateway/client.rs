@@ -73,6 +73,10 @@ fn prime() -> Vec<u8> {
     base16ct::lower::decode_vec(PRIME).unwrap()
 }
 
+fn demo() -> User {
+    User { name: USER.to_owned(), accounts: vec!["DU1234567".to_owned(), "DU7654321".to_owned()], is_paper: true }
+}
+
 /// A gateway, its clock, and consumers to talk to it.
 pub struct World {
     pub gateway: Gateway,
@@ -127,8 +131,13 @@ impl World {
     }
 
     pub fn enroll_first_party(&mut self, consumer_key: &str) -> Login {
+        self.enroll_first_party_of(consumer_key, USER)
+    }
+
+    pub fn enroll_first_party_of(&mut self, consumer_key: &str, user: &str) -> Login {
         let realm = self.enroll(consumer_key, None);
-        let issued = self.gateway.issue_access_token(consumer_key, USER, &mut self.rng);
+        self.gateway.add_user(User { name: user.to_owned(), ..demo() });
+        let issued = self.gateway.issue_access_token(consumer_key, user, &mut self.rng);
         let IssuedToken { token, secret_base64 } = issued.unwrap();
         self.login(consumer_key, realm, &token, &secret_base64)
     }
@@ -141,8 +150,7 @@ impl World {
     fn enroll(&mut self, consumer_key: &str, callback_url: Option<&str>) -> &'static str {
         let consumer = registration(consumer_key, callback_url);
         self.gateway.register_consumer(&consumer).unwrap();
-        let accounts = vec!["DU1234567".to_owned(), "DU7654321".to_owned()];
-        self.gateway.add_user(User { name: USER.to_owned(), accounts, is_paper: true });
+        self.gateway.add_user(demo());
         consumer.realm()
     }
 

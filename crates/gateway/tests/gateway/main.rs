@@ -4,6 +4,7 @@ mod api;
 mod client;
 mod incidents;
 mod login;
+mod orders;
 mod refusals;
 mod registration;
 mod settings;
