@@ -35,6 +35,13 @@ mod exchange;
 pub mod http1;
 mod live_session;
 mod lock;
+mod pem;
+mod percent_encoding;
+#[cfg(doc)]
+#[doc = include_str!("../docs/protocol.md")]
+pub mod protocol {}
+mod request;
+mod response;
 mod secret;
 mod session;
 mod signing;
