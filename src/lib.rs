@@ -1,4 +1,11 @@
 #![doc = include_str!("../README.md")]
+//! # Where to find what
+//! - [`Client`]: the whole; [`Event`] and [`Outcome`] say what happened, [`Signer`] signs beside it.
+//! - [`OAuthSession`], [`LiveSession`] and [`brokerage`]: its parts, for those who want them apart.
+//! - [`Consumer`], [`RsaKeys`], [`ConsumerKeys`] (keys in hardware), [`DhParams`], [`AccessToken`]: credentials.
+//! - [`ApiRequest`], [`Request`], [`Response`], [`UnixTime`]: what goes in and out.
+//! - [`Error`], [`Diagnosis`], [`Retry`]: what went wrong, and what to do.
+//! - [`protocol`]: every fact of the wire; [`cookbook`]: from symptom to cause to cure.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -25,7 +32,12 @@ mod advice;
 mod agreement;
 pub mod brokerage;
 mod client;
-mod credentials;
+mod consumer;
+#[cfg(doc)]
+#[doc = include_str!("../docs/cookbook.md")]
+pub mod cookbook {}
+mod diagnosis;
+mod diffie_hellman;
 #[cfg(feature = "doctor")]
 pub mod doctor;
 mod encoding;
