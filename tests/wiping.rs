@@ -238,7 +238,7 @@ fn credentials_that_were_read_and_stored_leave_no_secret_behind() {
     assert!(Credentials::read(&without).unwrap().to_json().contains(&key));
 }
 
-/// The libraries behind the keys leave both primes, as README's threat model says; and no more than that.
+/// The libraries behind the keys leave both primes, as the threat model in SECURITY.md says; and no more than that.
 #[test]
 fn of_a_key_nothing_but_its_primes_is_left_behind() {
     use ibkr_oauth::ConsumerKeys;
