@@ -40,7 +40,7 @@ impl BaseString {
     /// Sorts the parameters by encoded name, then encoded value (RFC 5849 section 3.4.1.3.2), and encodes everything.
     ///
     /// `url` goes without query and fragment. `parameters` are all that is signed: the `oauth_*` ones except
-    /// `oauth_signature`, the query, a form body; not `realm` (protocol section 2.1), not a JSON body (section 3.5).
+    /// `oauth_signature`, the query, a form body; not `realm` (protocol section 2.1), not a JSON body (protocol section 3.5).
     pub fn new(method: Method, url: &str, parameters: &[(&str, &str)], encoding: ParameterEncoding) -> Self {
         let mut sorted: Vec<_> = parameters.iter().map(Parameter::new).collect();
         sort(&mut sorted);
