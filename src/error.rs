@@ -28,8 +28,8 @@ pub enum Error {
     /// The server, or something on the way to it, rejected the request.
     #[error("refused: {0}")]
     Rejected(Rejected),
-    /// The server's proof of the live session token does not match the token derived here (protocol section 5, step 8).
-    /// Nothing was signed with it.
+    /// The server's proof of the live session token does not match the token derived here
+    /// ([protocol section 5](crate::protocol#section-5), step 8). Nothing was signed with it.
     #[error("the live session token does not match the server's proof of it: {0}")]
     LiveSessionMismatch(Mismatch),
     /// A private key could not do its work.
@@ -145,7 +145,8 @@ pub enum Misuse {
     /// A callback or verifier arrived while no request token waits for one.
     #[error("no request token waits for a verifier")]
     NoRequestToken,
-    /// `oauth_timestamp` has ten digits (protocol section 7): `now` must be between 2001-09-09 and 2106-02-07.
+    /// `oauth_timestamp` has ten digits ([protocol section 7](crate::protocol#section-7)): `now` must be between
+    /// 2001-09-09 and 2106-02-07.
     #[error("`now` is not between the years 2001 and 2106: is the machine's clock set, and is `now` in milliseconds?")]
     ClockOutOfRange,
     /// A nonce or an exponent came out as nothing but zeros.
@@ -159,7 +160,8 @@ pub enum Misuse {
     /// A raw query with a `%` without two hex digits, or with bytes that are not UTF-8.
     #[error("the query is not percent-encoded as it should be")]
     InvalidQuery,
-    /// Parameter names that begin with `oauth_` are the protocol's own (RFC 5849 section 3.1).
+    /// Parameter names that begin with `oauth_` are the protocol's own
+    /// ([RFC 5849 section 3.1](https://www.rfc-editor.org/rfc/rfc5849#section-3.1)).
     #[error("a parameter name begins with `oauth_`")]
     ReservedParameter,
 }

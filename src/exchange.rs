@@ -48,7 +48,7 @@ impl Exchange {
 }
 
 impl Step {
-    /// The decrypted access token secret, where the step needs one (protocol section 4).
+    /// The decrypted access token secret, where the step needs one ([protocol section 4](crate::protocol#section-4)).
     pub(crate) fn prepend(&self) -> &[u8] {
         match self {
             Self::RequestToken | Self::AccessToken => &[],
@@ -56,7 +56,7 @@ impl Step {
         }
     }
 
-    /// Protocol section 1.
+    /// [Protocol section 1](crate::protocol#section-1).
     pub(crate) fn endpoint(&self) -> &'static str {
         match self {
             Self::RequestToken => "/oauth/request_token",

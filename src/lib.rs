@@ -32,12 +32,10 @@ mod advice;
 mod agreement;
 pub mod brokerage;
 mod client;
-mod consumer;
 #[cfg(doc)]
 #[doc = include_str!("../docs/cookbook.md")]
 pub mod cookbook {}
-mod diagnosis;
-mod diffie_hellman;
+mod credentials;
 #[cfg(feature = "doctor")]
 pub mod doctor;
 mod encoding;
@@ -47,13 +45,9 @@ mod exchange;
 pub mod http1;
 mod live_session;
 mod lock;
-mod pem;
-mod percent_encoding;
 #[cfg(doc)]
 #[doc = include_str!("../docs/protocol.md")]
 pub mod protocol {}
-mod request;
-mod response;
 mod secret;
 mod session;
 mod signing;

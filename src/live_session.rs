@@ -27,7 +27,7 @@ use crate::wire::response::Response;
 /// Parameters of a request that are sorted without an allocation.
 const INLINE_PARAMETERS: usize = 16;
 
-/// Protocol section 7: a live session token lives for about 24 hours.
+/// [Protocol section 7](crate::protocol#section-7): a live session token lives for about 24 hours.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// A value that is so much later than the server's clock is no time of computation.
 const AHEAD: Duration = Duration::from_secs(60 * 60);
@@ -297,9 +297,10 @@ pub(crate) struct Life {
 impl Life {
     /// Of a token that was asked for at `asked_at`, when the server's clock showed `server_time`.
     ///
-    /// Sources disagree on what `live_session_token_expiration` means (protocol sections 6.1 and 14.6). A value more than an
-    /// hour later than the server's own clock is the expiry, since nothing was computed in the future; any other is the
-    /// time of computation. Only the difference from the server's clock counts, so a wrong clock on either side changes
+    /// Sources disagree on what `live_session_token_expiration` means (protocol sections
+    /// [6.1](crate::protocol#section-6-1) and [14.6](crate::protocol#section-14-6)). A value more than an hour later
+    /// than the server's own clock is the expiry, since nothing was computed in the future; any other is the time of
+    /// computation. Only the difference from the server's clock counts, so a wrong clock on either side changes
     /// nothing, and no token is trusted for longer than 24 hours after it was asked for.
     pub(crate) fn from(asked_at: UnixTime, server_time: UnixTime, reported: Option<u64>) -> Self {
         let lifetime = match reported.map(UnixTime::from_millis) {

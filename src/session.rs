@@ -166,7 +166,7 @@ impl OAuthSession {
         }
     }
 
-    /// The page to send the user to, while consent is awaited (protocol section 1).
+    /// The page to send the user to, while consent is awaited ([protocol section 1](crate::protocol#section-1)).
     pub fn consent_url(&self) -> Option<String> {
         match &self.state {
             State::RequestToken { token, .. } => {
@@ -271,7 +271,8 @@ impl OAuthSession {
         self.rsa_signed(Step::RequestToken, &own, stamp, receipt, rng)
     }
 
-    /// Without `oauth_callback`: IBKR's published example has none, and its signature verifies (protocol section 2.1).
+    /// Without `oauth_callback`: IBKR's published example has none, and its signature verifies
+    /// ([protocol section 2.1](crate::protocol#section-2-1)).
     fn ask_access_token(
         &self,
         token: &Token,

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::time::UnixTime;
 
 const DAY: u64 = 24 * 60 * 60;
-/// The longest wait reported (protocol section 7).
+/// The longest wait reported ([protocol section 7](crate::protocol#section-7)).
 const LONGEST: Duration = Duration::from_secs(14 * DAY);
 /// Between attempts: a key becomes active at a restart, not in between.
 const PAUSE: Duration = Duration::from_secs(15 * 60);
@@ -19,9 +19,9 @@ const WEEKEND_SECOND: u64 = 3 * DAY + RESTART_SECOND;
 
 /// Tells "not active yet" from "wrong", as far as that can be told, and says when to ask again.
 ///
-/// A key that was registered is refused with `invalid consumer` until it becomes active. IBKR's documentation says: after
-/// midnight in New York, Zug or Hong Kong; its e-mails: after the restart of each weekend; users report up to two weeks
-/// (protocol section 7).
+/// A key that was registered is refused with `invalid consumer` until it becomes active. IBKR's documentation says:
+/// after midnight in New York, Zug or Hong Kong; its e-mails: after the restart of each weekend; users report up to two
+/// weeks ([protocol section 7](crate::protocol#section-7)).
 ///
 /// ```
 /// use ibkr_oauth::{Error, UnixTime};

@@ -1,4 +1,4 @@
-//! What a refusal means, and what to do about it (protocol section 6.2).
+//! What a refusal means, and what to do about it ([protocol section 6.2](crate::protocol#section-6-2)).
 
 use core::fmt;
 use core::time::Duration;
@@ -44,7 +44,7 @@ pub enum Diagnosis {
     /// `failed to process request`: a tickle that did not work.
     TickleFailed,
     /// 503, or any other 5xx: maintenance, or a backend that takes too long. A status from 600 on counts as one
-    /// (RFC 9110 section 15).
+    /// ([RFC 9110 section 15](https://www.rfc-editor.org/rfc/rfc9110#section-15)).
     Unavailable,
     /// 3xx: something on the way sends requests elsewhere.
     Redirected,
@@ -85,7 +85,7 @@ pub(crate) enum Advice {
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-/// Protocol section 8: ten minutes in the penalty box.
+/// [Protocol section 8](crate::protocol#section-8): ten minutes in the penalty box.
 const PENALTY: Duration = Duration::from_secs(10 * 60);
 /// Consumer keys become active overnight at the earliest: asking every quarter of an hour is often enough.
 const ACTIVATION: Duration = Duration::from_secs(15 * 60);

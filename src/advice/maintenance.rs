@@ -1,4 +1,5 @@
-//! When IBKR restarts and maintains (protocol sections 7 and 8): knowledge that shapes advice, no timers.
+//! When IBKR restarts and maintains (protocol sections [7](crate::protocol#section-7) and
+//! [8](crate::protocol#section-8)): knowledge that shapes advice, no timers.
 
 use core::fmt;
 

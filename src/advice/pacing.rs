@@ -1,4 +1,5 @@
-//! IBKR's documented request limits (protocol sections 8 and 14.3), as something to ask before sending.
+//! IBKR's documented request limits (protocol sections [8](crate::protocol#section-8) and
+//! [14.3](crate::protocol#section-14-3)), as something to ask before sending.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -117,7 +118,8 @@ static PER_ENDPOINT: [Rule; 25] = [
 ];
 
 impl Default for Pacing {
-    /// Allows ten requests in a second for each username, without an exception (protocol section 14.3).
+    /// Allows ten requests in a second for each username, without an exception
+    /// ([protocol section 14.3](crate::protocol#section-14-3)).
     fn default() -> Self {
         Self { global: &TEN_A_SECOND, sent: Vec::new(), penalty: Penalty::default() }
     }

@@ -1,4 +1,4 @@
-//! Diffie-Hellman with the consumer's own prime (protocol section 5), in constant time.
+//! Diffie-Hellman with the consumer's own prime ([protocol section 5](crate::protocol#section-5)), in constant time.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,20 +17,21 @@ use crate::encoding::{bits, decode_hex, trimmed};
 use crate::error::Misuse;
 use crate::secret::Secret;
 
-/// Bits of the smallest prime accepted: what the self-service portal asks for (protocol section 9). Only a build for
-/// fuzzing takes a small one, to get to the deep states quickly.
+/// Bits of the smallest prime accepted: what the self-service portal asks for
+/// ([protocol section 9](crate::protocol#section-9)). Only a build for fuzzing takes a small one, to get to the deep
+/// states quickly.
 pub(crate) const MIN_BITS: u32 = if cfg!(fuzzing) { 512 } else { 2048 };
 /// Bits of the largest: beyond it a login takes seconds.
 pub(crate) const MAX_BITS: u32 = 8192;
-/// IBKR's generator (protocol section 5, step 2).
+/// IBKR's generator ([protocol section 5](crate::protocol#section-5), step 2).
 pub(crate) const GENERATOR: u8 = 2;
-/// Bits of our exponent (protocol section 5, step 1).
+/// Bits of our exponent ([protocol section 5](crate::protocol#section-5), step 1).
 const EXPONENT_BITS: u32 = 256;
 
 /// The consumer's Diffie-Hellman parameters: the content of `dhparam.pem`, registered with the consumer key.
 ///
-/// Only the prime counts. "IB always uses generator = 2" (protocol section 5, step 2), so 2 is what is computed with,
-/// whatever the parameters name.
+/// Only the prime counts. "IB always uses generator = 2" ([protocol section 5](crate::protocol#section-5), step 2), so
+/// 2 is what is computed with, whatever the parameters name.
 ///
 /// Cheap to clone.
 #[derive(Clone)]
@@ -87,7 +88,8 @@ impl DhParams {
         self.names_two
     }
 
-    /// `A = 2^a mod p` in lower-case hex without leading zeros: `diffie_hellman_challenge` (protocol section 5, step 3).
+    /// `A = 2^a mod p` in lower-case hex without leading zeros: `diffie_hellman_challenge`
+    /// ([protocol section 5](crate::protocol#section-5), step 3).
     pub(crate) fn challenge(&self, exponent: &Exponent) -> String {
         let hex = base16ct::lower::encode_string(&self.public_value(exponent));
         String::from(hex.trim_start_matches('0'))
@@ -167,9 +169,9 @@ impl Exponent {
 pub(crate) struct SharedSecret(Secret<Vec<u8>>);
 
 impl SharedSecret {
-    /// Protocol section 5, step 6: minimal big-endian, and one 0x00 in front if the first bit is set, because Java's
-    /// integers are signed. That makes `bits / 8 + 1` bytes. Neither padded to the prime's length nor stripped: about
-    /// half of all logins fail without this byte.
+    /// [Protocol section 5](crate::protocol#section-5), step 6: minimal big-endian, and one 0x00 in front if the first
+    /// bit is set, because Java's integers are signed. That makes `bits / 8 + 1` bytes. Neither padded to the prime's
+    /// length nor stripped: about half of all logins fail without this byte.
     fn from_uint(value: &BoxedUint) -> Self {
         let bytes = Zeroizing::new(value.to_be_bytes());
         let significant = trimmed(&bytes);

@@ -13,7 +13,7 @@ use crate::secret::Secret;
 #[derive(Clone)]
 pub(crate) struct LiveSessionToken {
     id: TokenId,
-    /// HMAC-SHA256 keyed with the 20 raw bytes of the token (protocol section 5, step 9).
+    /// HMAC-SHA256 keyed with the 20 raw bytes of the token ([protocol section 5](crate::protocol#section-5), step 9).
     signer: Hmac<Sha256>,
     #[cfg(feature = "serde")]
     bytes: Secret<[u8; 20]>,
@@ -27,8 +27,8 @@ pub(crate) struct LiveSessionToken {
 pub(crate) struct TokenId([u8; 8]);
 
 impl LiveSessionToken {
-    /// Protocol section 5, steps 7 and 8: the token is `HMAC-SHA1(K, prepend)`, and the server's
-    /// `live_session_token_signature` is `HMAC-SHA1(token, consumer key)`. Compared in constant time.
+    /// [Protocol section 5](crate::protocol#section-5), steps 7 and 8: the token is `HMAC-SHA1(K, prepend)`, and the
+    /// server's `live_session_token_signature` is `HMAC-SHA1(token, consumer key)`. Compared in constant time.
     pub(crate) fn agree(
         shared_secret: &SharedSecret,
         prepend: &[u8],
@@ -77,14 +77,14 @@ impl LiveSessionToken {
     }
 }
 
-/// Protocol section 5, step 7.
+/// [Protocol section 5](crate::protocol#section-5), step 7.
 pub(crate) fn derive(shared_secret: &[u8], prepend: &[u8]) -> Option<Secret<[u8; 20]>> {
     let mac = keyed::<Hmac<Sha1>>(shared_secret)?.chain_update(prepend);
     Some(Secret::new(mac.finalize().into_bytes().into()))
 }
 
-/// HMAC takes keys of any length (RFC 2104 section 2), so this does not fail; the library's signature allows for MACs
-/// that would.
+/// HMAC takes keys of any length ([RFC 2104 section 2](https://www.rfc-editor.org/rfc/rfc2104#section-2)), so this does
+/// not fail; the library's signature allows for MACs that would.
 fn keyed<M: KeyInit>(key: &[u8]) -> Option<M> {
     M::new_from_slice(key).ok()
 }

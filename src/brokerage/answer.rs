@@ -1,4 +1,4 @@
-//! What the brokerage endpoints answer (protocol section 8). Every field may be missing.
+//! What the brokerage endpoints answer ([protocol section 8](crate::protocol#section-8)). Every field may be missing.
 
 use crate::credentials::token::Token;
 use crate::error::Error;
@@ -28,7 +28,8 @@ pub(super) fn standing(response: &Response<'_>) -> Result<Standing, Error> {
     Ok(Standing::of(&response.object()?))
 }
 
-/// Whether `/iserver/accounts` lists an account: only then is `/iserver` usable (protocol section 14.4).
+/// Whether `/iserver/accounts` lists an account: only then is `/iserver` usable
+/// ([protocol section 14.4](crate::protocol#section-14-4)).
 pub(super) fn has_accounts(response: &Response<'_>) -> Result<bool, Error> {
     Ok(response.object()?.has_elements("accounts"))
 }
@@ -40,8 +41,8 @@ pub(super) fn tickle(response: &Response<'_>) -> Result<Tickle, Error> {
     Ok(Tickle { session_id: session_id.as_deref().and_then(cookie_value), standing: status.as_ref().map(Standing::of) })
 }
 
-/// Whether a WebSocket message says that there is no brokerage session: `{"topic":"sts","args":{"authenticated":false}}`
-/// (protocol section 8).
+/// Whether a WebSocket message says that there is no brokerage session:
+/// `{"topic":"sts","args":{"authenticated":false}}` ([protocol section 8](crate::protocol#section-8)).
 pub(crate) fn says_not_authenticated(message: &str) -> bool {
     let Ok(message) = Object::parse(message.as_bytes()) else { return false };
     let authenticated = message.object("args").and_then(|args| args.boolean("authenticated"));

@@ -23,11 +23,12 @@ pub enum BrokeragePhase {
     Missing,
     /// Asked for, and not ready yet.
     Opening,
-    /// `/iserver` works: init or status said so, `/iserver/accounts` was not empty (protocol section 14.4), and the latest
-    /// response that said "authenticated and established" was asked for less than five minutes ago.
+    /// `/iserver` works: init or status said so, `/iserver/accounts` was not empty
+    /// ([protocol section 14.4](crate::protocol#section-14-4)), and the latest response that said "authenticated and
+    /// established" was asked for less than five minutes ago.
     Ready,
     /// It was ready, and no response has said so for five minutes. IBKR ends a session after some six minutes without a
-    /// tickle (protocol section 7).
+    /// tickle ([protocol section 7](crate::protocol#section-7)).
     Unconfirmed,
     /// Another session of the same user has it.
     Competing,

@@ -13,7 +13,7 @@ use crate::signing::server_clock::ClockVerdict;
 use crate::time::UnixTime;
 use crate::wire::response::Response;
 
-/// "After ssodh/init always wait 2 s" (protocol section 14.4).
+/// "After ssodh/init always wait 2 s" ([protocol section 14.4](crate::protocol#section-14-4)).
 const READY_PAUSE: Duration = Duration::from_secs(2);
 /// After so many questions in vain, ask for a new session: half a minute the first time.
 const MAX_CHECKS: u32 = 15;
@@ -125,7 +125,8 @@ impl BrokerageSession {
         }
     }
 
-    /// Some tickles carry no `authStatus` (protocol section 8): then status is the witness.
+    /// Some tickles carry no `authStatus` ([protocol section 8](crate::protocol#section-8)): then status is the
+    /// witness.
     fn tickle_says_nothing(&mut self, now: UnixTime) -> BrokerageEvent {
         let is_fresh = self.times.confirmed.is_some_and(|confirmed| now < confirmed.saturating_add(FRESH));
         if self.phase == BrokeragePhase::Ready && !is_fresh {
@@ -207,7 +208,7 @@ impl BrokerageSession {
         BrokerageEvent::LoggedOut
     }
 
-    /// Protocol section 6.2 says what each refusal asks for.
+    /// [Protocol section 6.2](crate::protocol#section-6-2) says what each refusal asks for.
     fn failed(&mut self, step: Step, error: Error, now: UnixTime) -> BrokerageEvent {
         let diagnosis = error.diagnosis().unwrap_or(Diagnosis::Unknown);
         let is_gone = diagnosis.refuses_live_session() || diagnosis == Diagnosis::NoBridge;

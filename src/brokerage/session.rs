@@ -19,10 +19,10 @@ use crate::ticket::Awaited;
 use crate::time::UnixTime;
 use crate::wire::api_request::ApiRequest;
 
-/// "Approximately every 60 seconds" (protocol section 8).
+/// "Approximately every 60 seconds" ([protocol section 8](crate::protocol#section-8)).
 const TICKLE_PERIOD: Duration = Duration::from_secs(60);
-/// How long a response that said "authenticated and established" is believed. IBKR ends a session that is idle for 5 to 6
-/// minutes (protocol section 7).
+/// How long a response that said "authenticated and established" is believed. IBKR ends a session that is idle for 5 to
+/// 6 minutes ([protocol section 7](crate::protocol#section-7)).
 const WITNESS_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// The pause after a first failure, and the longest.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(10);
@@ -334,7 +334,7 @@ impl BrokerageSession {
         self.policy == CompetePolicy::TakeOver || self.takes_over_once
     }
 
-    /// Protocol section 8: "publish must be set to true"; the others have no body.
+    /// [Protocol section 8](crate::protocol#section-8): "publish must be set to true"; the others have no body.
     fn with_body(&self, step: Step) -> ApiRequest<'static> {
         match step {
             Step::Init if self.competes() => step.api_request().json(br#"{"publish":true,"compete":true}"#),
@@ -343,7 +343,8 @@ impl BrokerageSession {
         }
     }
 
-    /// Protocol section 6.2, where a session cannot be built: "compete=false then true". So the attempts alternate.
+    /// [Protocol section 6.2](crate::protocol#section-6-2), where a session cannot be built: "compete=false then true".
+    /// So the attempts alternate.
     fn competes(&self) -> bool {
         self.takes_over() && (self.phase == BrokeragePhase::Competing || self.unavailable.is_multiple_of(2))
     }

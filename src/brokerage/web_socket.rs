@@ -1,4 +1,5 @@
-//! The WebSocket (protocol section 8): not signed, but opened with the access token and the session id of a tickle.
+//! The WebSocket ([protocol section 8](crate::protocol#section-8)): not signed, but opened with the access token and
+//! the session id of a tickle.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -23,8 +24,9 @@ pub struct WebSocketRequest {
 }
 
 impl WebSocketRequest {
-    /// Ten minutes: repeat each market data subscription (`smd+CONID+{...}`) this long after it was sent. Its stream stops
-    /// after a quarter of an hour, without a message that says so (protocol section 14.5).
+    /// Ten minutes: repeat each market data subscription (`smd+CONID+{...}`) this long after it was sent. Its stream
+    /// stops after a quarter of an hour, without a message that says so
+    /// ([protocol section 14.5](crate::protocol#section-14-5)).
     pub const MARKET_DATA_RENEWAL: Duration = Duration::from_secs(10 * 60);
 
     /// The access token goes into the query, the bare session id into the cookie `api`.

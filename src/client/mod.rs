@@ -299,8 +299,9 @@ impl Client {
         self.oauth.handle_verifier(verifier)
     }
 
-    /// Takes a text message of the WebSocket. Those that say that the brokerage session is gone (`sts` with `authenticated`
-    /// false, protocol section 8) make the client ask; all others change nothing.
+    /// Takes a text message of the WebSocket. Those that say that the brokerage session is gone (`sts` with
+    /// `authenticated` false, [protocol section 8](crate::protocol#section-8)) make the client ask; all others change
+    /// nothing.
     pub fn handle_web_socket_message(&mut self, text: &str) {
         if says_not_authenticated(text) {
             self.doubt();

@@ -10,7 +10,9 @@ use crate::signing::percent_encoding::is_unreserved;
 pub(crate) const MAX_LENGTH: usize = 2048;
 
 /// Checks an absolute `http` or `https` URL without query or fragment and brings it to the form that is signed: scheme
-/// and host in lower case, default port and trailing slashes gone (RFC 5849 section 3.4.1.2; protocol section 3.3).
+/// and host in lower case, default port and trailing slashes gone
+/// ([RFC 5849 section 3.4.1.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.2);
+/// [protocol section 3.3](crate::protocol#section-3-3)).
 pub(crate) fn normalize(url: &str) -> Result<String, UrlError> {
     check(url)?;
     let (scheme, default_port, rest) = split_scheme(url)?;
@@ -51,9 +53,10 @@ pub(crate) fn is_path(path: &str) -> bool {
         && (bytes.all(|byte| byte == b'/' || is_unreserved(byte)) || check(path).is_ok() && !path.contains(['?', '#']))
 }
 
-/// Whether a segment means this directory or the one above. HTTP clients take such segments out (RFC 3986 section
-/// 5.2.4), many of them percent-encoded ones too (<https://url.spec.whatwg.org/#single-dot-path-segment>), and then send
-/// another path than the one that was signed.
+/// Whether a segment means this directory or the one above. HTTP clients take such segments out
+/// ([RFC 3986 section 5.2.4](https://www.rfc-editor.org/rfc/rfc3986#section-5.2.4)), many of them percent-encoded ones
+/// too (<https://url.spec.whatwg.org/#single-dot-path-segment>), and then send another path than the one that was
+/// signed.
 fn has_dot_segment(path: &str) -> bool {
     const SPELLINGS: [&str; 6] = [".", "..", "%2e", ".%2e", "%2e.", "%2e%2e"];
     // On the way of every signature: most paths have nothing that looks like one.

@@ -16,7 +16,8 @@ use crate::time::UnixTime;
 use crate::wire::receipt::Receipt;
 use crate::wire::response::Response;
 
-/// The consumer key of IBKR's paper-only test consumer, the only one in realm `test_realm` (protocol section 9).
+/// The consumer key of IBKR's paper-only test consumer, the only one in realm `test_realm`
+/// ([protocol section 9](crate::protocol#section-9)).
 pub(crate) const TEST_CONSUMER: &str = "TESTCONS";
 pub(crate) const TEST_REALM: &str = "test_realm";
 pub(crate) const REALM: &str = "limited_poa";
@@ -28,7 +29,7 @@ const REFRESH_MARGIN: Duration = Duration::from_secs(10 * 60);
 const MAX_REFRESH_MARGIN: Duration = Duration::from_secs(12 * 60 * 60);
 /// The server computes a 2048-bit power and an RSA decryption for a live session token; half a minute is ample.
 const OAUTH_DEADLINE: Duration = Duration::from_secs(30);
-/// IBKR aborts requests that take longer than 10 s (protocol section 6.2).
+/// IBKR aborts requests that take longer than 10 s ([protocol section 6.2](crate::protocol#section-6-2)).
 const BROKERAGE_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A registered consumer. Cheap to clone; many sessions share one, and with it one knowledge of the server's clock and
@@ -71,7 +72,8 @@ struct Settings {
 impl Consumer {
     /// Starts with the three things that nobody can guess. Everything else has a default.
     ///
-    /// IBKR's consumer keys are nine upper-case letters; `TESTCONS` is its test consumer (protocol section 9).
+    /// IBKR's consumer keys are nine upper-case letters; `TESTCONS` is its test consumer
+    /// ([protocol section 9](crate::protocol#section-9)).
     pub fn builder(consumer_key: &str, keys: impl ConsumerKeys + 'static, dh: DhParams) -> ConsumerBuilder {
         let realm = if consumer_key == TEST_CONSUMER { TEST_REALM } else { REALM };
         ConsumerBuilder(Settings {
@@ -201,14 +203,15 @@ impl ConsumerBuilder {
     }
 
     /// Default: `oob`. With it, users land on the URL that was registered with the consumer key all the same, and copy
-    /// the verifier out of the browser's address bar (protocol section 1). What IBKR does with any other value is not
-    /// documented.
+    /// the verifier out of the browser's address bar ([protocol section 1](crate::protocol#section-1)). What IBKR does
+    /// with any other value is not documented.
     pub fn callback_url(mut self, url: &str) -> Self {
         self.0.callback = url.to_string();
         self
     }
 
-    /// Default: `ibkr-oauth/VERSION`. Any value will do, but there must be one (protocol section 2.3).
+    /// Default: `ibkr-oauth/VERSION`. Any value will do, but there must be one
+    /// ([protocol section 2.3](crate::protocol#section-2-3)).
     pub fn user_agent(mut self, user_agent: &str) -> Self {
         self.0.user_agent = user_agent.to_string();
         self
@@ -280,7 +283,8 @@ impl fmt::Debug for ConsumerBuilder {
     }
 }
 
-/// Protocol section 9: "will only ever be one of two values". A third one is let through, a swap is not.
+/// [Protocol section 9](crate::protocol#section-9): "will only ever be one of two values". A third one is let through,
+/// a swap is not.
 pub(crate) fn check_realm_goes_with(realm: &str, consumer_key: &str) -> Result<(), ConfigError> {
     match (realm, consumer_key == TEST_CONSUMER) {
         (REALM, true) | (TEST_REALM, false) => Err(ConfigError::RealmContradictsConsumerKey),

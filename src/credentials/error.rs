@@ -12,7 +12,7 @@ pub enum ConfigError {
     /// The realm.
     #[error("the realm: {0}")]
     Realm(TokenError),
-    /// Protocol section 9: `test_realm` goes with `TESTCONS` and with nothing else.
+    /// [Protocol section 9](crate::protocol#section-9): `test_realm` goes with `TESTCONS` and with nothing else.
     #[error("`test_realm` goes with the consumer key TESTCONS, `limited_poa` with every other")]
     RealmContradictsConsumerKey,
     /// The base URL.
@@ -140,7 +140,8 @@ pub enum TokenError {
     /// non-ASCII character.
     #[error("it holds a character that cannot stand in a header (space, line break, quote, comma, non-ASCII)")]
     Character,
-    /// The access token secret is base64 of an RSA block: 344 characters for a 2048-bit key (protocol section 4).
+    /// The access token secret is base64 of an RSA block: 344 characters for a 2048-bit key
+    /// ([protocol section 4](crate::protocol#section-4)).
     #[error("it is not base64 ({characters} characters; 344 for a 2048-bit key): was it copied whole?")]
     NotBase64 {
         /// Characters found, without white space.

@@ -13,7 +13,8 @@ use crate::credentials::error::KeyError;
 use crate::credentials::pem;
 use crate::secret::Secret;
 
-/// Bits of the smallest RSA modulus accepted: what the self-service portal asks for (protocol section 9).
+/// Bits of the smallest RSA modulus accepted: what the self-service portal asks for
+/// ([protocol section 9](crate::protocol#section-9)).
 pub(crate) const MIN_BITS: u32 = 2048;
 /// Bits of the largest: beyond it a login takes seconds.
 pub(crate) const MAX_BITS: u32 = 8192;

@@ -45,7 +45,8 @@ pub(crate) fn check_header_text(text: &str) -> Result<(), TokenError> {
 /// An access token and its secret, which is encrypted to the consumer's encryption key.
 ///
 /// A first party gets both from the self-service portal, a third party at the end of the consent flow. The token is
-/// permanent; making a new one in the portal makes the old *secret* worthless (protocol section 7).
+/// permanent; making a new one in the portal makes the old *secret* worthless
+/// ([protocol section 7](crate::protocol#section-7)).
 ///
 /// ```
 /// use ibkr_oauth::{AccessToken, TokenError};
@@ -85,7 +86,8 @@ impl AccessToken {
         Secret::new(BASE64.encode(self.encrypted_secret.expose()))
     }
 
-    /// Whether the token is for a paper trading account, where the server said (`is_paper`, protocol section 6.1).
+    /// Whether the token is for a paper trading account, where the server said (`is_paper`,
+    /// [protocol section 6.1](crate::protocol#section-6-1)).
     pub fn is_paper(&self) -> Option<bool> {
         self.is_paper
     }

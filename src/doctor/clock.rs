@@ -10,7 +10,8 @@ use crate::wire::response;
 const PIECE: Piece = Piece::Clock;
 /// More than a slow answer explains.
 const OFF: Duration = Duration::from_secs(30);
-/// IBKR documents no limit; this is the one that other implementers speak of (protocol section 7).
+/// IBKR documents no limit; this is the one that other implementers speak of
+/// ([protocol section 7](crate::protocol#section-7)).
 const FAR_OFF: Duration = Duration::from_secs(5 * 60);
 const UNREADABLE: &str = if cfg!(feature = "std") {
     "not a date as RFC 9110 section 5.6.7 has it"

@@ -1,4 +1,5 @@
-//! The Diffie-Hellman parameters: numbers that must be what they were when they were registered (protocol section 5).
+//! The Diffie-Hellman parameters: numbers that must be what they were when they were registered
+//! ([protocol section 5](crate::protocol#section-5)).
 
 use alloc::format;
 use alloc::string::String;

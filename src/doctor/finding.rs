@@ -73,7 +73,7 @@ impl Piece {
         }
     }
 
-    /// As IBKR's instructions name the files (protocol section 9).
+    /// As IBKR's instructions name the files ([protocol section 9](crate::protocol#section-9)).
     fn file(self) -> &'static str {
         match self {
             Self::SignatureKey => "private_signature.pem",

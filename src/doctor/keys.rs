@@ -12,7 +12,7 @@ use super::{Credentials, Kind, Piece, Report};
 use crate::credentials::error::KeyError;
 use crate::credentials::keys::{MAX_BITS, MIN_BITS, RsaPrivateKey};
 
-/// Bits that the portal's instructions ask for (protocol section 9).
+/// Bits that the portal's instructions ask for ([protocol section 9](crate::protocol#section-9)).
 const USUAL_BITS: u32 = 2048;
 
 /// The keys that could be read.

@@ -1,7 +1,8 @@
 //! An offline check of credentials: what is wrong with them, how it shows, and what to do about it.
 //!
-//! A login that fails says little (`invalid consumer` stands for a dozen causes, protocol section 6.2). Most causes can
-//! be seen in the credentials themselves, before anything is sent:
+//! A login that fails says little (`invalid consumer` stands for a dozen causes,
+//! [protocol section 6.2](crate::protocol#section-6-2)). Most causes can be seen in the credentials themselves, before
+//! anything is sent:
 //!
 //! ```
 //! use ibkr_oauth::doctor::{Credentials, Kind, examine};

@@ -1,4 +1,4 @@
-//! The access token secret: how it was copied, and whether it opens (protocol section 4).
+//! The access token secret: how it was copied, and whether it opens ([protocol section 4](crate::protocol#section-4)).
 
 use alloc::format;
 use alloc::string::String;
@@ -25,7 +25,8 @@ use crate::signing::percent_encoding;
 const PIECE: Piece = Piece::AccessTokenSecret;
 /// Bytes of a secret for a key of the usual 2048 bits.
 const USUAL_LENGTH: usize = 256;
-/// Hexadecimal digits of a decrypted secret: IBKR's have 64, those of other implementers' examples 40 (protocol section 4).
+/// Hexadecimal digits of a decrypted secret: IBKR's have 64, those of other implementers' examples 40
+/// ([protocol section 4](crate::protocol#section-4)).
 const DECRYPTED_DIGITS: RangeInclusive<usize> = 40..=128;
 
 pub(super) fn examine(credentials: &Credentials<'_>, keys: &Keys, rng: &mut dyn CryptoRng, report: &mut Report) {
@@ -219,8 +220,9 @@ fn tried(keys: &Keys) -> &'static str {
     }
 }
 
-/// The length of the message, if `ciphertext` was made for `key` (RFC 8017 section 7.2.2: `00 02`, eight bytes of
-/// padding or more that are not zero, `00`, the message). A wrong key passes once in a hundred thousand times.
+/// The length of the message, if `ciphertext` was made for `key`
+/// ([RFC 8017 section 7.2.2](https://www.rfc-editor.org/rfc/rfc8017#section-7.2.2): `00 02`, eight bytes of padding or
+/// more that are not zero, `00`, the message). A wrong key passes once in a hundred thousand times.
 ///
 /// `RsaPrivateKey` itself never says whether the padding is right (implicit rejection), because a server that did would
 /// answer questions about secrets it was sent by strangers (Bleichenbacher's attack needs very many answers). Here the

@@ -38,7 +38,8 @@ impl Part {
         Self::ChunkEnd(Lines::new(2, Http1Error::ChunkEnd))
     }
 
-    /// What is in it is not used, only bounded (RFC 9112 section 7.1.2).
+    /// What is in it is not used, only bounded
+    /// ([RFC 9112 section 7.1.2](https://www.rfc-editor.org/rfc/rfc9112#section-7.1.2)).
     fn trailer() -> Self {
         let limit = MAX_HEADERS_LENGTH;
         Self::Trailer(Lines::new(limit, Http1Error::HeadersTooLong { limit }))
@@ -125,7 +126,8 @@ fn take(content: &mut Vec<u8>, unread: &mut &[u8], count: usize) -> usize {
 }
 
 /// The hexadecimal number at the start of `line`; behind it white space and extensions, which mean nothing here
-/// (RFC 9112 section 7.1.1). Not with `httparse`: to that, a line without a number is the last chunk.
+/// ([RFC 9112 section 7.1.1](https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1)). Not with `httparse`: to that, a
+/// line without a number is the last chunk.
 fn chunk_size(line: &[u8]) -> Result<usize, Http1Error> {
     let end = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, behind) = line.split_at(end);

@@ -75,7 +75,7 @@ impl Decoder {
 
     /// Takes note that the connection was closed in good order: it is the end of a response that does not say where it
     /// ends. With TLS that is a close that the server has signed (`close_notify`), not a connection that broke
-    /// (RFC 9112 section 9.8).
+    /// ([RFC 9112 section 9.8](https://www.rfc-editor.org/rfc/rfc9112#section-9.8)).
     ///
     /// # Errors
     /// [`Http1Error::NoResponse`], [`Http1Error::Truncated`], or an earlier error.
@@ -84,7 +84,7 @@ impl Decoder {
     }
 
     /// Whether another request may be sent on the connection: the response is here, and the server did not say that it
-    /// hangs up (RFC 9112 section 9.3).
+    /// hangs up ([RFC 9112 section 9.3](https://www.rfc-editor.org/rfc/rfc9112#section-9.3)).
     pub fn keep_alive(&self) -> bool {
         matches!(self.state, State::Done { keep_alive: true })
     }

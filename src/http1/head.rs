@@ -22,7 +22,7 @@ pub(super) struct Head {
     pub(super) persistent: bool,
 }
 
-/// How the end of the body is found (RFC 9112 section 6.3).
+/// How the end of the body is found ([RFC 9112 section 6.3](https://www.rfc-editor.org/rfc/rfc9112#section-6.3)).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     Length(usize),
@@ -69,7 +69,8 @@ impl HeadReader {
     }
 }
 
-/// Parses a whole head; `None` if it is that of an interim response (RFC 9110 section 15.2).
+/// Parses a whole head; `None` if it is that of an interim response
+/// ([RFC 9110 section 15.2](https://www.rfc-editor.org/rfc/rfc9110#section-15.2)).
 fn parse(bytes: &[u8]) -> Result<Option<Head>, Http1Error> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut headers);
@@ -102,7 +103,8 @@ fn final_head(status: u16, is_http_1_1: bool, headers: &[httparse::Header<'_>]) 
     })
 }
 
-/// RFC 9112 section 6.3, and stricter: where it lets a recipient guess, this one refuses.
+/// [RFC 9112 section 6.3](https://www.rfc-editor.org/rfc/rfc9112#section-6.3), and stricter: where it lets a recipient
+/// guess, this one refuses.
 fn framing(status: u16, is_http_1_1: bool, headers: &[httparse::Header<'_>]) -> Result<Framing, Http1Error> {
     let mut lengths = values(headers, "content-length");
     let mut codings = values(headers, "transfer-encoding");
@@ -122,7 +124,7 @@ fn framing(status: u16, is_http_1_1: bool, headers: &[httparse::Header<'_>]) -> 
     }
 }
 
-/// RFC 9112 section 9.6.
+/// [RFC 9112 section 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6).
 fn says_close(headers: &[httparse::Header<'_>]) -> bool {
     let mut options = values(headers, "connection").flat_map(|value| value.split(|&byte| byte == b','));
     options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))

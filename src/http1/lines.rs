@@ -45,7 +45,8 @@ impl Lines {
     }
 
     /// Whether `byte` ends a line. CR and LF go together: a recipient that lets one of them do makes room for messages
-    /// that are split differently elsewhere (RFC 9112 section 2.2).
+    /// that are split differently elsewhere
+    /// ([RFC 9112 section 2.2](https://www.rfc-editor.org/rfc/rfc9112#section-2.2)).
     fn push(&mut self, byte: u8) -> Result<bool, Http1Error> {
         if self.bytes.len() >= self.limit {
             return Err(self.beyond);

@@ -1,4 +1,4 @@
-//! The `Authorization` header (protocol section 2).
+//! The `Authorization` header ([protocol section 2](crate::protocol#section-2)).
 
 use crate::credentials::consumer::Consumer;
 use crate::signing::percent_tables::ONCE;
@@ -7,7 +7,8 @@ use crate::signing::template::{Slot, Template};
 /// A protocol parameter: name and value.
 pub(crate) type Parameter<'a> = (&'a str, &'a str);
 
-/// The parameters that every request has, sorted (protocol section 2.1). No `oauth_version`: no IBKR source sends it.
+/// The parameters that every request has, sorted ([protocol section 2.1](crate::protocol#section-2-1)). No
+/// `oauth_version`: no IBKR source sends it.
 pub(crate) fn common_parameters<'a, Value: From<&'a str>>(
     consumer: &'a Consumer,
     signature_method: &'a str,
@@ -23,7 +24,7 @@ pub(crate) fn common_parameters<'a, Value: From<&'a str>>(
 }
 
 /// The header's value: realm first and never signed, then the sorted parameters, quoted, every value percent-encoded
-/// once (protocol section 2.2). The signature is a gap at its place among them.
+/// once ([protocol section 2.2](crate::protocol#section-2-2)). The signature is a gap at its place among them.
 pub(crate) fn header<'a>(realm: &str, sorted: impl IntoIterator<Item = Slot<'a>> + Clone) -> Template {
     let before = sorted.clone().into_iter().take_while(|(name, _)| *name < "oauth_signature");
     let after = sorted.into_iter().skip_while(|(name, _)| *name < "oauth_signature");
@@ -58,7 +59,8 @@ mod tests {
     use base64::Engine;
     use serde_json::Value;
 
-    /// IBKR's published header has the realm last, ours first: protocol section 2.2 finds both accepted.
+    /// IBKR's published header has the realm last, ours first: [protocol section 2.2](crate::protocol#section-2-2)
+    /// finds both accepted.
     #[test]
     fn ibkrs_published_header_is_ours_but_for_the_place_of_the_realm() {
         let vectors: Value = serde_json::from_str(include_str!("../../tests/vectors/ibkr.json")).unwrap();

@@ -1,4 +1,4 @@
-//! The signature base string (protocol section 3).
+//! The signature base string ([protocol section 3](crate::protocol#section-3)).
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -37,10 +37,13 @@ pub struct BaseString {
 }
 
 impl BaseString {
-    /// Sorts the parameters by encoded name, then encoded value (RFC 5849 section 3.4.1.3.2), and encodes everything.
+    /// Sorts the parameters by encoded name, then encoded value
+    /// ([RFC 5849 section 3.4.1.3.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.3.2)), and encodes
+    /// everything.
     ///
     /// `url` goes without query and fragment. `parameters` are all that is signed: the `oauth_*` ones except
-    /// `oauth_signature`, the query, a form body; not `realm` (protocol section 2.1), not a JSON body (protocol section 3.5).
+    /// `oauth_signature`, the query, a form body; not `realm` ([protocol section 2.1](crate::protocol#section-2-1)),
+    /// not a JSON body ([protocol section 3.5](crate::protocol#section-3-5)).
     pub fn new(method: Method, url: &str, parameters: &[(&str, &str)], encoding: ParameterEncoding) -> Self {
         let mut sorted: Vec<_> = parameters.iter().map(Parameter::new).collect();
         sort(&mut sorted);
@@ -54,7 +57,8 @@ impl BaseString {
         Self { prepend: Secret::new(String::new()), unprotected: text }
     }
 
-    /// The same, with the decrypted access token secret in front as lower-case hex (protocol section 4).
+    /// The same, with the decrypted access token secret in front as lower-case hex
+    /// ([protocol section 4](crate::protocol#section-4)).
     pub(crate) fn with_prepend(self, secret: &[u8]) -> Self {
         Self { prepend: Secret::new(base16ct::lower::encode_string(secret)), ..self }
     }
@@ -82,7 +86,8 @@ impl<'a> Parameter<'a> {
     }
 }
 
-/// Sorts by encoded name, then encoded value (RFC 5849 section 3.4.1.3.2).
+/// Sorts by encoded name, then encoded value
+/// ([RFC 5849 section 3.4.1.3.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.3.2)).
 pub(crate) fn sort(parameters: &mut [Parameter<'_>]) {
     parameters.sort_unstable_by_key(|parameter| parameter.prefix);
     if parameters.is_sorted_by(|left, right| left.prefix < right.prefix) {

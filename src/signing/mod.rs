@@ -1,5 +1,5 @@
-//! Signing: signature base string, `Authorization` header, percent-encoding, nonce and timestamp (protocol sections 2, 3
-//! and 7).
+//! Signing: signature base string, `Authorization` header, percent-encoding, nonce and timestamp (protocol sections
+//! [2](crate::protocol#section-2), [3](crate::protocol#section-3) and [7](crate::protocol#section-7)).
 
 pub(crate) mod authorization;
 pub(crate) mod base_string;

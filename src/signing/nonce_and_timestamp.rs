@@ -8,7 +8,8 @@ use crate::time::UnixTime;
 
 /// Nonce and timestamp of one attempt at one request.
 pub(crate) struct Stamp {
-    /// 128 random bits as 32 hex digits, a length that is seen in practice (protocol section 7).
+    /// 128 random bits as 32 hex digits, a length that is seen in practice
+    /// ([protocol section 7](crate::protocol#section-7)).
     pub(crate) nonce: Digits<32>,
     /// Seconds since 1970.
     pub(crate) timestamp: Digits<10>,

@@ -1,6 +1,7 @@
 //! Percent-encoding with the RFC 3986 unreserved set, upper-case hex and `%20` for the space.
 //!
-//! Protocol section 3.2: "URI escaped according to Rfc3986"; every published vector has upper-case hex.
+//! [Protocol section 3.2](crate::protocol#section-3-2): "URI escaped according to Rfc3986"; every published vector has
+//! upper-case hex.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -115,7 +116,8 @@ pub(crate) fn encode(text: &str) -> String {
     out
 }
 
-/// Orders two texts as their encodings order, without encoding them (RFC 5849 section 3.4.1.3.2 sorts encoded names).
+/// Orders two texts as their encodings order, without encoding them
+/// ([RFC 5849 section 3.4.1.3.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.3.2) sorts encoded names).
 pub(crate) fn compare_encoded(left: &str, right: &str) -> Ordering {
     left.bytes().map(rank).cmp(right.bytes().map(rank))
 }

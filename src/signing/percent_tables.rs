@@ -82,7 +82,8 @@ const fn code(byte: u8, escape: &[u8]) -> Code {
     u64::from_le_bytes(code)
 }
 
-/// Which bytes stand for themselves: `A-Z a-z 0-9 - . _ ~` (RFC 3986 section 2.3).
+/// Which bytes stand for themselves: `A-Z a-z 0-9 - . _ ~`
+/// ([RFC 3986 section 2.3](https://www.rfc-editor.org/rfc/rfc3986#section-2.3)).
 const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }

@@ -1,6 +1,7 @@
 //! How the server wants requests signed where sources disagree.
 
-/// Whether the query of an API request is part of what is signed. Sources disagree (protocol sections 3.4 and 14.1).
+/// Whether the query of an API request is part of what is signed. Sources disagree (protocol sections
+/// [3.4](crate::protocol#section-3-4) and [14.1](crate::protocol#section-14-1)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum QueryPolicy {
     /// Left out: IBKR's documentation of 2026 says so, and ibind, the client with the most users, does it.
@@ -29,10 +30,11 @@ pub enum ParameterEncoding {
     /// `name=value&...` is encoded once, as a whole: what IBKR verifies.
     ///
     /// IBKR's published live session token request has `|` in a parameter; its signature fits `%7C` and does not fit
-    /// `%257C` (protocol section 3.1).
+    /// `%257C` ([protocol section 3.1](crate::protocol#section-3-1)).
     #[default]
     Single,
-    /// Names and values are encoded, joined, and encoded again, as RFC 5849 section 3.4.1.3.2 has it. Not what IBKR
+    /// Names and values are encoded, joined, and encoded again, as
+    /// [RFC 5849 section 3.4.1.3.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.3.2) has it. Not what IBKR
     /// verifies; for comparing with other OAuth 1.0a implementations.
     Rfc5849,
 }

@@ -9,7 +9,7 @@ use crate::time::UnixTime;
 use crate::wire::receipt::Receipt;
 use crate::wire::response::Response;
 
-/// The first second with ten digits, 2001-09-09: "exactly 10 digits" (protocol section 7).
+/// The first second with ten digits, 2001-09-09: "exactly 10 digits" ([protocol section 7](crate::protocol#section-7)).
 const FIRST_SECOND: u32 = 1_000_000_000;
 /// The furthest, in seconds, that a server's `Date` may be from the caller's clock and still be believed. A larger
 /// difference means that the `Date` header is wrong: with such a clock TLS certificates would not have validated.
@@ -24,8 +24,8 @@ const NONE: i32 = i32::MIN;
 /// The server's clock as seen from the caller's, and the latest timestamp sent.
 ///
 /// `oauth_timestamp` must not decrease between the requests of a consumer: each is "greater than or equal to any
-/// timestamp used in previous requests" (protocol section 7). All sessions of a [`Consumer`](crate::Consumer) value
-/// therefore share one of these.
+/// timestamp used in previous requests" ([protocol section 7](crate::protocol#section-7)). All sessions of a
+/// [`Consumer`](crate::Consumer) value therefore share one of these.
 ///
 /// One wrong `Date` must not lock a consumer out, so not every `Date` is believed:
 ///

@@ -82,13 +82,13 @@ impl<'a> ApiRequest<'a> {
         self
     }
 
-    /// A form as body. Its fields are signed (protocol section 3.5).
+    /// A form as body. Its fields are signed ([protocol section 3.5](crate::protocol#section-3-5)).
     pub const fn form(mut self, pairs: &'a [(&'a str, &'a str)]) -> Self {
         self.body = Body::Form(pairs);
         self
     }
 
-    /// JSON as body. It is not signed (protocol section 3.5).
+    /// JSON as body. It is not signed ([protocol section 3.5](crate::protocol#section-3-5)).
     pub const fn json(mut self, body: &'a [u8]) -> Self {
         self.body = Body::Json(body);
         self

@@ -1,4 +1,4 @@
-//! What the user's browser brings back from the consent page (protocol section 1).
+//! What the user's browser brings back from the consent page ([protocol section 1](crate::protocol#section-1)).
 
 use alloc::string::String;
 use core::fmt;
@@ -53,9 +53,10 @@ pub enum CallbackError {
 /// What a user's browser brings back from the consent page: a request token, and the verifier if the user agreed.
 ///
 /// A web application learns from it which of the logins it has begun goes on, before it hands the same URL to that
-/// session. **Look only among those that this browser has begun**, by a cookie of yours: else somebody can start a login,
-/// consent for an account of their own, and send the callback to a user of yours, who from then on acts on a stranger's
-/// account without knowing (RFC 5849 section 4.13; "login CSRF").
+/// session. **Look only among those that this browser has begun**, by a cookie of yours: else somebody can start a
+/// login, consent for an account of their own, and send the callback to a user of yours, who from then on acts on a
+/// stranger's account without knowing ([RFC 5849 section 4.13](https://www.rfc-editor.org/rfc/rfc5849#section-4.13);
+/// "login CSRF").
 ///
 /// ```
 /// use ibkr_oauth::{Callback, Error, OAuthSession};

@@ -103,7 +103,7 @@ impl Request {
         self.receipt
     }
 
-    /// The body; empty for every OAuth request (protocol section 2.4).
+    /// The body; empty for every OAuth request ([protocol section 2.4](crate::protocol#section-2-4)).
     pub fn body(&self) -> &[u8] {
         &self.body
     }

@@ -42,7 +42,7 @@ pub struct Response<'a> {
     body: Cow<'a, [u8]>,
 }
 
-/// What stands in a `Retry-After` (RFC 9110 section 10.2.3).
+/// What stands in a `Retry-After` ([RFC 9110 section 10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3)).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RetryAfter {
     Delay(Duration),
@@ -125,8 +125,8 @@ impl<'a> Response<'a> {
         (200..300).contains(&self.status)
     }
 
-    /// The object in a successful answer. An `error`, or a `statusCode` that says so, makes it a refusal even with status
-    /// 200 (protocol section 6.2).
+    /// The object in a successful answer. An `error`, or a `statusCode` that says so, makes it a refusal even with
+    /// status 200 ([protocol section 6.2](crate::protocol#section-6-2)).
     pub(crate) fn object(&self) -> Result<Object<'_>, Error> {
         match Object::parse(&self.body) {
             _ if !self.is_success() => Err(self.rejected()),
@@ -160,7 +160,8 @@ impl fmt::Debug for Response<'_> {
     }
 }
 
-/// A `Date` in any of the three forms of RFC 9110 section 5.6.7.
+/// A `Date` in any of the three forms of
+/// [RFC 9110 section 5.6.7](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7).
 #[cfg(feature = "std")]
 pub(crate) fn date(value: &[u8]) -> Option<UnixTime> {
     let date = httpdate::parse_http_date(str::from_utf8(value).ok()?.trim());
@@ -305,12 +306,13 @@ fn is_text_or_object(json: &str) -> bool {
     json.starts_with(['"', '{'])
 }
 
-/// `{"oauth_token": ...}` (protocol section 6.1).
+/// `{"oauth_token": ...}` ([protocol section 6.1](crate::protocol#section-6-1)).
 pub(crate) fn request_token(response: &Response<'_>) -> Result<Token, Error> {
     Ok(response.object()?.token("oauth_token")?)
 }
 
-/// `{"is_paper": ..., "oauth_token": ..., "oauth_token_secret": ...}` (protocol section 6.1).
+/// `{"is_paper": ..., "oauth_token": ..., "oauth_token_secret": ...}`
+/// ([protocol section 6.1](crate::protocol#section-6-1)).
 pub(crate) fn access_token(response: &Response<'_>) -> Result<AccessToken, Error> {
     let fields = response.object()?;
     let token = fields.text("oauth_token")?;
@@ -334,7 +336,7 @@ pub(crate) struct Agreement {
 }
 
 /// `{"diffie_hellman_response": ..., "live_session_token_signature": ..., "live_session_token_expiration": ...}`
-/// (protocol section 6.1).
+/// ([protocol section 6.1](crate::protocol#section-6-1)).
 pub(crate) fn agreement(response: &Response<'_>) -> Result<Agreement, Error> {
     let fields = response.object()?;
     // The schema misnames the field `diffie_hellman_challenge` (protocol section 11).
