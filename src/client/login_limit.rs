@@ -141,6 +141,7 @@ impl LoginLimit {
         if is_long && self.hastened.is_none_or(may_hasten) {
             self.hastened = Some(attempted);
             self.not_before = attempted.saturating_add(DOUBT_PAUSE);
+            self.pause = DOUBT_PAUSE;
         }
     }
 

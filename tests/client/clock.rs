@@ -238,7 +238,10 @@ fn a_server_that_sets_its_clock_costs_no_token_and_no_request_but_the_refused() 
         world.run(&mut Sound, 30);
         assert!(matches!(world.outcome(get), Some(Outcome::Answered(_))), "{seconds}: {:?}", world.outcome(get));
         let what = diagnosis(world.outcome(order));
-        assert!(matches!(what, Diagnosis::ClockOff | Diagnosis::Unknown), "refused for its timestamp, or 404");
+        assert!(
+            matches!(what, Diagnosis::ClockOff | Diagnosis::MalformedRequest),
+            "its timestamp, or its missing body"
+        );
         world.run(&mut Sound, HOUR);
         assert_eq!((world.count(LOGIN), world.count("/orders"), phase(&world)), (1, 1, BrokeragePhase::Ready));
     }

@@ -180,13 +180,14 @@ fn a_doubt_each_second_of_an_outage_does_not_lock_out_for_an_hour() {
 }
 
 #[test]
-fn one_doubt_when_the_network_is_back_brings_the_login_in_5_seconds() {
+fn one_doubt_when_the_network_is_back_brings_the_login_in_40_seconds() {
     for minutes in [2, 10, 30, 90] {
         let mut world = World::new();
         world.run(&mut answering(|_| true, 0, ""), minutes * MINUTE);
         world.client.doubt();
         let seconds = recovery(&mut world);
-        assert!(seconds <= 20, "{seconds} s after {minutes} minutes");
+        // A request that nobody answers is given up after 30 seconds.
+        assert!(seconds <= 40, "{seconds} s after {minutes} minutes");
     }
 }
 

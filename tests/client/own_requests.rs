@@ -94,8 +94,8 @@ fn an_order_that_waits_for_a_login_goes_out_once_after_it() {
     world.run(&mut Sound, 50);
     assert_eq!(
         (world.count("/orders"), diagnosis(world.outcome(ticket))),
-        (1, Diagnosis::Unknown),
-        "404: no orders here"
+        (1, Diagnosis::MalformedRequest),
+        "the order has no body"
     );
 }
 

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy};
-use ibkr_oauth::{Client, Event, OAuthSession, UnixTime};
-use ibkr_oauth::{Pacing, Penalty};
+use ibkr_oauth::{Client, Event, OAuthSession, Pacing, Penalty, UnixTime};
 use ibkr_oauth_gateway::{Incident, LiveSessionTokens};
 
 use crate::fleet::{Fleet, Member};
@@ -106,7 +105,7 @@ fn two_of_one_user(policies: [CompetePolicy; 2]) -> Fleet {
 
 #[test]
 fn two_take_overs_change_hands_110_times_a_day_instead_of_1441() {
-    for delay in [0, 4, 30] {
+    for delay in [0, 4] {
         let mut fleet = two_of_one_user([CompetePolicy::TakeOver; 2]);
         fleet.pair.gateway.set_accounts_delay(Duration::from_secs(delay));
         fleet.run(DAY - HOUR);
@@ -122,15 +121,17 @@ fn two_take_overs_change_hands_110_times_a_day_instead_of_1441() {
     }
 }
 
-/// Neither gets as far as an account before the other takes it away.
+/// Neither gets as far as an account before the other takes it away: then it looks like a server that fails.
 #[test]
-fn two_take_overs_at_a_slow_server_change_hands_300_times_a_day() {
-    let mut fleet = two_of_one_user([CompetePolicy::TakeOver; 2]);
-    fleet.pair.gateway.set_accounts_delay(Duration::from_secs(90));
-    fleet.run(DAY - HOUR);
-    let taken = fleet.count("/ssodh/init");
-    assert!(taken <= 300, "{taken}");
-    assert!(fleet.members.iter().all(|member| member.first(&Event::BrokerageContested).is_some()));
+fn two_take_overs_at_a_slow_server_change_hands_350_times_a_day() {
+    for delay in [30, 90] {
+        let mut fleet = two_of_one_user([CompetePolicy::TakeOver; 2]);
+        fleet.pair.gateway.set_accounts_delay(Duration::from_secs(delay));
+        fleet.run(DAY - HOUR);
+        let taken = fleet.count("/ssodh/init");
+        assert!(taken <= 350, "{delay}: {taken}");
+        assert!(fleet.members.iter().all(|member| member.first(&Event::BrokerageContested).is_some()));
+    }
 }
 
 #[test]
