@@ -90,13 +90,15 @@ pub fn run(mut clients: Vec<Client>, tls: &Arc<ClientConfig>) -> Result<Vec<Vec<
         failure: None,
     };
     let mut events = Events::with_capacity(64);
-    while all.accounts.contains(&None) {
+    loop {
         let next = (0..all.clients.len()).map(|client| all.serve(client)).collect::<Result<Vec<_>, _>>()?;
+        if !all.accounts.contains(&None) {
+            return Ok(all.accounts.into_iter().flatten().collect());
+        }
         wait(&mut all.poll, &mut events, next.into_iter().min().map(|time| time.saturating_since(now())))?;
         events.iter().for_each(|event| all.handle_readiness(event.token()));
         all.calls.retain(|_, call| now() < call.since.saturating_add(PATIENCE));
     }
-    Ok(all.accounts.into_iter().flatten().collect())
 }
 
 /// Until something is ready or the time is over; an interruption is neither, and ends it too.
