@@ -8,8 +8,10 @@
 
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::{BrokerageExchange, BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy, WebSocketRequest};
 use ibkr_oauth::Pacing;
+use ibkr_oauth::brokerage::{
+    BrokerageExchange, BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy, WebSocketRequest,
+};
 use ibkr_oauth::{AccessToken, ApiRequest, LiveSession, OAuthSession, Response, UnixTime};
 use ibkr_oauth_fuzz::{
     MemoryBound, START, Series, assert_one_message, assert_silent, consumer, holds_a_secret, number, operations, prove,

@@ -4,8 +4,8 @@
 mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
 use ibkr_oauth::{AccessToken, Consumer, ConsumerKeys, OAuthSession, Phase, Response};
+use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
