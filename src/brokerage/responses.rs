@@ -72,7 +72,7 @@ impl BrokerageSession {
         match exchange.step {
             Step::Init | Step::Status => {
                 let standing = answer::standing(response)?;
-                self.note_standing(standing, exchange, now);
+                self.note_standing(standing, now);
                 Ok(self.stands(exchange.step, standing, now))
             }
             Step::Accounts => answer::has_accounts(response).map(|has_accounts| self.accounts(has_accounts, now)),
@@ -81,7 +81,7 @@ impl BrokerageSession {
                 self.session_id = tickle.session_id.or_else(|| self.session_id.take());
                 Ok(match tickle.standing {
                     Some(standing) => {
-                        self.note_standing(standing, exchange, now);
+                        self.note_standing(standing, now);
                         self.stands_by_tickle(standing, now)
                     }
                     None => self.tickle_says_nothing(now),
@@ -91,10 +91,10 @@ impl BrokerageSession {
         }
     }
 
-    /// A witness is as old as its question; the clock may have been set back since. A denial ends what was confirmed.
-    fn note_standing(&mut self, standing: Standing, exchange: &BrokerageExchange, now: UnixTime) {
+    /// A response is as old as its request, also if the clock was set back in between. A denial ends what was confirmed.
+    fn note_standing(&mut self, standing: Standing, now: UnixTime) {
         if standing == Standing::Ready {
-            self.times.confirmed = self.times.confirmed.max(Some(exchange.receipt.asked_at().min(now)));
+            self.times.confirmed = self.times.confirmed.max(Some(self.times.sent.min(now)));
             self.contest.note_ours(now);
         } else {
             self.times.confirmed = None;

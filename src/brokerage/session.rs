@@ -285,6 +285,7 @@ impl BrokerageSession {
 
     /// From here on the request counts as made, whatever becomes of it.
     fn note_sent(&mut self, step: Step, jitter: Jitter, now: UnixTime) {
+        self.times.sent = now;
         if step == Step::Tickle {
             self.is_probing = false;
             self.times.tickle = Some(now.saturating_add(TICKLE_PERIOD));

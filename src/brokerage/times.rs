@@ -16,6 +16,8 @@ pub(super) struct Times {
     pub(super) seen: UnixTime,
     /// When the next step towards the wanted state is due.
     pub(super) step: UnixTime,
+    /// When the latest request went out, step or tickle.
+    pub(super) sent: UnixTime,
     /// When the latest step went out.
     pub(super) asked: Option<UnixTime>,
     /// No step before this moment, whatever anybody doubts: the server's wish, or the penalty box.
@@ -35,7 +37,7 @@ impl Times {
             return Duration::ZERO;
         }
         self.seen = now;
-        for at in [&mut self.step, &mut self.not_before] {
+        for at in [&mut self.step, &mut self.sent, &mut self.not_before] {
             *at = at.saturating_sub(back);
         }
         for at in [&mut self.asked, &mut self.tickle, &mut self.confirmed].into_iter().flatten() {

@@ -244,7 +244,8 @@ impl Client {
 
     /// Returns where the brokerage session stands at `now`.
     pub fn brokerage_phase(&self, now: UnixTime) -> BrokeragePhase {
-        self.brokerage.phase(now)
+        // A clock that has just been set back makes no answer younger.
+        self.brokerage.phase(now.max(self.seen_at))
     }
 
     /// Returns the access token, from the moment there is one: a third party stores it and asks for consent only once.

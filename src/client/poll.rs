@@ -194,16 +194,17 @@ impl Client {
     }
 
     pub(super) fn follow_clock(&mut self, now: UnixTime) {
+        // Also while there is nothing to ask them for: each must know the latest time to notice that the clock went back.
+        self.oauth.follow_clock(now);
+        self.brokerage.follow_clock(now);
         let back = self.seen_at.saturating_since(now);
         if back <= WOBBLE {
             self.seen_at = self.seen_at.max(now);
             return;
         }
         self.seen_at = now;
-        self.oauth.follow_clock(now);
         self.logins.set_back(back);
         self.health.set_back(back);
-        self.brokerage.follow_clock(now);
         self.requests.set_back(back);
         self.probe.not_before = self.probe.not_before.saturating_sub(back);
         if let Goal::LoggingOut { until } = &mut self.goal {
