@@ -25,6 +25,14 @@ fn operation() -> impl Strategy<Value = String> {
         6 => Just("honest".to_string()),
         4 => (1_u32..4000).prop_map(|seconds| format!("run {seconds}")),
         4 => answer.clone().prop_map(|answer| format!("answer {answer}")),
+        // What went out last is refused.
+        2 => (prop::sample::select(vec!["get", "post"]), answer.clone())
+            .prop_map(|(method, answer)| format!("{method} portfolio\npoll\nanswer_latest {answer}\nrun 60")),
+        // A request meets a token that the server has forgotten.
+        2 => prop::sample::select(vec!["get", "post"])
+            .prop_map(|method| format!("run 60\n{method} portfolio\nreset\nrun 120")),
+        // A process that is started again and again.
+        1 => Just("resume\npoll\n".repeat(15)),
         2 => answer.prop_map(|answer| format!("sign {answer}")),
         4 => prop::sample::select(vec![1, 900, 1100, 16_000, 31_000, 61_000, 400_000, 90_000_000])
             .prop_map(|millis| format!("advance {millis}")),
@@ -34,7 +42,7 @@ fn operation() -> impl Strategy<Value = String> {
             .prop_map(str::to_string),
         3 => prop::sample::select(vec![
             "lose", "drop", "overtake", "cancel", "doubt", "open", "log_out", "reauthorize", "resume", "take_over",
-            "reset", "compete", "expiration 1714650000000", "verifier 0ffb", "callback https://a/?oauth_token=1",
+            "reset", "flood", "compete", "expiration 1714650000000", "verifier 0ffb", "callback https://a/?oauth_token=1",
             r#"message {"topic":"sts","args":{"authenticated":false}}"#,
         ]).prop_map(str::to_string),
     ]

@@ -51,4 +51,3 @@ pub fn dh_pem() -> String {
     let (first, second) = base64.split_at(64);
     format!("-----BEGIN DH PARAMETERS-----\n{first}\n{second}\n-----END DH PARAMETERS-----\n")
 }
-
