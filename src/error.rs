@@ -10,11 +10,10 @@ use crate::credentials::error::{KeyError, TokenError};
 use crate::time::UnixTime;
 use crate::wire::callback::CallbackError;
 
-/// Why a step did not happen. After any error the session is what it was before the call, except for what is known of the
-/// server's clock (see [`OAuthSession::clock_skew`](crate::OAuthSession::clock_skew)).
+/// Why a step did not happen. After any error the session is what it was before the call, except for what is known of
+/// the server's clock (see [`OAuthSession::clock_skew`](crate::OAuthSession::clock_skew)).
 ///
-/// No message holds a token, a key, a signature or a raw body. A message says everything: there is no `source` behind it
-/// that would say it again.
+/// No message holds a token, a key, a signature or a raw body. `Display` includes the cause, so `source` is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -64,7 +63,8 @@ impl Error {
         }
     }
 
-    /// What a retry at `now` or later may be worth. Advice, not policy; [`Backoff`](crate::Backoff) spreads it out.
+    /// Returns what a retry at `now` or later may be worth. Advice, not policy; [`Backoff`](crate::Backoff) spreads it
+    /// out.
     pub fn retry(&self, now: UnixTime) -> Retry {
         let advice = match self {
             // A machine without a battery-backed clock waits for the network's time.
@@ -121,7 +121,8 @@ impl From<CallbackError> for Error {
 }
 
 impl Rejected {
-    /// The server's own wish goes first, but it does not shorten a penalty, nor the wait for a key that is not active yet.
+    /// The server's own wish goes first, but it does not shorten a penalty, nor the wait for a key that is not active
+    /// yet.
     fn advice(&self) -> Advice {
         let is_fixed = matches!(
             self.diagnosis,

@@ -41,7 +41,7 @@ pub(crate) enum Step {
 }
 
 impl Exchange {
-    /// The endpoint behind the base URL, for progress messages.
+    /// Returns the endpoint behind the base URL, for progress messages.
     pub fn endpoint(&self) -> &'static str {
         self.step.endpoint()
     }

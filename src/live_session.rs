@@ -147,7 +147,7 @@ impl LiveSession {
         if response.is_success() { Ok(()) } else { Err(clock.explain(response.rejected())) }
     }
 
-    /// When the token stops signing, on the caller's clock.
+    /// Returns when the token stops signing, on the caller's clock.
     pub fn expires_at(&self) -> UnixTime {
         self.0.life.expires_at
     }

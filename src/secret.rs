@@ -19,12 +19,12 @@ use zeroize::{Zeroize, Zeroizing};
 pub struct Secret<T: Zeroize>(Zeroizing<T>);
 
 impl<T: Zeroize> Secret<T> {
-    /// Takes charge of `value`. Copies that the caller made before are the caller's to wipe.
+    /// Wraps `value`, which is wiped when it is dropped. Copies that the caller made before are the caller's to wipe.
     pub fn new(value: T) -> Self {
         Self(Zeroizing::new(value))
     }
 
-    /// The value itself. What is done with it is no longer protected.
+    /// Returns the value itself. What is done with it is no longer protected.
     pub fn expose(&self) -> &T {
         &self.0
     }

@@ -61,8 +61,8 @@ pub enum Phase {
 /// - **An error changes nothing.** All fallible work comes first, the new state is assigned once, last. (Only the
 ///   server's clock is learned from a refusal too, and a timestamp that it refuses counts as not used: see
 ///   [`clock_skew`](Self::clock_skew).)
-/// - **A dropped [`Exchange`] loses nothing.** The next poll offers a fresh request, with a new nonce. So does the first
-///   poll after the exchange's deadline, 30 seconds
+/// - **A dropped [`Exchange`] loses nothing.** The next poll offers a fresh request, with a new nonce. So does the
+///   first poll after the exchange's deadline, 30 seconds
 ///   ([`ConsumerBuilder::oauth_deadline`](crate::ConsumerBuilder::oauth_deadline)): the exchange is stale then.
 /// - **The same calls give the same bytes.** Time and randomness come from the caller and from nowhere else.
 ///
@@ -101,13 +101,13 @@ enum Work<'a> {
 }
 
 impl OAuthSession {
-    /// A third party's session: it begins with a request token and needs the user's consent.
+    /// Returns a third party's session: it begins with a request token and needs the user's consent.
     pub fn new(consumer: Consumer) -> Self {
         Self::in_state(consumer, State::Unauthorized)
     }
 
-    /// A session that has its access token: a first party's, from the self-service portal, or a third party's from an
-    /// earlier consent.
+    /// Returns a session that has its access token: a first party's, from the self-service portal, or a third party's
+    /// from an earlier consent.
     pub fn with_access_token(consumer: Consumer, access_token: AccessToken) -> Self {
         Self::in_state(consumer, State::AccessToken(access_token))
     }
@@ -126,12 +126,12 @@ impl OAuthSession {
         &self.state
     }
 
-    /// Whose session this is.
+    /// Returns whose session this is.
     pub fn consumer(&self) -> &Consumer {
         &self.consumer
     }
 
-    /// How far the login has come at `now`.
+    /// Returns how far the login has come at `now`.
     pub fn phase(&self, now: UnixTime) -> Phase {
         match &self.state {
             State::Unauthorized => Phase::Unauthorized,
@@ -142,7 +142,7 @@ impl OAuthSession {
         }
     }
 
-    /// The live session, while there is one that has not expired at `now`.
+    /// Returns the live session, while there is one that has not expired at `now`.
     pub fn live(&self, now: UnixTime) -> Option<&LiveSession> {
         match &self.state {
             State::LiveSession { live, .. } if now < live.expires_at() => Some(live),
@@ -150,7 +150,7 @@ impl OAuthSession {
         }
     }
 
-    /// The access token, from the moment there is one: a third party stores it and asks for consent only once.
+    /// Returns the access token, from the moment there is one: a third party stores it and asks for consent only once.
     pub fn access_token(&self) -> Option<&AccessToken> {
         match &self.state {
             State::AccessToken(access_token) | State::LiveSession { access_token, .. } => Some(access_token),
@@ -158,7 +158,8 @@ impl OAuthSession {
         }
     }
 
-    /// Returns the request token, while consent is awaited or being redeemed: what a [`Callback`](crate::Callback) is for.
+    /// Returns the request token, while consent is awaited or being redeemed: what a [`Callback`](crate::Callback) is
+    /// for.
     pub fn request_token(&self) -> Option<&str> {
         match &self.state {
             State::RequestToken { token, .. } => Some(token.as_str()),
@@ -166,7 +167,8 @@ impl OAuthSession {
         }
     }
 
-    /// The page to send the user to, while consent is awaited ([protocol section 1](crate::protocol#section-1)).
+    /// Returns the page to send the user to, while consent is awaited
+    /// ([protocol section 1](crate::protocol#section-1)).
     pub fn consent_url(&self) -> Option<String> {
         match &self.state {
             State::RequestToken { token, .. } => {
@@ -178,10 +180,10 @@ impl OAuthSession {
         }
     }
 
-    /// Returns when [`poll_request`](Self::poll_request) has work next, if nothing else happens; a moment that has passed
-    /// means now. While live it is the beginning of the refresh margin; while an exchange is in flight, its deadline at the
-    /// earliest. `None` while the user's consent is awaited. A machine may sleep meanwhile: wait no longer than a minute at
-    /// once.
+    /// Returns when [`poll_request`](Self::poll_request) has work next, if nothing else happens; a moment that has
+    /// passed means now. While live it is the beginning of the refresh margin; while an exchange is in flight, its
+    /// deadline at the earliest. `None` while the user's consent is awaited. A machine may sleep meanwhile: wait no
+    /// longer than a minute at once.
     ///
     /// Failures are not accounted for: after an error, wait as long as [`Error::retry`] advises.
     pub fn poll_timeout(&self) -> Option<UnixTime> {
@@ -198,8 +200,8 @@ impl OAuthSession {
         self.awaited.deadline()
     }
 
-    /// As [`poll_timeout`](Self::poll_timeout) if nothing is in flight, and now if the clock was set back so far that the
-    /// age of the live session token is not known any more.
+    /// As [`poll_timeout`](Self::poll_timeout) if nothing is in flight, and now if the clock was set back so far that
+    /// the age of the live session token is not known any more.
     pub(crate) fn due_at(&self, now: UnixTime) -> Option<UnixTime> {
         match self.work(now) {
             Some(_) => self.poll_timeout().map(|at| at.min(now)),
@@ -224,8 +226,8 @@ impl OAuthSession {
         self.awaited.follow_clock(self.consumer.oauth_deadline(), now);
     }
 
-    /// The next request to send, or `None` while there is nothing to do: an exchange is in flight, the user's consent
-    /// is awaited, or the session is live and not about to expire.
+    /// Returns the next request to send, or `None` while there is nothing to do: an exchange is in flight, the user's
+    /// consent is awaited, or the session is live and not about to expire.
     ///
     /// Costs one RSA signature; for a live session token also one RSA decryption and one modular exponentiation:
     /// milliseconds.
@@ -352,8 +354,8 @@ impl OAuthSession {
         Ok(())
     }
 
-    /// The request token and the place for its verifier. A newer verifier replaces an older one, and an exchange that is
-    /// redeeming the older one is no longer awaited.
+    /// The request token and the place for its verifier. A newer verifier replaces an older one, and an exchange that
+    /// is redeeming the older one is no longer awaited.
     fn pending_request_token(&mut self) -> Result<(&Token, &mut Option<Token>), Misuse> {
         match &mut self.state {
             State::RequestToken { token, verifier } => Ok((token, verifier)),
@@ -427,9 +429,9 @@ impl OAuthSession {
         Ok(LiveSession::new(self.consumer.clone(), access_token.oauth_token(), token, self.query_policy, life))
     }
 
-    /// Forgets the live session token of `dead`: call this when the server has rejected (401) a request that `dead` signed.
-    /// The next poll then offers a request for a new token. If the token has been replaced already, nothing happens, so ten
-    /// requests that fail together lead to one new token.
+    /// Forgets the live session token of `dead`: call this when the server has rejected (401) a request that `dead`
+    /// signed. The next poll then offers a request for a new token. If the token has been replaced already, nothing
+    /// happens, so ten requests that fail together lead to one new token.
     ///
     /// Nothing here limits how often that may happen; [`Client`](crate::Client) does.
     pub fn invalidate(&mut self, dead: &LiveSession) {
@@ -465,8 +467,8 @@ impl OAuthSession {
     }
 
     /// Starts over from [`Phase::Unauthorized`]: forgets every token, and the user is asked for consent again. For a
-    /// third party whose user refused, or whose access token was withdrawn. Clones of the [`LiveSession`] that were handed
-    /// out go on signing until their token expires; a [`Signer`](crate::Signer) does not.
+    /// third party whose user refused, or whose access token was withdrawn. Clones of the [`LiveSession`] that were
+    /// handed out go on signing until their token expires; a [`Signer`](crate::Signer) does not.
     pub fn reauthorize(&mut self) {
         self.state = State::Unauthorized;
         self.awaited.forget();

@@ -105,7 +105,7 @@ pub enum SnapshotError {
 }
 
 impl OAuthSession {
-    /// All that is worth keeping. An exchange in flight is left out: after a resume it is offered anew.
+    /// Returns all that is worth keeping. An exchange in flight is left out: after a resume it is offered anew.
     pub fn snapshot(&self) -> Secret<Snapshot> {
         self.snapshot_with(Vec::new())
     }
@@ -137,8 +137,8 @@ impl OAuthSession {
         Secret::new(snapshot)
     }
 
-    /// A session that goes on where `snapshot` was taken. It signs at once if its live session token has not expired,
-    /// and refreshes it on time.
+    /// Returns a session that goes on where `snapshot` was taken. It signs at once if its live session token has not
+    /// expired, and refreshes it on time.
     ///
     /// The server's proof of the token is checked again, and no token is trusted for longer than 24 hours from `now`.
     ///

@@ -21,12 +21,13 @@ use core::time::Duration;
 pub struct UnixTime(u64);
 
 impl UnixTime {
-    /// From milliseconds since 1970, the unit of `live_session_token_expiration`.
+    /// Makes a time of milliseconds since 1970, the unit of `live_session_token_expiration`.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// From seconds since 1970, the unit of `oauth_timestamp`; stays at the largest moment where it would overflow.
+    /// Makes a time of seconds since 1970, the unit of `oauth_timestamp`; stays at the largest moment where it would
+    /// overflow.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
     }
@@ -36,7 +37,7 @@ impl UnixTime {
         self.0
     }
 
-    /// Whole seconds since 1970.
+    /// Returns whole seconds since 1970.
     pub const fn as_secs(self) -> u64 {
         self.0 / 1000
     }
@@ -56,7 +57,7 @@ impl UnixTime {
         Self(self.0.saturating_add_signed(i64::from(seconds).saturating_mul(1000)))
     }
 
-    /// The time from `earlier` to this moment; zero if `earlier` is the later one.
+    /// Returns the time from `earlier` to this moment; zero if `earlier` is the later one.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

@@ -72,12 +72,12 @@ pub struct Activation {
 }
 
 impl ActivationWait {
-    /// For a key that was registered at this moment.
+    /// Waits for a key that was registered at this moment.
     pub const fn since(registered_at: UnixTime) -> Self {
         Self { registered_at }
     }
 
-    /// What `error`, seen at `now`, says about the activation. `None` if it has nothing to do with it.
+    /// Returns what `error`, seen at `now`, says about the activation. `None` if it has nothing to do with it.
     pub fn explain(&self, error: &Error, now: UnixTime) -> Option<Activation> {
         let Error::Rejected(rejected) = error else {
             return None;

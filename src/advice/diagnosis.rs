@@ -9,8 +9,8 @@ use core::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Diagnosis {
-    /// A 401 whose `Date` shows that the request's timestamp was off by more than 2 seconds. The server's clock is known
-    /// now: a fresh request has the right timestamp. If that is refused too, the clock is not blamed again.
+    /// A 401 whose `Date` shows that the request's timestamp was off by more than 2 seconds. The server's clock is
+    /// known now: a fresh request has the right timestamp. If that is refused too, the clock is not blamed again.
     ClockOff,
     /// A 401 to one request while the same live session token is accepted for others: the token is fine.
     RequestRefused,
@@ -56,8 +56,8 @@ pub enum Diagnosis {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
-    /// At once, with a fresh request: what was wrong with the rejected one (its timestamp) is right in the next. If that
-    /// is rejected too, the advice is another.
+    /// At once, with a fresh request: what was wrong with the rejected one (its timestamp) is right in the next. If
+    /// that is rejected too, the advice is another.
     Again,
     /// Not before this moment.
     Later(crate::UnixTime),
@@ -124,13 +124,13 @@ impl Diagnosis {
         }
     }
 
-    /// Whether the live session token is what the server refuses: hand the live session to
+    /// Returns whether the live session token is what the server refuses: hand the live session to
     /// [`OAuthSession::invalidate`](crate::OAuthSession::invalidate), and poll that session for a new one.
     pub const fn refuses_live_session(self) -> bool {
         matches!(self, Self::Unauthorized | Self::InvalidSignature | Self::Gone)
     }
 
-    /// Why the server says no, in a sentence.
+    /// Returns why the server rejected the request, in a sentence.
     pub const fn cause(self) -> &'static str {
         match self {
             Self::ClockOff => "the timestamp of the request was not the server's time",
@@ -164,7 +164,7 @@ impl Diagnosis {
         }
     }
 
-    /// What to do, in a sentence.
+    /// Returns what to do, in a sentence.
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::ClockOff => {

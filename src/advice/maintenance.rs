@@ -29,7 +29,7 @@ const NIGHTLY: [(u64, u64); 3] = [(3 * 60 + 45, 6 * 60 + 30), (21 * 60 + 45, 30)
 const WEEKEND: (u64, u64) = (2 * MINUTES_PER_DAY + 22 * 60, 3 * MINUTES_PER_DAY + 8 * 60);
 
 impl Maintenance {
-    /// What may be going on at `now`.
+    /// Returns what may be going on at `now`.
     pub fn at(now: UnixTime) -> Option<Self> {
         let minute = now.as_secs() / 60;
         let of_day = minute % MINUTES_PER_DAY;

@@ -140,7 +140,8 @@ impl Pacing {
 
     /// Returns when `request` may be sent, or `None` if it may be at `now`. Nothing is counted.
     ///
-    /// If the clock goes back, what was sent after `now` counts as sent at `now`: nobody waits for longer than a period.
+    /// If the clock goes back, what was sent after `now` counts as sent at `now`: nobody waits for longer than a
+    /// period.
     pub fn free_at(&mut self, request: &ApiRequest<'_>, now: UnixTime) -> Option<UnixTime> {
         self.follow_clock(now);
         let free_at = self.rules(request).filter_map(|rule| rule.free_at(&self.sent)).max();
@@ -170,7 +171,7 @@ impl Pacing {
         &self.penalty
     }
 
-    /// Takes the news of a 429, as [`Penalty::handle_too_many_requests`] does: nothing may be sent for ten minutes, or
+    /// Notes a 429, as [`Penalty::handle_too_many_requests`] does: nothing may be sent for ten minutes, or
     /// for as long as its `Retry-After` says if that is longer.
     pub fn handle_too_many_requests(&self, now: UnixTime, retry_after: Option<Duration>) {
         self.penalty.handle_too_many_requests(now, retry_after);

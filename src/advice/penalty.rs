@@ -40,7 +40,7 @@ struct Pause {
 }
 
 impl Penalty {
-    /// Takes the news of a 429 that arrived at `now`: nothing may be sent for as long as its `Retry-After` says, but for
+    /// Notes a 429 that arrived at `now`: nothing may be sent for as long as its `Retry-After` says, but for
     /// ten minutes at least and a day at most. A pause that ends later stays.
     pub fn handle_too_many_requests(&self, now: UnixTime, retry_after: Option<Duration>) {
         let pause = retry_after.unwrap_or_default().clamp(SHORTEST, LONGEST);
@@ -56,7 +56,7 @@ impl Penalty {
         self.0.until.fetch_max(second(end), Ordering::Release);
     }
 
-    /// When the pause ends; `None` if there is none at `now`.
+    /// Returns when the pause ends; `None` if there is none at `now`.
     pub fn ends_at(&self, now: UnixTime) -> Option<UnixTime> {
         let until = self.0.until.load(Ordering::Acquire);
         if UnixTime::from_secs(until.into()) <= now {

@@ -41,7 +41,8 @@ pub struct DhParams {
 }
 
 impl DhParams {
-    /// From `dhparam.pem`, as `openssl dhparam 2048` writes it. The optional length that some versions append is ignored.
+    /// Reads parameters from `dhparam.pem`, as `openssl dhparam 2048` writes it. The optional length that some versions
+    /// append is ignored.
     ///
     /// # Errors
     /// [`KeyError`] says what was found instead; [`KeyError::NotPrime`] and [`KeyError::PrimeSize`] if the numbers
@@ -50,7 +51,8 @@ impl DhParams {
         Self::from_der(pem::find(text, &["DH PARAMETERS"])?.der.expose())
     }
 
-    /// From PKCS#3 DER: `SEQUENCE { prime INTEGER, base INTEGER, privateValueLength INTEGER OPTIONAL }`.
+    /// Reads parameters from PKCS#3 DER:
+    /// `SEQUENCE { prime INTEGER, base INTEGER, privateValueLength INTEGER OPTIONAL }`.
     ///
     /// # Errors
     /// As [`Self::from_pem`].
@@ -59,7 +61,8 @@ impl DhParams {
         Self::new(prime, generator)
     }
 
-    /// From a bare prime in hexadecimal, as some configuration files have it, and the generator that is named with it.
+    /// Makes parameters of a bare prime in hexadecimal, as some configuration files have it, and the generator that is
+    /// named with it.
     ///
     /// # Errors
     /// As [`Self::from_pem`], and [`KeyError::NotHex`].

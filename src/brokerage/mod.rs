@@ -1,4 +1,4 @@
-//! The layer above a live session: the brokerage session, its keep-alive, its WebSocket, and the rules of the house.
+//! The layer above a live session: the brokerage session, its keep-alive, and its WebSocket.
 //!
 //! Three states are kept apart, because each can be lost without the others: the live session token
 //! ([`OAuthSession`](crate::OAuthSession)), the brokerage session behind it ([`BrokerageSession::phase`]), and the

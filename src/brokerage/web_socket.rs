@@ -39,12 +39,12 @@ impl WebSocketRequest {
         Self { url: Secret::new(url), cookie: Secret::new(cookie), user_agent: consumer.user_agent().to_string() }
     }
 
-    /// The URL, which holds the access token: do not log it.
+    /// Returns the URL, which holds the access token: do not log it.
     pub fn url(&self) -> &str {
         self.url.expose()
     }
 
-    /// The headers to add to the usual ones of an upgrade.
+    /// Returns the headers to add to the usual ones of an upgrade.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         [("Cookie", self.cookie.expose().as_str()), ("User-Agent", self.user_agent.as_str())].into_iter()
     }

@@ -70,7 +70,7 @@ struct Settings {
 }
 
 impl Consumer {
-    /// Starts with the three things that nobody can guess. Everything else has a default.
+    /// Starts a builder from the three values that have no default. Everything else has a default.
     ///
     /// IBKR's consumer keys are nine upper-case letters; `TESTCONS` is its test consumer
     /// ([protocol section 9](crate::protocol#section-9)).
@@ -95,17 +95,17 @@ impl Consumer {
         })
     }
 
-    /// The consumer key.
+    /// Returns the consumer key.
     pub fn consumer_key(&self) -> &str {
         &self.0.consumer_key
     }
 
-    /// The realm: `limited_poa`, or `test_realm` for the test consumer.
+    /// Returns the realm: `limited_poa`, or `test_realm` for the test consumer.
     pub fn realm(&self) -> &str {
         &self.0.realm
     }
 
-    /// The base URL as it is signed: lower-case host, no default port, no trailing slash.
+    /// Returns the base URL as it is signed: lower-case host, no default port, no trailing slash.
     pub fn base_url(&self) -> &str {
         &self.0.base_url
     }
@@ -184,66 +184,67 @@ impl fmt::Debug for Consumer {
 pub struct ConsumerBuilder(Settings);
 
 impl ConsumerBuilder {
-    /// Default: `test_realm` for `TESTCONS`, `limited_poa` for every other consumer key.
+    /// Sets the realm. Default: `test_realm` for `TESTCONS`, `limited_poa` for every other consumer key.
     pub fn realm(mut self, realm: &str) -> Self {
         self.0.realm = realm.to_string();
         self
     }
 
-    /// Default: `https://api.ibkr.com/v1/api`. What stands here is both requested and signed.
+    /// Sets the base URL. Default: `https://api.ibkr.com/v1/api`. What stands here is both requested and signed.
     pub fn base_url(mut self, url: &str) -> Self {
         self.0.base_url = url.to_string();
         self
     }
 
-    /// Where users give consent. Default: `https://interactivebrokers.com/authorize`.
+    /// Sets where users give consent. Default: `https://interactivebrokers.com/authorize`.
     pub fn authorize_url(mut self, url: &str) -> Self {
         self.0.authorize_url = url.to_string();
         self
     }
 
-    /// Default: `oob`. With it, users land on the URL that was registered with the consumer key all the same, and copy
-    /// the verifier out of the browser's address bar ([protocol section 1](crate::protocol#section-1)). What IBKR does
-    /// with any other value is not documented.
+    /// Sets the callback URL. Default: `oob`. With it, users land on the URL that was registered with the consumer key
+    /// all the same, and copy the verifier out of the browser's address bar
+    /// ([protocol section 1](crate::protocol#section-1)). What IBKR does with any other value is not documented.
     pub fn callback_url(mut self, url: &str) -> Self {
         self.0.callback = url.to_string();
         self
     }
 
-    /// Default: `ibkr-oauth/VERSION`. Any value will do, but there must be one
+    /// Sets the `User-Agent`. Default: `ibkr-oauth/VERSION`. Any value will do, but there must be one
     /// ([protocol section 2.3](crate::protocol#section-2-3)).
     pub fn user_agent(mut self, user_agent: &str) -> Self {
         self.0.user_agent = user_agent.to_string();
         self
     }
 
-    /// Fixes the query policy. Default: [`QueryPolicy::Exclude`], which a [`Client`](crate::Client) changes by itself if
-    /// the server accepts only the other.
+    /// Fixes the query policy. Default: [`QueryPolicy::Exclude`], which a [`Client`](crate::Client) changes by itself
+    /// if the server accepts only the other.
     pub fn query_policy(mut self, policy: QueryPolicy) -> Self {
         self.0.query_policy = Some(policy);
         self
     }
 
-    /// Default: [`ParameterEncoding::Single`].
+    /// Sets how parameters are encoded. Default: [`ParameterEncoding::Single`].
     pub fn parameter_encoding(mut self, encoding: ParameterEncoding) -> Self {
         self.0.parameter_encoding = encoding;
         self
     }
 
-    /// How long before a live session token's expiry the next one is fetched. Default: 10 minutes; less than 12 hours.
+    /// Sets how long before a live session token's expiry the next one is fetched. Default: 10 minutes; less than 12
+    /// hours.
     pub fn refresh_margin(mut self, margin: Duration) -> Self {
         self.0.refresh_margin = margin;
         self
     }
 
-    /// How long the response to one of the three OAuth requests is awaited before a fresh request is offered. Default:
-    /// 30 seconds.
+    /// Sets how long the response to one of the three OAuth requests is awaited before a fresh request is offered.
+    /// Default: 30 seconds.
     pub fn oauth_deadline(mut self, deadline: Duration) -> Self {
         self.0.oauth_deadline = deadline;
         self
     }
 
-    /// How long the response to a request of a [`BrokerageSession`](crate::brokerage::BrokerageSession) is awaited
+    /// Sets how long the response to a request of a [`BrokerageSession`](crate::brokerage::BrokerageSession) is awaited
     /// before a fresh request is offered. Default: 15 seconds.
     pub fn brokerage_deadline(mut self, deadline: Duration) -> Self {
         self.0.brokerage_deadline = deadline;

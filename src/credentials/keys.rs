@@ -26,7 +26,7 @@ pub trait ConsumerKeys: Send + Sync {
     /// RSASSA-PKCS1-v1_5 with SHA-256 over `message`, by the private *signature* key.
     ///
     /// # Errors
-    /// [`KeyError::Sign`], or whatever fits best.
+    /// [`KeyError::Sign`], or another that says what happened.
     fn sign_rsa_sha256(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError>;
 
     /// RSAES-PKCS1-v1_5 decryption by the private *encryption* key.
@@ -35,7 +35,7 @@ pub trait ConsumerKeys: Send + Sync {
     /// the server, or by the check of the live session token.
     ///
     /// # Errors
-    /// [`KeyError::SecretLength`], [`KeyError::Decrypt`], or whatever fits best.
+    /// [`KeyError::SecretLength`], [`KeyError::Decrypt`], or another that says what happened.
     fn decrypt_pkcs1v15(&self, ciphertext: &[u8], rng: &mut dyn CryptoRng) -> Result<Secret<Vec<u8>>, KeyError>;
 }
 
@@ -44,8 +44,8 @@ pub trait ConsumerKeys: Send + Sync {
 pub struct RsaPrivateKey(pub(crate) PrivateKey);
 
 impl RsaPrivateKey {
-    /// From PEM: PKCS#8 (`PRIVATE KEY`, OpenSSL 3) or PKCS#1 (`RSA PRIVATE KEY`, OpenSSL 1). Line endings do not
-    /// matter, nor does text before and after the block.
+    /// Reads a key from PEM: PKCS#8 (`PRIVATE KEY`, OpenSSL 3) or PKCS#1 (`RSA PRIVATE KEY`, OpenSSL 1). Line endings
+    /// do not matter, nor does text before and after the block.
     ///
     /// # Errors
     /// [`KeyError`] says what was found instead.
@@ -63,7 +63,7 @@ impl RsaPrivateKey {
         }
     }
 
-    /// From DER, PKCS#8 or PKCS#1.
+    /// Reads a key from DER, PKCS#8 or PKCS#1.
     ///
     /// # Errors
     /// [`KeyError::Der`] or [`KeyError::RsaSize`].
@@ -75,7 +75,7 @@ impl RsaPrivateKey {
         Self::checked(key.map_err(|_| KeyError::Der)?)
     }
 
-    /// From PKCS#8 PEM protected by a passphrase (`ENCRYPTED PRIVATE KEY`).
+    /// Reads a key from PKCS#8 PEM protected by a passphrase (`ENCRYPTED PRIVATE KEY`).
     ///
     /// # Errors
     /// As [`Self::from_pem`], and [`KeyError::WrongPassphrase`].
@@ -115,8 +115,8 @@ pub struct RsaKeys {
 }
 
 impl RsaKeys {
-    /// `signature` signs the three OAuth requests, `encryption` opens the access token secret. IBKR names the files
-    /// `private_signature.pem` and `private_encryption.pem`.
+    /// Joins the two keys: `signature` signs the three OAuth requests, `encryption` decrypts the access token secret.
+    /// IBKR names the files `private_signature.pem` and `private_encryption.pem`.
     pub fn new(signature: RsaPrivateKey, encryption: RsaPrivateKey) -> Self {
         Self { signature, encryption }
     }

@@ -61,8 +61,8 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// From the texts that the portal shows: the token (20 hex digits) and the secret (base64). White space around and
-    /// inside the secret, as pasted text has it, is ignored.
+    /// Reads a token from the texts that the portal shows: the token (20 hex digits) and the secret (base64). White
+    /// space around and inside the secret, as pasted text has it, is ignored.
     ///
     /// # Errors
     /// [`TokenError`] names what is wrong. That the secret decrypts is seen when the first request is made.
@@ -70,23 +70,23 @@ impl AccessToken {
         Ok(Self { token: Token::new(token.trim())?, encrypted_secret: decode_secret(secret)?, is_paper: None })
     }
 
-    /// The same token, known to be for a paper trading account or not, as stored beside it.
+    /// Returns the same token, known to be for a paper trading account or not, as stored beside it.
     #[must_use]
     pub fn with_is_paper(self, is_paper: Option<bool>) -> Self {
         Self { is_paper, ..self }
     }
 
-    /// The token, as sent in `oauth_token`. With a live session it opens WebSockets: treat it as a secret.
+    /// Returns the token, as sent in `oauth_token`. With a live session it opens WebSockets: treat it as a secret.
     pub fn token(&self) -> &str {
         self.token.as_str()
     }
 
-    /// The encrypted secret in base64, for storing. Only the private encryption key makes something of it.
+    /// Returns the encrypted secret in base64, for storing. Only the private encryption key decrypts it.
     pub fn secret(&self) -> Secret<String> {
         Secret::new(BASE64.encode(self.encrypted_secret.expose()))
     }
 
-    /// Whether the token is for a paper trading account, where the server said (`is_paper`,
+    /// Returns whether the token is for a paper trading account, where the server said (`is_paper`,
     /// [protocol section 6.1](crate::protocol#section-6-1)).
     pub fn is_paper(&self) -> Option<bool> {
         self.is_paper

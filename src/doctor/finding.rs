@@ -44,7 +44,7 @@ impl Piece {
         Self::Clock,
     ];
 
-    /// As a key in a file of credentials: `consumer_key`, `private_signature_pem` and so on.
+    /// Returns the name that it has in a file of credentials: `consumer_key`, `private_signature_pem` and so on.
     pub fn name(self) -> &'static str {
         match self {
             Self::ConsumerKey => "consumer_key",
@@ -101,17 +101,17 @@ impl Finding {
         Self { kind, piece, evidence: evidence.into() }
     }
 
-    /// How bad it is.
+    /// Returns how bad it is.
     pub fn severity(&self) -> Severity {
         self.kind.severity()
     }
 
-    /// What is wrong, in a sentence without a full stop.
+    /// Returns what is wrong, in a sentence without a full stop.
     pub fn cause(&self) -> String {
         self.fill(self.kind.cause())
     }
 
-    /// What to do about it, in a sentence without a full stop.
+    /// Returns what to do about it, in a sentence without a full stop.
     pub fn remedy(&self) -> String {
         self.fill(self.kind.remedy())
     }

@@ -19,14 +19,14 @@ macro_rules! kinds {
             /// Every kind, in the order of this page.
             pub const ALL: &'static [Self] = &[$(Self::$kind),*];
 
-            /// How bad it is.
+            /// Returns how bad it is.
             pub fn severity(self) -> Severity {
                 match self {
                     $(Self::$kind => $severity,)*
                 }
             }
 
-            /// The name, as written here.
+            /// Returns the name, as written here.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$kind => stringify!($kind),)*
@@ -182,7 +182,7 @@ kinds! {
          portal has as encryption key";
     Error SecretDoesNotOpen: "the access token secret does not decrypt with the encryption key: it was made for another \
          key, or a character of it is wrong",
-        "copy it again from the portal; if it stays, use the newest secret, because each `Generate Tokens` makes the one \
+        "copy it again from the portal; if it persists, use the newest secret, because each `Generate Tokens` makes the one \
          before worthless, and compare the fingerprint of your encryption key with the public key you uploaded";
     Error SecretDecrypted: "the access token secret is decrypted already",
         "give it as the portal shows it, encrypted: 344 characters of base64; it is decrypted anew for each login";

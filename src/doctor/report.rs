@@ -34,17 +34,17 @@ pub struct Fingerprint {
 }
 
 impl Report {
-    /// All findings, the worst first.
+    /// Returns all findings, the worst first.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// Whether `kind` was found anywhere.
+    /// Returns whether `kind` was found anywhere.
     pub fn has(&self, kind: Kind) -> bool {
         self.findings.iter().any(|finding| finding.kind == kind)
     }
 
-    /// The severity of the worst finding; none if there is none.
+    /// Returns the severity of the worst finding; none if there is none.
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().map(Finding::severity).max()
     }
@@ -54,7 +54,7 @@ impl Report {
         &self.fingerprints
     }
 
-    /// The text of `piece` as it should be, where it was damaged and the damage could be undone for certain.
+    /// Returns the text of `piece` as it should be, where it was damaged and the damage could be undone for certain.
     ///
     /// A secret: it may be a private key. Use it in place of the damaged text.
     pub fn repaired(&self, piece: Piece) -> Option<&Secret<String>> {
@@ -62,8 +62,8 @@ impl Report {
     }
 
     /// Returns what the examination says about an error whose causes it can tell apart, and none for any other:
-    /// `invalid consumer`, which stands for a key that is not active yet as well as for credentials that are wrong; a live
-    /// session token that does not match; a private key that fails.
+    /// `invalid consumer`, which stands for a key that is not active yet as well as for credentials that are wrong; a
+    /// live session token that does not match; a private key that fails.
     pub fn opinion_on(&self, error: &Error) -> Option<&'static str> {
         let if_sound = match error {
             Error::Rejected(rejected) if rejected.diagnosis == Diagnosis::InvalidConsumer => {
@@ -87,8 +87,8 @@ impl Report {
         })
     }
 
-    /// For machines: an object with `worst` (a severity or null), `findings`, `fingerprints`, and the names of the
-    /// pieces that were repaired, without their texts.
+    /// Returns the report for machines: an object with `worst` (a severity or null), `findings`, `fingerprints`, and
+    /// the names of the pieces that were repaired, without their texts.
     pub fn to_json(&self) -> String {
         let findings = self.findings.iter().map(|finding| {
             json!({
@@ -144,7 +144,7 @@ impl Report {
 }
 
 impl Fingerprint {
-    /// What it is of, in words.
+    /// Returns what it is of, in words.
     pub fn subject(&self) -> &'static str {
         match self.piece {
             Piece::SignatureKey => "the public signature key",

@@ -12,7 +12,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// In lower case: `note`, `warning`, `error`.
+    /// Returns the name in lower case: `note`, `warning`, `error`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Note => "note",

@@ -73,8 +73,8 @@ impl Decoder {
         self.step(|state| state.after_bytes(bytes, max_body))
     }
 
-    /// Takes note that the connection was closed in good order: it is the end of a response that does not say where it
-    /// ends. With TLS that is a close that the server has signed (`close_notify`), not a connection that broke
+    /// Ends the response because the peer has closed the connection cleanly: the end of a response that does not say
+    /// where it ends. With TLS that is a close that the server has signed (`close_notify`), not a connection that broke
     /// ([RFC 9112 section 9.8](https://www.rfc-editor.org/rfc/rfc9112#section-9.8)).
     ///
     /// # Errors
@@ -83,8 +83,8 @@ impl Decoder {
         self.step(State::after_eof)
     }
 
-    /// Whether another request may be sent on the connection: the response is here, and the server did not say that it
-    /// hangs up ([RFC 9112 section 9.3](https://www.rfc-editor.org/rfc/rfc9112#section-9.3)).
+    /// Returns whether another request may be sent on the connection: the response is here, and the server did not say
+    /// that it hangs up ([RFC 9112 section 9.3](https://www.rfc-editor.org/rfc/rfc9112#section-9.3)).
     pub fn keep_alive(&self) -> bool {
         matches!(self.state, State::Done { keep_alive: true })
     }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::wire::request::Request;
 
-/// The bytes of `request`, to be written once to a connection with [`Request::authority`].
+/// Returns the bytes of `request`, to be written once to a connection with [`Request::authority`].
 ///
 /// To its headers come `Host` and `Accept-Encoding: identity`, because nothing is decompressed here. The connection is
 /// kept: [`Decoder::keep_alive`](super::Decoder::keep_alive) says whether the server keeps it too.

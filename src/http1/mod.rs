@@ -21,8 +21,7 @@
 //! }
 //! ```
 //!
-//! Strict where the end of a message is concerned: a message which two readers could end at two places is refused, so
-//! that no answer is ever taken for a part of another one
+//! Rejects every response whose length is ambiguous, so that no response is ever taken for a part of another one
 //! ([RFC 9112 section 11.2](https://www.rfc-editor.org/rfc/rfc9112#section-11.2)).
 
 mod body;

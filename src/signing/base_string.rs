@@ -63,7 +63,7 @@ impl BaseString {
         Self { prepend: Secret::new(base16ct::lower::encode_string(secret)), ..self }
     }
 
-    /// The whole text, as signed. **For a live session token request it begins with the decrypted access token
+    /// Returns the whole text, as signed. **For a live session token request it begins with the decrypted access token
     /// secret**: never log it. For every other request it holds no secret.
     pub fn expose(&self) -> Secret<String> {
         Secret::new([self.prepend.expose().as_str(), &self.unprotected].concat())

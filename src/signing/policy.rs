@@ -24,7 +24,7 @@ impl QueryPolicy {
 
 /// How names and values get into the base string.
 ///
-/// Both agree for letters, digits and `-._~`, so for all three OAuth requests of a usual login.
+/// The two differ only for characters that must be escaped; the three OAuth requests usually have none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ParameterEncoding {
     /// `name=value&...` is encoded once, as a whole: what IBKR verifies.

@@ -44,51 +44,51 @@ pub(crate) enum Body<'a> {
 }
 
 impl<'a> ApiRequest<'a> {
-    /// `path` goes behind the base URL: it begins with `/` and has no query.
+    /// Makes a request; `path` goes behind the base URL: it begins with `/` and has no query.
     pub const fn new(method: Method, path: &'a str) -> Self {
         Self { method, path, query: Query::Pairs(&[]), body: Body::None }
     }
 
-    /// A `GET`.
+    /// Makes a `GET`.
     pub const fn get(path: &'a str) -> Self {
         Self::new(Method::Get, path)
     }
 
-    /// A `POST`.
+    /// Makes a `POST`.
     pub const fn post(path: &'a str) -> Self {
         Self::new(Method::Post, path)
     }
 
-    /// A `PUT`.
+    /// Makes a `PUT`.
     pub const fn put(path: &'a str) -> Self {
         Self::new(Method::Put, path)
     }
 
-    /// A `DELETE`.
+    /// Makes a `DELETE`.
     pub const fn delete(path: &'a str) -> Self {
         Self::new(Method::Delete, path)
     }
 
-    /// The query, as names and values that are not encoded yet.
+    /// Sets the query, as names and values that are not encoded yet.
     pub const fn query(mut self, pairs: &'a [(&'a str, &'a str)]) -> Self {
         self.query = Query::Pairs(pairs);
         self
     }
 
-    /// The query, as it stands behind the `?`: percent-encoded, joined by `&`; `+` is a space. It is decoded, and sent
-    /// in the encoding that is signed.
+    /// Sets the query, as it stands behind the `?`: percent-encoded, joined by `&`; `+` is a space. It is decoded, and
+    /// sent in the encoding that is signed.
     pub const fn raw_query(mut self, query: &'a str) -> Self {
         self.query = Query::Raw(query);
         self
     }
 
-    /// A form as body. Its fields are signed ([protocol section 3.5](crate::protocol#section-3-5)).
+    /// Sets a form as body. Its fields are signed ([protocol section 3.5](crate::protocol#section-3-5)).
     pub const fn form(mut self, pairs: &'a [(&'a str, &'a str)]) -> Self {
         self.body = Body::Form(pairs);
         self
     }
 
-    /// JSON as body. It is not signed ([protocol section 3.5](crate::protocol#section-3-5)).
+    /// Sets JSON as body. It is not signed ([protocol section 3.5](crate::protocol#section-3-5)).
     pub const fn json(mut self, body: &'a [u8]) -> Self {
         self.body = Body::Json(body);
         self
@@ -153,7 +153,7 @@ impl<'a> ApiRequest<'a> {
 /// The parameters of a request that may be signed.
 pub(crate) struct Parameters<'a> {
     pub(crate) query: Pairs<'a>,
-    /// Empty, or `query` is.
+    /// At most one of `query` and this is not empty.
     raw_query: Vec<(String, String)>,
     pub(crate) form: Pairs<'a>,
 }

@@ -107,14 +107,14 @@ impl Callback {
         })
     }
 
-    /// The request token: what [`OAuthSession::request_token`](crate::OAuthSession::request_token) says of the session
-    /// that this callback is for.
+    /// Returns the request token: what [`OAuthSession::request_token`](crate::OAuthSession::request_token) says of the
+    /// session that this callback is for.
     pub fn request_token(&self) -> &str {
         self.request_token.as_str()
     }
 
-    /// Whether there is a verifier. Without one the user has refused, or the address is cut off; which of the two is
-    /// known to nobody, but it is known for which request token.
+    /// Returns whether there is a verifier. Without one the user has refused, or the address is cut off; which of the
+    /// two is known to nobody, but it is known for which request token.
     pub fn has_verifier(&self) -> bool {
         self.verifier.is_some()
     }

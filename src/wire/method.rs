@@ -16,7 +16,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// In upper case, as on the request line and in the base string.
+    /// Returns the name in upper case, as on the request line and in the base string.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",

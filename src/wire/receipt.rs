@@ -3,8 +3,8 @@
 use crate::agreement::live_session_token::TokenId;
 use crate::time::UnixTime;
 
-/// When a request was signed, with which timestamp and which live session token. Keep it while the request is under way, and
-/// hand it in with the response: a refusal is then blamed on what really caused it.
+/// When a request was signed, with which timestamp and which live session token. Keep it while the request is under
+/// way, and hand it in with the response: a refusal is then blamed on what really caused it.
 ///
 /// It holds no secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Receipt {
         Self { asked_at, second, token: None }
     }
 
-    /// When the request was signed, on the caller's clock.
+    /// Returns when the request was signed, on the caller's clock.
     pub fn asked_at(&self) -> UnixTime {
         self.asked_at
     }

@@ -62,23 +62,23 @@ impl Request {
         }
     }
 
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// The whole URL, query included.
+    /// Returns the whole URL, query included.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The host, and the port unless it is the scheme's own: what stands in the `Host` header.
+    /// Returns the host, and the port unless it is the scheme's own: what stands in the `Host` header.
     pub fn authority(&self) -> &str {
         let origin = self.url.get(..self.path_start).unwrap_or_default();
         origin.split_once("://").map_or(origin, |(_, authority)| authority)
     }
 
-    /// Path and query: what stands on the request line of HTTP/1.1.
+    /// Returns path and query: what stands on the request line of HTTP/1.1.
     pub fn path(&self) -> &str {
         self.url.get(self.path_start..).unwrap_or_default()
     }
@@ -89,7 +89,7 @@ impl Request {
         self.headers.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
-    /// What was signed, for comparing with a server's or another client's idea of it. It is not sent.
+    /// Returns what was signed, for comparing with a server's or another client's idea of it. It is not sent.
     ///
     /// A refused signature is traced stage by stage: is the base string the same, byte for byte? Then the signature
     /// over it: `oauth_signature` in the `Authorization` header is base64, percent-encoded once. Then the rest of that
@@ -98,12 +98,12 @@ impl Request {
         &self.base_string
     }
 
-    /// What to hand in with the response to an API request.
+    /// Returns what to hand in with the response to an API request.
     pub fn receipt(&self) -> Receipt {
         self.receipt
     }
 
-    /// The body; empty for every OAuth request ([protocol section 2.4](crate::protocol#section-2-4)).
+    /// Returns the body; empty for every OAuth request ([protocol section 2.4](crate::protocol#section-2-4)).
     pub fn body(&self) -> &[u8] {
         &self.body
     }

@@ -50,7 +50,7 @@ enum RetryAfter {
 }
 
 impl<'a> Response<'a> {
-    /// A response without headers. `body` may be anything: a slice, an array, a vector.
+    /// Makes a response without headers. `body` may be anything: a slice, an array, a vector.
     ///
     /// The session refuses a body over 64 KiB unread.
     pub fn new(status: u16, body: impl Into<Cow<'a, [u8]>>) -> Self {
@@ -88,13 +88,13 @@ impl<'a> Response<'a> {
         Response { body: body.into(), ..self }
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// How long the server asks to wait, if it says: `Retry-After` in seconds, or as a date if there is a `Date` to
-    /// compare it with. A day at most.
+    /// Returns how long the server asks to wait, if it says: `Retry-After` in seconds, or as a date if there is a
+    /// `Date` to compare it with. A day at most.
     pub fn retry_after(&self) -> Option<Duration> {
         let pause = match self.retry_after? {
             RetryAfter::Delay(pause) => pause,
@@ -103,7 +103,7 @@ impl<'a> Response<'a> {
         Some(pause.min(MAX_PAUSE))
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
@@ -219,8 +219,8 @@ fn looks_like_token(word: &str) -> bool {
     word.split(|c| !is_token_character(c)).any(suspicious)
 }
 
-/// A JSON object, read leniently. A value is decoded when it is asked for: what is wrong with one that nobody needs, half
-/// a surrogate pair or a number without bounds, spoils no answer.
+/// A JSON object, read leniently. A value is decoded when it is asked for: what is wrong with one that nobody needs,
+/// half a surrogate pair or a number without bounds, spoils no answer.
 pub(crate) struct Object<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Object<'a> {

@@ -165,7 +165,7 @@ pub(crate) fn admit<B: AsRef<[u8]>>(request: &Request<B>) -> Result<(), Refusal>
     Ok(())
 }
 
-/// Says where it is, and nothing that anyone must not know.
+/// Shows the base URL only.
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway").field("base_url", &self.base_url()).finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! The three OAuth endpoints, and the two places where people stand in the way of programs: portal and consent page.
+//! The three OAuth endpoints, and the two steps that a person performs: portal and consent page.
 
 use std::time::Duration;
 
@@ -43,8 +43,8 @@ impl Gateway {
         Ok(IssuedToken { token, secret_base64: BASE64_STANDARD.encode(ciphertext) })
     }
 
-    /// Takes back an access token that an earlier gateway issued, with its secret *decrypted*: clients that have both go
-    /// on with them, and log in anew.
+    /// Takes back an access token that an earlier gateway issued, with its secret *decrypted*: clients that have both
+    /// go on with them, and log in anew.
     ///
     /// It takes the place of the one that the user and consumer have.
     ///
