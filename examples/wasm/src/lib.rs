@@ -3,17 +3,8 @@
 //!
 //! Texts cross over as UTF-8: into memory from [`allocate`], and out as JSON that ends in a zero byte.
 
-#![no_std]
-
-extern crate alloc;
-
-use alloc::boxed::Box;
-use alloc::ffi::CString;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
-use alloc::{format, vec};
-use core::panic::PanicInfo;
-use core::{slice, str};
+use std::ffi::CString;
+use std::{slice, str};
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
@@ -22,14 +13,6 @@ use ibkr_oauth::{
     UnixTime,
 };
 use serde_json::{Value, json};
-
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
-#[panic_handler]
-fn panic(_: &PanicInfo<'_>) -> ! {
-    core::arch::wasm32::unreachable()
-}
 
 /// A session, and what has to be kept between two calls.
 pub struct Client {
