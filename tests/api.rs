@@ -46,7 +46,8 @@ macro_rules! must_not_be {
 }
 
 #[test]
-fn an_answer_is_used_once() {
+fn requests_and_exchanges_are_used_once() {
+    must_not_be!(Request: Clone);
     must_not_be!(Exchange: Clone);
     must_not_be!(Exchange: Copy);
     must_not_be!(Outbound: Clone);

@@ -44,10 +44,12 @@ fn an_event_loop_sends_the_descriptor_and_one_more_header() {
 fn sends_the_descriptor(added: &[(&str, &str)], send: Send) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let authority = listener.local_addr().unwrap().to_string();
-    for request in requests(&format!("http://{authority}/v1/api")) {
+    let base_url = format!("http://{authority}/v1/api");
+    // The same inputs give the same bytes: one to send, one to compare with.
+    for (sent, request) in requests(&base_url).into_iter().zip(requests(&base_url)) {
         let message = thread::scope(|scope| {
             let recorder = scope.spawn(|| record(&listener));
-            send(request.clone());
+            send(sent);
             recorder.join().unwrap()
         });
         let sent = Sent::read(&message);

@@ -16,7 +16,7 @@ use crate::wire::receipt::Receipt;
 /// counts once). A retry is a new request from the session.
 ///
 /// `Debug` leaves the `Authorization` value and the body out.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Request {
     method: Method,
     url: String,
