@@ -355,7 +355,7 @@ fn no_token_of_a_stored_session_is_left_behind_when_it_is_resumed() {
 #[test]
 fn the_doctor_leaves_nothing_of_a_secret_that_it_opened() {
     use base64::Engine;
-    use ibkr_oauth::doctor::{Credentials, Kind, examine};
+    use ibkr_oauth::doctor::{Credentials, FindingKind, examine};
     use rsa::pkcs8::DecodePrivateKey;
     let plaintext = b"an access token secret, decrypted";
     let key = rsa::PrivateKey::from_pkcs8_pem(support::ENCRYPTION_PEM).unwrap().to_public_key();
@@ -373,6 +373,6 @@ fn the_doctor_leaves_nothing_of_a_secret_that_it_opened() {
         ("the encrypted secret", encrypted[..24].into()),
     ];
     let mut rng = support::rng(2);
-    let found = left_behind(planted, || assert!(examine(&credentials, &mut rng).has(Kind::SecretOpens)));
+    let found = left_behind(planted, || assert!(examine(&credentials, &mut rng).has(FindingKind::SecretOpens)));
     assert!(found.is_empty(), "left in freed memory: {found:?}");
 }

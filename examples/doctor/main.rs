@@ -29,7 +29,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ibkr_oauth::doctor::{Clocks, Credentials, Piece, Report, ServerTime, Severity, examine};
+use ibkr_oauth::doctor::{Clocks, Credential, Credentials, Report, ServerTime, Severity, examine};
 
 use pieces::Pieces;
 use support::driver::{now, rng};
@@ -146,20 +146,20 @@ fn print(report: &Report, format: Format) -> Result<(), String> {
 fn write_repaired(report: &Report, dir: &Path) -> Result<(), String> {
     let cannot = |path: &Path, error: io::Error| format!("cannot write {}: {error}", path.display());
     fs::create_dir_all(dir).map_err(|error| cannot(dir, error))?;
-    for piece in Piece::ALL {
-        let Some(text) = report.repaired(*piece) else { continue };
-        let path = dir.join(file_name(*piece));
+    for credential in Credential::ALL {
+        let Some(text) = report.repaired(*credential) else { continue };
+        let path = dir.join(file_name(*credential));
         write_new(&path, text.expose()).map_err(|error| cannot(&path, error))?;
         eprintln!("repaired: {}", path.display());
     }
     Ok(())
 }
 
-fn file_name(piece: Piece) -> &'static str {
-    match piece {
-        Piece::SignatureKey => "private_signature.pem",
-        Piece::EncryptionKey => "private_encryption.pem",
-        Piece::DhParams => "dhparam.pem",
+fn file_name(credential: Credential) -> &'static str {
+    match credential {
+        Credential::SignatureKey => "private_signature.pem",
+        Credential::EncryptionKey => "private_encryption.pem",
+        Credential::DhParams => "dhparam.pem",
         _ => "access_token_secret.txt",
     }
 }

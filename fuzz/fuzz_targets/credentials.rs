@@ -3,7 +3,7 @@
 //! 128 KiB and 64 bytes for each byte of the input.
 #![no_main]
 
-use ibkr_oauth::doctor::{Credentials, Piece, Report, Severity, examine};
+use ibkr_oauth::doctor::{Credential, Credentials, Report, Severity, examine};
 use ibkr_oauth::{ConsumerKeys, DhParams, RsaKeys, RsaPrivateKey};
 use ibkr_oauth_fuzz::MemoryBound;
 use libfuzzer_sys::fuzz_target;
@@ -27,9 +27,9 @@ fuzz_target!(|bytes: &[u8]| {
         ..Credentials::default()
     };
     let report = examine(&credentials, &mut StdRng::seed_from_u64(1));
-    assert!(key.is_ok() || has_error(&report, Piece::SignatureKey), "{key:?} {report:?}");
+    assert!(key.is_ok() || has_error(&report, Credential::SignatureKey), "{key:?} {report:?}");
     let dh = DhParams::from_pem(text).or_else(|_| DhParams::from_hex(text, 2));
-    assert!(dh.is_ok() || has_error(&report, Piece::DhParams), "{dh:?} {report:?}");
+    assert!(dh.is_ok() || has_error(&report, Credential::DhParams), "{dh:?} {report:?}");
 });
 
 fn assert_usable(key: &RsaPrivateKey) {
@@ -38,6 +38,6 @@ fn assert_usable(key: &RsaPrivateKey) {
     assert!(signature.len() >= 256 && format!("{keys:?}").len() < 200);
 }
 
-fn has_error(report: &Report, piece: Piece) -> bool {
-    report.findings().iter().any(|finding| finding.piece == piece && finding.severity() == Severity::Error)
+fn has_error(report: &Report, credential: Credential) -> bool {
+    report.findings().iter().any(|finding| finding.credential == credential && finding.severity() == Severity::Error)
 }

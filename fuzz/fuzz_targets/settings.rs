@@ -4,7 +4,7 @@
 //! than 64 KiB and 32 bytes for each byte of the input.
 #![no_main]
 
-use ibkr_oauth::doctor::{Clocks, Credentials, Piece, Report, ServerTime, Severity, examine};
+use ibkr_oauth::doctor::{Clocks, Credential, Credentials, Report, ServerTime, Severity, examine};
 use ibkr_oauth::{AccessToken, ConfigError, Consumer, OAuthSession};
 use ibkr_oauth_fuzz::{
     FakeKeys, MemoryBound, START, assert_one_message, assert_silent, assert_silent_error, authorization, dh, operations,
@@ -34,7 +34,7 @@ fuzz_target!(|text: &str| {
         None => {}
         Some(Err(error)) => {
             assert_silent_error(&error);
-            assert!(piece(&error).is_none_or(|piece| has_error(&report, piece)), "{error} {report:?}");
+            assert!(credential(&error).is_none_or(|credential| has_error(&report, credential)), "{error} {report:?}");
         }
     }
     if let (Some(token), Some(secret)) = (value("access_token"), value("access_token_secret")) {
@@ -45,8 +45,8 @@ fuzz_target!(|text: &str| {
                 assert_eq!(again.as_ref(), Ok(&access_token), "what is stored can be read");
             }
             Err(error) => {
-                let pieces = [Piece::AccessToken, Piece::AccessTokenSecret];
-                assert!(pieces.into_iter().any(|piece| has_error(&report, piece)), "{error} {report:?}");
+                let credentials = [Credential::AccessToken, Credential::AccessTokenSecret];
+                assert!(credentials.into_iter().any(|credential| has_error(&report, credential)), "{error} {report:?}");
             }
         }
     }
@@ -76,15 +76,15 @@ fn assert_sendable(consumer: Consumer) {
 }
 
 /// What the doctor looks at.
-fn piece(error: &ConfigError) -> Option<Piece> {
+fn credential(error: &ConfigError) -> Option<Credential> {
     match error {
-        ConfigError::ConsumerKey(_) => Some(Piece::ConsumerKey),
-        ConfigError::Realm(_) | ConfigError::RealmContradictsConsumerKey => Some(Piece::Realm),
-        ConfigError::BaseUrl(_) => Some(Piece::BaseUrl),
+        ConfigError::ConsumerKey(_) => Some(Credential::ConsumerKey),
+        ConfigError::Realm(_) | ConfigError::RealmContradictsConsumerKey => Some(Credential::Realm),
+        ConfigError::BaseUrl(_) => Some(Credential::BaseUrl),
         _ => None,
     }
 }
 
-fn has_error(report: &Report, piece: Piece) -> bool {
-    report.findings().iter().any(|finding| finding.piece == piece && finding.severity() == Severity::Error)
+fn has_error(report: &Report, credential: Credential) -> bool {
+    report.findings().iter().any(|finding| finding.credential == credential && finding.severity() == Severity::Error)
 }

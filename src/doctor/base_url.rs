@@ -4,10 +4,10 @@ use alloc::format;
 use alloc::string::ToString;
 
 use super::consumer::{unquoted, untrimmed};
-use super::{Credentials, Kind, Piece, Report};
+use super::{Credential, Credentials, FindingKind, Report};
 use crate::credentials::base_url;
 
-const PIECE: Piece = Piece::BaseUrl;
+const CREDENTIAL: Credential = Credential::BaseUrl;
 /// Where IBKR's API is known to be.
 const HOSTS: [&str; 4] = ["api.ibkr.com", "1.api.ibkr.com", "2.api.ibkr.com", "qa.interactivebrokers.com"];
 const PATHS: [&str; 2] = ["/v1/api", "/alpha/api"];
@@ -16,16 +16,16 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
     let Some(text) = credentials.base_url else {
         return;
     };
-    let text = unquoted(untrimmed(text, PIECE, report), PIECE, report);
+    let text = unquoted(untrimmed(text, CREDENTIAL, report), CREDENTIAL, report);
     if text.is_empty() {
-        return report.add(Kind::Empty, PIECE, "0 characters");
+        return report.add(FindingKind::Empty, CREDENTIAL, "0 characters");
     }
     match base_url::normalize(text) {
         Ok(normal) => examine_parts(&normal, report),
-        Err(error) => report.add(Kind::UrlInvalid, PIECE, error.to_string()),
+        Err(error) => report.add(FindingKind::UrlInvalid, CREDENTIAL, error.to_string()),
     }
     if text.ends_with('/') {
-        report.add(Kind::UrlTrailingSlash, PIECE, "the last character is /");
+        report.add(FindingKind::UrlTrailingSlash, CREDENTIAL, "the last character is /");
     }
 }
 
@@ -36,17 +36,17 @@ fn examine_parts(normal: &str, report: &mut Report) {
     let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
     let host = base_url::split_port(authority).map_or(authority, |(host, _)| host);
     if is_loopback(host) {
-        report.add(Kind::UrlLoopback, PIECE, format!("the host {host}"));
+        report.add(FindingKind::UrlLoopback, CREDENTIAL, format!("the host {host}"));
     } else {
         if scheme == "http://" {
-            report.add(Kind::UrlPlain, PIECE, "it begins with http://");
+            report.add(FindingKind::UrlPlain, CREDENTIAL, "it begins with http://");
         }
         if !HOSTS.contains(&host) {
-            report.add(Kind::UrlHost, PIECE, format!("the host {host}"));
+            report.add(FindingKind::UrlHost, CREDENTIAL, format!("the host {host}"));
         }
     }
     if !PATHS.contains(&path) {
-        report.add(Kind::UrlPath, PIECE, format!("a path of {} characters behind the host", path.len()));
+        report.add(FindingKind::UrlPath, CREDENTIAL, format!("a path of {} characters behind the host", path.len()));
     }
 }
 

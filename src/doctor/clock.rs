@@ -3,11 +3,11 @@
 use alloc::format;
 use core::time::Duration;
 
-use super::{Clocks, Credentials, Kind, Piece, Report, ServerTime};
+use super::{Clocks, Credential, Credentials, FindingKind, Report, ServerTime};
 use crate::time::UnixTime;
 use crate::wire::response;
 
-const PIECE: Piece = Piece::Clock;
+const CREDENTIAL: Credential = Credential::Clock;
 /// More than a slow answer explains.
 const OFF: Duration = Duration::from_secs(30);
 /// IBKR documents no limit; this is the one that other implementers speak of
@@ -29,7 +29,7 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
     };
     match server {
         Some(server) => compare(own, server, report),
-        None => report.add(Kind::DateUnreadable, PIECE, UNREADABLE),
+        None => report.add(FindingKind::DateUnreadable, CREDENTIAL, UNREADABLE),
     }
 }
 
@@ -37,9 +37,9 @@ fn compare(own: UnixTime, server: UnixTime, report: &mut Report) {
     let (difference, direction) =
         if own < server { (server.saturating_since(own), "slow") } else { (own.saturating_since(server), "fast") };
     let kind = match difference {
-        difference if difference > FAR_OFF => Kind::ClockFarOff,
-        difference if difference > OFF => Kind::ClockOff,
+        difference if difference > FAR_OFF => FindingKind::ClockFarOff,
+        difference if difference > OFF => FindingKind::ClockOff,
         _ => return,
     };
-    report.add(kind, PIECE, format!("{} seconds {direction}", difference.as_secs()));
+    report.add(kind, CREDENTIAL, format!("{} seconds {direction}", difference.as_secs()));
 }

@@ -10,12 +10,12 @@ use der::asn1::{AnyRef, UintRef};
 use der::pem::LineEnding;
 use der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 
-use super::{Credentials, Kind, Piece, Report, armor};
+use super::{Credential, Credentials, FindingKind, Report, damaged_pem};
 use crate::agreement::diffie_hellman::{GENERATOR, MAX_BITS, MIN_BITS, read_pkcs3};
 use crate::encoding::{bits, decode_hex, trimmed};
 use crate::secret::Secret;
 
-const PIECE: Piece = Piece::DhParams;
+const CREDENTIAL: Credential = Credential::DhParams;
 /// What `openssl dhparam -text` writes above the numbers. For a group of an RFC, version 3 writes its name and no numbers.
 const OPENSSLS_TITLE: &str = "DH Parameters:";
 /// What it calls the numbers, in its versions 1 and 3.
@@ -23,17 +23,25 @@ const OPENSSLS_NAMES: [&str; 4] = ["prime:", "generator:", "P:", "G:"];
 
 pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
     let Some(text) = credentials.dh_params else {
-        report.add(Kind::Missing, PIECE, "nothing was given");
+        report.add(FindingKind::Missing, CREDENTIAL, "nothing was given");
         return;
     };
     let numbers = match bare_prime(text) {
         Some(prime) => from_hex(text, &prime, credentials.dh_generator, report),
         None if is_openssls_text(text) => {
-            report.add(Kind::DhText, PIECE, format!("{} line(s) of text, and no BEGIN line", text.lines().count()));
+            report.add(
+                FindingKind::DhText,
+                CREDENTIAL,
+                format!("{} line(s) of text, and no BEGIN line", text.lines().count()),
+            );
             None
         }
         None if looks_like_hex(text) => {
-            report.add(Kind::DhNotHex, PIECE, format!("{} characters, and no BEGIN line", text.trim().len()));
+            report.add(
+                FindingKind::DhNotHex,
+                CREDENTIAL,
+                format!("{} characters, and no BEGIN line", text.trim().len()),
+            );
             None
         }
         None => from_pem(text, report),
@@ -52,38 +60,42 @@ struct Numbers {
 fn from_hex(text: &str, prime: &str, generator: Option<u32>, report: &mut Report) -> Option<Numbers> {
     if prime != text.trim() {
         let surplus = text.trim().len().saturating_sub(prime.len());
-        report.add(Kind::DhDecorated, PIECE, format!("{surplus} character(s) that are not digits of the number"));
-        report.add_repaired(PIECE, Secret::new(prime.into()));
+        report.add(
+            FindingKind::DhDecorated,
+            CREDENTIAL,
+            format!("{surplus} character(s) that are not digits of the number"),
+        );
+        report.add_repaired(CREDENTIAL, Secret::new(prime.into()));
     }
     let generator = generator.unwrap_or(GENERATOR.into()).to_be_bytes();
     let numbers = Numbers { prime: trimmed(&decode_hex(prime)?).to_vec(), generator: trimmed(&generator).to_vec() };
     if let Some(der) = numbers.to_der() {
-        report.add_fingerprint(PIECE, &der);
+        report.add_fingerprint(CREDENTIAL, &der);
     }
     Some(numbers)
 }
 
 fn from_pem(text: &str, report: &mut Report) -> Option<Numbers> {
-    let block = armor::read(text, &["DH PARAMETERS"], PIECE, report)?;
+    let block = damaged_pem::read(text, &["DH PARAMETERS"], CREDENTIAL, report)?;
     let Some(integers) = read_integers(block.der.expose()) else {
-        report.add(Kind::DhDamaged, PIECE, "no SEQUENCE of two INTEGERs");
+        report.add(FindingKind::DhDamaged, CREDENTIAL, "no SEQUENCE of two INTEGERs");
         return None;
     };
     let numbers = Numbers { prime: trimmed(integers.prime).to_vec(), generator: trimmed(integers.generator).to_vec() };
     if integers.prime.first().is_some_and(|first| *first >= 0x80) {
-        report.add(Kind::DhNegative, PIECE, "the first bit of the first INTEGER is set");
+        report.add(FindingKind::DhNegative, CREDENTIAL, "the first bit of the first INTEGER is set");
         let der = numbers.to_der()?;
-        report.add_fingerprint(PIECE, &der);
-        report.add_repaired(PIECE, Secret::new(to_pem(&der)?));
+        report.add_fingerprint(CREDENTIAL, &der);
+        report.add_repaired(CREDENTIAL, Secret::new(to_pem(&der)?));
         return Some(numbers);
     }
     if read_pkcs3(block.der.expose()).is_err() {
-        report.add(Kind::DhDamaged, PIECE, "an INTEGER that is negative or longer than it need be");
+        report.add(FindingKind::DhDamaged, CREDENTIAL, "an INTEGER that is negative or longer than it need be");
         return None;
     }
-    report.add_fingerprint(PIECE, block.der.expose());
+    report.add_fingerprint(CREDENTIAL, block.der.expose());
     if let Some(repaired) = block.repaired {
-        report.add_repaired(PIECE, repaired);
+        report.add_repaired(CREDENTIAL, repaired);
     }
     Some(numbers)
 }
@@ -113,7 +125,11 @@ impl Numbers {
     fn examine(&self, report: &mut Report) {
         self.examine_prime(report);
         if self.generator != [GENERATOR] {
-            report.add(Kind::DhGenerator, PIECE, format!("a number of {} bits other than 2", bits(&self.generator)));
+            report.add(
+                FindingKind::DhGenerator,
+                CREDENTIAL,
+                format!("a number of {} bits other than 2", bits(&self.generator)),
+            );
         }
     }
 
@@ -121,20 +137,24 @@ impl Numbers {
     fn examine_prime(&self, report: &mut Report) {
         let size = bits(&self.prime);
         if size < MIN_BITS {
-            return report.add(Kind::DhTooSmall, PIECE, format!("{size} bits; the least is {MIN_BITS}"));
+            return report.add(FindingKind::DhTooSmall, CREDENTIAL, format!("{size} bits; the least is {MIN_BITS}"));
         }
         if size > MAX_BITS {
-            return report.add(Kind::DhTooLarge, PIECE, format!("{size} bits; the most is {MAX_BITS}"));
+            return report.add(FindingKind::DhTooLarge, CREDENTIAL, format!("{size} bits; the most is {MAX_BITS}"));
         }
         let prime = BoxedUint::from_be_slice_vartime(&self.prime);
         if self.prime.last().is_none_or(|last| last % 2 == 0) {
-            return report.add(Kind::DhEven, PIECE, format!("{size} bits, the last of them 0"));
+            return report.add(FindingKind::DhEven, CREDENTIAL, format!("{size} bits, the last of them 0"));
         }
         if !is_prime(Flavor::Any, &prime) {
-            return report.add(Kind::DhComposite, PIECE, format!("{size} bits; a primality test refutes it"));
+            return report.add(
+                FindingKind::DhComposite,
+                CREDENTIAL,
+                format!("{size} bits; a primality test refutes it"),
+            );
         }
         if !is_prime(Flavor::Any, &prime.shr_vartime(1).unwrap_or_default()) {
-            report.add(Kind::DhNotSafe, PIECE, format!("{size} bits; a primality test refutes half of it"));
+            report.add(FindingKind::DhNotSafe, CREDENTIAL, format!("{size} bits; a primality test refutes half of it"));
         }
     }
 

@@ -3,13 +3,13 @@
 use alloc::string::String;
 use core::fmt;
 
-use super::Kind;
+use super::FindingKind;
 use super::severity::Severity;
 
-/// One of the pieces that make up a set of credentials.
+/// One of the credentials that make up a set of credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Piece {
+pub enum Credential {
     /// The consumer key.
     ConsumerKey,
     /// The realm.
@@ -30,8 +30,8 @@ pub enum Piece {
     Clock,
 }
 
-impl Piece {
-    /// Every piece.
+impl Credential {
+    /// Every credential.
     pub const ALL: &'static [Self] = &[
         Self::ConsumerKey,
         Self::Realm,
@@ -89,16 +89,16 @@ impl Piece {
 #[non_exhaustive]
 pub struct Finding {
     /// What was found.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// Where.
-    pub piece: Piece,
+    pub credential: Credential,
     /// How it shows.
     pub evidence: String,
 }
 
 impl Finding {
-    pub(super) fn new(kind: Kind, piece: Piece, evidence: impl Into<String>) -> Self {
-        Self { kind, piece, evidence: evidence.into() }
+    pub(super) fn new(kind: FindingKind, credential: Credential, evidence: impl Into<String>) -> Self {
+        Self { kind, credential, evidence: evidence.into() }
     }
 
     /// Returns how bad it is.
@@ -117,7 +117,7 @@ impl Finding {
     }
 
     fn fill(&self, template: &str) -> String {
-        template.replace("{piece}", self.piece.words()).replace("{file}", self.piece.file())
+        template.replace("{credential}", self.credential.words()).replace("{file}", self.credential.file())
     }
 }
 

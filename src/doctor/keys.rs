@@ -7,8 +7,8 @@ use rsa::pkcs1;
 use rsa::pkcs8::{EncodePublicKey, PrivateKeyInfoRef};
 use rsa::traits::PublicKeyParts;
 
-use super::armor::{self, Block};
-use super::{Credentials, Kind, Piece, Report};
+use super::damaged_pem::{self, Block};
+use super::{Credential, Credentials, FindingKind, Report};
 use crate::credentials::error::KeyError;
 use crate::credentials::keys::{MAX_BITS, MIN_BITS, RsaPrivateKey};
 
@@ -23,12 +23,12 @@ pub(super) struct Keys {
 
 pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) -> Keys {
     let signature = KeyText {
-        piece: Piece::SignatureKey,
+        credential: Credential::SignatureKey,
         pem: credentials.signature_key,
         passphrase: credentials.signature_passphrase,
     };
     let encryption = KeyText {
-        piece: Piece::EncryptionKey,
+        credential: Credential::EncryptionKey,
         pem: credentials.encryption_key,
         passphrase: credentials.encryption_passphrase,
     };
@@ -38,7 +38,7 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) -> Key
 }
 
 struct KeyText<'a> {
-    piece: Piece,
+    credential: Credential,
     pem: Option<&'a str>,
     passphrase: Option<&'a str>,
 }
@@ -46,14 +46,14 @@ struct KeyText<'a> {
 impl KeyText<'_> {
     fn examine(&self, report: &mut Report) -> Option<RsaPrivateKey> {
         let Some(pem) = self.pem else {
-            report.add(Kind::Missing, self.piece, "nothing was given");
+            report.add(FindingKind::Missing, self.credential, "nothing was given");
             return None;
         };
         let wanted = ["PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"];
-        let block = armor::read(pem, &wanted, self.piece, report)?;
+        let block = damaged_pem::read(pem, &wanted, self.credential, report)?;
         let key = self.open(&block, report)?;
         if let Some(repaired) = block.repaired {
-            report.add_repaired(self.piece, repaired);
+            report.add_repaired(self.credential, repaired);
         }
         self.measure(&key, report);
         Some(key)
@@ -64,7 +64,7 @@ impl KeyText<'_> {
             return self.decrypt(block, report);
         }
         if self.passphrase.is_some_and(|passphrase| !passphrase.is_empty()) {
-            report.add(Kind::PassphraseUnneeded, self.piece, format!("the label {}", block.label));
+            report.add(FindingKind::PassphraseUnneeded, self.credential, format!("the label {}", block.label));
         }
         let key = RsaPrivateKey::from_der(block.der.expose());
         key.map_err(|error| self.report_unusable(error, block.der.expose(), report)).ok()
@@ -74,7 +74,7 @@ impl KeyText<'_> {
         match self.passphrase.filter(|passphrase| !passphrase.is_empty()) {
             Some(passphrase) => self.decrypt_with(passphrase, block, report),
             None => {
-                report.add(Kind::Encrypted, self.piece, "no passphrase was given");
+                report.add(FindingKind::Encrypted, self.credential, "no passphrase was given");
                 None
             }
         }
@@ -88,31 +88,35 @@ impl KeyText<'_> {
 
     #[cfg(not(feature = "encrypted-keys"))]
     fn decrypt_with(&self, _: &str, _: &Block, report: &mut Report) -> Option<RsaPrivateKey> {
-        report.add(Kind::Encrypted, self.piece, "this program was built without the feature `encrypted-keys`");
+        report.add(
+            FindingKind::Encrypted,
+            self.credential,
+            "this program was built without the feature `encrypted-keys`",
+        );
         None
     }
 
     fn report_unusable(&self, error: KeyError, der: &[u8], report: &mut Report) {
         let (kind, evidence) = match error {
             KeyError::RsaSize { bits } if bits < MIN_BITS => {
-                (Kind::KeyTooSmall, format!("{bits} bits; the least is {MIN_BITS}"))
+                (FindingKind::KeyTooSmall, format!("{bits} bits; the least is {MIN_BITS}"))
             }
-            KeyError::RsaSize { bits } => (Kind::KeyTooLarge, format!("{bits} bits; the most is {MAX_BITS}")),
-            KeyError::TooLong => (Kind::KeyTooLarge, error.to_string()),
-            KeyError::WrongPassphrase => (Kind::WrongPassphrase, "a passphrase was given".into()),
-            _ if is_of_another_algorithm(der) => (Kind::NotRsa, "a private key of another algorithm".into()),
-            _ => (Kind::KeyDamaged, error.to_string()),
+            KeyError::RsaSize { bits } => (FindingKind::KeyTooLarge, format!("{bits} bits; the most is {MAX_BITS}")),
+            KeyError::TooLong => (FindingKind::KeyTooLarge, error.to_string()),
+            KeyError::WrongPassphrase => (FindingKind::WrongPassphrase, "a passphrase was given".into()),
+            _ if is_of_another_algorithm(der) => (FindingKind::NotRsa, "a private key of another algorithm".into()),
+            _ => (FindingKind::KeyDamaged, error.to_string()),
         };
-        report.add(kind, self.piece, evidence);
+        report.add(kind, self.credential, evidence);
     }
 
     fn measure(&self, key: &RsaPrivateKey, report: &mut Report) {
         let bits = key.0.n().bit_width_vartime();
         if bits != USUAL_BITS {
-            report.add(Kind::KeySize, self.piece, format!("{bits} bits"));
+            report.add(FindingKind::KeySize, self.credential, format!("{bits} bits"));
         }
         if let Ok(public) = key.0.to_public_key().to_public_key_der() {
-            report.add_fingerprint(self.piece, public.as_bytes());
+            report.add_fingerprint(self.credential, public.as_bytes());
         }
     }
 }
@@ -122,8 +126,8 @@ fn is_of_another_algorithm(der: &[u8]) -> bool {
 }
 
 fn compare(report: &mut Report) {
-    let signature = report.fingerprint(Piece::SignatureKey);
-    if signature.is_some() && signature == report.fingerprint(Piece::EncryptionKey) {
-        report.add(Kind::SameKey, Piece::EncryptionKey, "both have the same fingerprint");
+    let signature = report.fingerprint(Credential::SignatureKey);
+    if signature.is_some() && signature == report.fingerprint(Credential::EncryptionKey) {
+        report.add(FindingKind::SameKey, Credential::EncryptionKey, "both have the same fingerprint");
     }
 }

@@ -5,7 +5,7 @@
 //! anything is sent:
 //!
 //! ```
-//! use ibkr_oauth::doctor::{Credentials, Kind, examine};
+//! use ibkr_oauth::doctor::{Credentials, FindingKind, examine};
 //! # let mut rng = rand::rand_core::UnwrapErr(rand::rngs::SysRng);
 //! let credentials = Credentials {
 //!     consumer_key: Some("myconskey"),
@@ -13,8 +13,8 @@
 //!     ..Credentials::default()
 //! };
 //! let report = examine(&credentials, &mut rng);
-//! assert!(report.has(Kind::ConsumerKeyLowerCase));
-//! assert!(report.has(Kind::PublicKey));
+//! assert!(report.has(FindingKind::ConsumerKeyLowerCase));
+//! assert!(report.has(FindingKind::PublicKey));
 //! for finding in report.findings() {
 //!     println!("{finding}");
 //! }
@@ -23,14 +23,14 @@
 //! Errors are what no login can work with: whatever the rest of the crate would refuse is one. Nothing of a report is
 //! secret, except what [`Report::repaired`] hands out.
 
-mod armor;
 mod base_url;
 mod clock;
 mod consumer;
+mod damaged_pem;
 mod diffie_hellman;
 mod finding;
+mod finding_kind;
 mod keys;
-mod kind;
 mod report;
 mod secret;
 mod severity;
@@ -39,12 +39,12 @@ use core::fmt;
 use rand_core::CryptoRng;
 
 use crate::time::UnixTime;
-pub use finding::{Finding, Piece};
-pub use kind::Kind;
+pub use finding::{Credential, Finding};
+pub use finding_kind::FindingKind;
 pub use report::{Fingerprint, Report};
 pub use severity::Severity;
 
-/// The pieces of a set of credentials, as they are: any may be missing, any may be broken.
+/// The credentials of a set of credentials, as they are: any may be missing, any may be broken.
 #[derive(Clone, Copy, Default)]
 pub struct Credentials<'a> {
     /// Nine upper-case letters, chosen in the portal or assigned by IBKR.
@@ -91,7 +91,7 @@ pub enum ServerTime<'a> {
     At(UnixTime),
 }
 
-/// Examines every piece by itself, and those that must fit each other together.
+/// Examines every credential by itself, and those that must fit each other together.
 ///
 /// Takes a second or two: primes are proved, keys are tried. `rng` blinds the private keys; nothing in the report
 /// depends on it.

@@ -7,7 +7,7 @@ use core::fmt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Finding, Kind, Piece, Severity};
+use super::{Credential, Finding, FindingKind, Severity};
 use crate::advice::diagnosis::Diagnosis;
 use crate::error::Error;
 use crate::secret::Secret;
@@ -20,7 +20,7 @@ use crate::secret::Secret;
 pub struct Report {
     findings: Vec<Finding>,
     fingerprints: Vec<Fingerprint>,
-    repaired: Vec<(Piece, Secret<String>)>,
+    repaired: Vec<(Credential, Secret<String>)>,
 }
 
 /// SHA-256 of something public, to compare with what was uploaded to the portal.
@@ -28,7 +28,7 @@ pub struct Report {
 #[non_exhaustive]
 pub struct Fingerprint {
     /// The private key whose public half this is of, or the DH parameters.
-    pub piece: Piece,
+    pub credential: Credential,
     /// 64 lower-case hexadecimal digits, as `openssl dgst` prints them.
     pub sha256: String,
 }
@@ -40,7 +40,7 @@ impl Report {
     }
 
     /// Returns whether `kind` was found anywhere.
-    pub fn has(&self, kind: Kind) -> bool {
+    pub fn has(&self, kind: FindingKind) -> bool {
         self.findings.iter().any(|finding| finding.kind == kind)
     }
 
@@ -54,11 +54,11 @@ impl Report {
         &self.fingerprints
     }
 
-    /// Returns the text of `piece` as it should be, where it was damaged and the damage could be undone for certain.
+    /// Returns the text of `credential` as it should be, where it was damaged and the damage could be undone for certain.
     ///
     /// A secret: it may be a private key. Use it in place of the damaged text.
-    pub fn repaired(&self, piece: Piece) -> Option<&Secret<String>> {
-        self.repaired.iter().find(|(repaired, _)| *repaired == piece).map(|(_, text)| text)
+    pub fn repaired(&self, credential: Credential) -> Option<&Secret<String>> {
+        self.repaired.iter().find(|(repaired, _)| *repaired == credential).map(|(_, text)| text)
     }
 
     /// Returns what the examination says about an error whose causes it can tell apart, and none for any other:
@@ -88,13 +88,13 @@ impl Report {
     }
 
     /// Returns the report for machines: an object with `worst` (a severity or null), `findings`, `fingerprints`, and
-    /// the names of the pieces that were repaired, without their texts.
+    /// the names of the credentials that were repaired, without their texts.
     pub fn to_json(&self) -> String {
         let findings = self.findings.iter().map(|finding| {
             json!({
                 "severity": finding.severity().name(),
                 "kind": finding.kind.name(),
-                "piece": finding.piece.name(),
+                "credential": finding.credential.name(),
                 "cause": finding.cause(),
                 "evidence": finding.evidence,
                 "remedy": finding.remedy(),
@@ -102,7 +102,7 @@ impl Report {
         });
         let fingerprints = self.fingerprints.iter().map(|fingerprint| {
             json!({
-                "piece": fingerprint.piece.name(),
+                "credential": fingerprint.credential.name(),
                 "sha256": fingerprint.sha256,
                 "command": fingerprint.command(),
             })
@@ -111,31 +111,31 @@ impl Report {
             "worst": self.worst().map(Severity::name),
             "findings": findings.collect::<Value>(),
             "fingerprints": fingerprints.collect::<Value>(),
-            "repaired": self.repaired.iter().map(|(piece, _)| piece.name()).collect::<Value>(),
+            "repaired": self.repaired.iter().map(|(credential, _)| credential.name()).collect::<Value>(),
         });
         report.to_string()
     }
 
-    pub(super) fn add(&mut self, kind: Kind, piece: Piece, evidence: impl Into<String>) {
-        self.push(Finding::new(kind, piece, evidence));
+    pub(super) fn add(&mut self, kind: FindingKind, credential: Credential, evidence: impl Into<String>) {
+        self.push(Finding::new(kind, credential, evidence));
     }
 
     pub(super) fn push(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
 
-    pub(super) fn add_repaired(&mut self, piece: Piece, text: Secret<String>) {
-        self.repaired.push((piece, text));
+    pub(super) fn add_repaired(&mut self, credential: Credential, text: Secret<String>) {
+        self.repaired.push((credential, text));
     }
 
     /// `public` is DER of something public.
-    pub(super) fn add_fingerprint(&mut self, piece: Piece, public: &[u8]) {
+    pub(super) fn add_fingerprint(&mut self, credential: Credential, public: &[u8]) {
         let sha256 = base16ct::lower::encode_string(&Sha256::digest(public));
-        self.fingerprints.push(Fingerprint { piece, sha256 });
+        self.fingerprints.push(Fingerprint { credential, sha256 });
     }
 
-    pub(super) fn fingerprint(&self, piece: Piece) -> Option<&str> {
-        self.fingerprints.iter().find(|known| known.piece == piece).map(|known| known.sha256.as_str())
+    pub(super) fn fingerprint(&self, credential: Credential) -> Option<&str> {
+        self.fingerprints.iter().find(|known| known.credential == credential).map(|known| known.sha256.as_str())
     }
 
     pub(super) fn worst_first(&mut self) {
@@ -146,18 +146,20 @@ impl Report {
 impl Fingerprint {
     /// Returns what it is of, in words.
     pub fn subject(&self) -> &'static str {
-        match self.piece {
-            Piece::SignatureKey => "the public signature key",
-            Piece::EncryptionKey => "the public encryption key",
+        match self.credential {
+            Credential::SignatureKey => "the public signature key",
+            Credential::EncryptionKey => "the public encryption key",
             _ => "the DH parameters",
         }
     }
 
     /// Computes the same with OpenSSL.
     pub fn command(&self) -> &'static str {
-        match self.piece {
-            Piece::SignatureKey => "openssl pkey -in private_signature.pem -pubout -outform DER | openssl dgst -sha256",
-            Piece::EncryptionKey => {
+        match self.credential {
+            Credential::SignatureKey => {
+                "openssl pkey -in private_signature.pem -pubout -outform DER | openssl dgst -sha256"
+            }
+            Credential::EncryptionKey => {
                 "openssl pkey -in private_encryption.pem -pubout -outform DER | openssl dgst -sha256"
             }
             _ => "openssl dhparam -in dhparam.pem -outform DER | openssl dgst -sha256",

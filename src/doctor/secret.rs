@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::consumer::{token_and_secret_are_swapped, unquoted};
 use super::keys::Keys;
-use super::{Credentials, Kind, Piece, Report};
+use super::{Credential, Credentials, FindingKind, Report};
 use crate::credentials::keys::RsaPrivateKey;
 use crate::credentials::token::MAX_SECRET_LENGTH;
 use crate::encoding::{BASE64, decode_hex};
@@ -22,7 +22,7 @@ use crate::secret;
 use crate::secret::Secret;
 use crate::signing::percent_encoding;
 
-const PIECE: Piece = Piece::AccessTokenSecret;
+const CREDENTIAL: Credential = Credential::AccessTokenSecret;
 /// Bytes of a secret for a key of the usual 2048 bits.
 const USUAL_LENGTH: usize = 256;
 /// Hexadecimal digits of a decrypted secret: IBKR's have 64, those of other implementers' examples 40
@@ -36,7 +36,7 @@ pub(super) fn examine(credentials: &Credentials<'_>, keys: &Keys, rng: &mut dyn 
     let expected = keys.encryption.as_ref().map_or(USUAL_LENGTH, |key| key.0.size());
     let restored = Restored::new(text, expected);
     if let Some((kind, evidence)) = restored.damage {
-        report.add(kind, PIECE, evidence);
+        report.add(kind, CREDENTIAL, evidence);
     }
     let copy = Copy { base64: restored.base64, expected };
     let Some(ciphertext) = copy.decode(report) else {
@@ -47,16 +47,18 @@ pub(super) fn examine(credentials: &Credentials<'_>, keys: &Keys, rng: &mut dyn 
     if is_whole {
         let base64 = Secret::new(BASE64.encode(ciphertext.expose()));
         if restored.damage.is_some() || *base64.expose() != *copy.base64 {
-            report.add_repaired(PIECE, base64);
+            report.add_repaired(CREDENTIAL, base64);
         }
     }
     match Opening::attempt(ciphertext.expose(), keys, rng) {
-        Opening::Encryption { length } => report.add(Kind::SecretOpens, PIECE, format!("{length} bytes come out")),
+        Opening::Encryption { length } => {
+            report.add(FindingKind::SecretOpens, CREDENTIAL, format!("{length} bytes come out"))
+        }
         Opening::Signature { length } => {
-            report.add(Kind::KeysSwapped, PIECE, format!("{length} bytes come out with the signature key"));
+            report.add(FindingKind::KeysSwapped, CREDENTIAL, format!("{length} bytes come out with the signature key"));
         }
         Opening::Neither if !is_whole => copy.report_length(report),
-        Opening::Neither => report.add(Kind::SecretDoesNotOpen, PIECE, tried(keys)),
+        Opening::Neither => report.add(FindingKind::SecretDoesNotOpen, CREDENTIAL, tried(keys)),
         Opening::Untried => {}
     }
 }
@@ -65,21 +67,25 @@ pub(super) fn examine(credentials: &Credentials<'_>, keys: &Keys, rng: &mut dyn 
 fn given<'a>(credentials: &Credentials<'a>, report: &mut Report) -> Option<&'a str> {
     let Some(text) = credentials.access_token_secret else {
         if credentials.access_token.is_some() {
-            report.add(Kind::Missing, PIECE, "an access token without its secret");
+            report.add(FindingKind::Missing, CREDENTIAL, "an access token without its secret");
         }
         return None;
     };
     if token_and_secret_are_swapped(credentials) {
         return None;
     }
-    let text = unquoted(text.trim(), PIECE, report);
+    let text = unquoted(text.trim(), CREDENTIAL, report);
     match text.len() {
-        0 => report.add(Kind::Empty, PIECE, "0 characters"),
+        0 => report.add(FindingKind::Empty, CREDENTIAL, "0 characters"),
         length if length > MAX_SECRET_LENGTH => {
-            report.add(Kind::TooLong, PIECE, format!("{length} characters; a 2048-bit key needs 344"));
+            report.add(FindingKind::TooLong, CREDENTIAL, format!("{length} characters; a 2048-bit key needs 344"));
         }
         length if is_decrypted(text) => {
-            report.add(Kind::SecretDecrypted, PIECE, format!("{length} hexadecimal digits and nothing else"));
+            report.add(
+                FindingKind::SecretDecrypted,
+                CREDENTIAL,
+                format!("{length} hexadecimal digits and nothing else"),
+            );
         }
         _ => return Some(text),
     }
@@ -93,7 +99,7 @@ fn is_decrypted(text: &str) -> bool {
 /// Base64 as it was before something on the way changed it.
 struct Restored {
     base64: Zeroizing<String>,
-    damage: Option<(Kind, &'static str)>,
+    damage: Option<(FindingKind, &'static str)>,
 }
 
 impl Restored {
@@ -101,15 +107,18 @@ impl Restored {
         let compact = secret::without(text, char::is_whitespace);
         let with_plus = secret::without(&Zeroizing::new(text.replace(' ', "+")), char::is_whitespace);
         let (base64, damage) = if let Some(decoded) = percent_decoded(&compact) {
-            (decoded, Some((Kind::SecretPercentEncoded, "% signs followed by two hexadecimal digits")))
+            (decoded, Some((FindingKind::SecretPercentEncoded, "% signs followed by two hexadecimal digits")))
         } else if let Some(bytes) = hex(&compact, expected) {
-            (Zeroizing::new(BASE64.encode(&*bytes)), Some((Kind::SecretHex, "nothing but hexadecimal digits")))
+            (Zeroizing::new(BASE64.encode(&*bytes)), Some((FindingKind::SecretHex, "nothing but hexadecimal digits")))
         } else if compact.contains(['-', '_']) && !compact.contains(['+', '/']) {
             let without_minus = Zeroizing::new(compact.replace('-', "+"));
             let standard = Zeroizing::new(without_minus.replace('_', "/"));
-            (standard, Some((Kind::SecretUrlSafe, "the characters - or _ where base64 has + and /")))
+            (standard, Some((FindingKind::SecretUrlSafe, "the characters - or _ where base64 has + and /")))
         } else if digits(&compact) < digits_for(expected) && digits(&with_plus) == digits_for(expected) {
-            (with_plus, Some((Kind::SecretPlusLost, "with each space counted as a plus sign, the length is right")))
+            (
+                with_plus,
+                Some((FindingKind::SecretPlusLost, "with each space counted as a plus sign, the length is right")),
+            )
         } else {
             (compact, None)
         };
@@ -152,14 +161,18 @@ impl Copy {
         let is_digit = |c: char| c.is_ascii_alphanumeric() || "+/".contains(c);
         if let Some(before) = digits.chars().position(|c| !is_digit(c)) {
             let position = before.saturating_add(1);
-            report.add(Kind::SecretNotBase64, PIECE, format!("character {position}, spaces not counted"));
+            report.add(FindingKind::SecretNotBase64, CREDENTIAL, format!("character {position}, spaces not counted"));
             return None;
         }
         let bytes = BASE64.decode(digits);
         match bytes {
             Ok(bytes) => return Some(Secret::new(bytes)),
             Err(_) if digits.len() == digits_for(self.expected) => {
-                report.add(Kind::SecretNotBase64, PIECE, "the last character cannot be the last of so many bytes");
+                report.add(
+                    FindingKind::SecretNotBase64,
+                    CREDENTIAL,
+                    "the last character cannot be the last of so many bytes",
+                );
             }
             Err(_) => self.report_length(report),
         }
@@ -169,17 +182,17 @@ impl Copy {
     /// Of the digits that are there, which stand for so many `bytes`.
     fn check_padding(&self, bytes: usize, report: &mut Report) {
         let kind = match self.base64.len().cmp(&characters_for(bytes)) {
-            Ordering::Less => Kind::SecretPadding,
+            Ordering::Less => FindingKind::SecretPadding,
             Ordering::Equal => return,
-            Ordering::Greater => Kind::SecretExcessPadding,
+            Ordering::Greater => FindingKind::SecretExcessPadding,
         };
-        report.add(kind, PIECE, self.lengths());
+        report.add(kind, CREDENTIAL, self.lengths());
     }
 
     fn report_length(&self, report: &mut Report) {
         let is_short = digits(&self.base64) < digits_for(self.expected);
-        let kind = if is_short { Kind::SecretTruncated } else { Kind::SecretOverlong };
-        report.add(kind, PIECE, self.lengths());
+        let kind = if is_short { FindingKind::SecretTruncated } else { FindingKind::SecretOverlong };
+        report.add(kind, CREDENTIAL, self.lengths());
     }
 
     fn lengths(&self) -> String {

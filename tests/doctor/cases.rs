@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ibkr_oauth::UnixTime;
-use ibkr_oauth::doctor::{Finding, Kind, Piece, Report, ServerTime};
+use ibkr_oauth::doctor::{Credential, Finding, FindingKind, Report, ServerTime};
 use rsa::pkcs1::EncodeRsaPrivateKey;
 
 use crate::fixtures::*;
@@ -14,17 +14,17 @@ use crate::support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM};
 
 /// One kind of finding: what brings it about, and what looks like it and must not.
 struct Case {
-    kind: Kind,
-    piece: Piece,
+    kind: FindingKind,
+    credential: Credential,
     spoil: fn(&mut Set),
     near_miss: fn(&mut Set),
 }
 
 macro_rules! cases {
-    ($($kind:ident @ $piece:ident: $spoil:expr, not $near_miss:expr;)*) => {
+    ($($kind:ident @ $credential:ident: $spoil:expr, not $near_miss:expr;)*) => {
         vec![$(Case {
-            kind: Kind::$kind,
-            piece: Piece::$piece,
+            kind: FindingKind::$kind,
+            credential: Credential::$credential,
             spoil: |set| { let spoil: fn(&mut Set) = $spoil; spoil(set) },
             near_miss: |set| { let near_miss: fn(&mut Set) = $near_miss; near_miss(set) },
         }),*]
@@ -207,8 +207,8 @@ fn common_cases() -> Vec<Case> {
 
 /// A case with what the doctor said about it.
 pub struct Examined {
-    pub kind: Kind,
-    pub piece: Piece,
+    pub kind: FindingKind,
+    pub credential: Credential,
     pub spoilt: (Set, Report),
     pub near_miss: (Set, Report),
 }
@@ -223,7 +223,7 @@ impl Examined {
         let examined = |change: fn(&mut Set)| {
             let mut set = after(change);
             // Proving that a sound prime is one takes longer than all the rest.
-            if case.piece != Piece::DhParams {
+            if case.credential != Credential::DhParams {
                 set.dh = None;
             }
             let report = set.examine();
@@ -234,11 +234,11 @@ impl Examined {
             let near_miss = examined(case.near_miss);
             (spoilt.join().unwrap(), near_miss)
         });
-        Self { kind: case.kind, piece: case.piece, spoilt, near_miss }
+        Self { kind: case.kind, credential: case.credential, spoilt, near_miss }
     }
 
     pub fn finding<'a>(&self, report: &'a Report) -> Option<&'a Finding> {
-        report.findings().iter().find(|finding| finding.kind == self.kind && finding.piece == self.piece)
+        report.findings().iter().find(|finding| finding.kind == self.kind && finding.credential == self.credential)
     }
 }
 

@@ -14,7 +14,7 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crypto_bigint::BoxedUint;
-use ibkr_oauth::doctor::{Credentials, Kind, Piece, Report, Severity, examine};
+use ibkr_oauth::doctor::{Credential, Credentials, FindingKind, Report, Severity, examine};
 use ibkr_oauth::{Error, KeyError, Mismatch, Misuse, OAuthSession, Response};
 use proptest::prelude::*;
 use rsa::PrivateKey;
@@ -31,7 +31,7 @@ const MESSAGES: &str = "tests/doctor/messages.txt";
 fn healthy_credentials_get_nothing_but_the_proof_that_the_secret_opens() {
     let report = Set::healthy().examine();
     let kinds: Vec<_> = report.findings().iter().map(|finding| finding.kind).collect();
-    assert_eq!(kinds, [Kind::SecretOpens]);
+    assert_eq!(kinds, [FindingKind::SecretOpens]);
     assert_eq!(report.worst(), Some(Severity::Note));
     assert!(!Set::healthy().is_refused());
 }
@@ -52,17 +52,17 @@ fn what_does_no_harm_anywhere_is_not_even_mentioned() {
     for change in harmless {
         let report = after(change).examine();
         let kinds: Vec<_> = report.findings().iter().map(|finding| finding.kind).collect();
-        assert_eq!(kinds, [Kind::SecretOpens], "{report}");
-        assert!(Piece::ALL.iter().all(|piece| report.repaired(*piece).is_none()));
+        assert_eq!(kinds, [FindingKind::SecretOpens], "{report}");
+        assert!(Credential::ALL.iter().all(|credential| report.repaired(*credential).is_none()));
     }
 }
 
 #[test]
 fn every_finding_is_made_where_it_belongs_and_not_beside_it() {
     for case in Examined::all() {
-        let (kind, piece, spoilt, near_miss) = (case.kind, case.piece, &case.spoilt.1, &case.near_miss.1);
-        assert!(case.finding(spoilt).is_some(), "{kind:?} of {piece:?} was not found:\n{spoilt}");
-        assert!(case.finding(near_miss).is_none(), "{kind:?} of {piece:?} was found:\n{near_miss}");
+        let (kind, credential, spoilt, near_miss) = (case.kind, case.credential, &case.spoilt.1, &case.near_miss.1);
+        assert!(case.finding(spoilt).is_some(), "{kind:?} of {credential:?} was not found:\n{spoilt}");
+        assert!(case.finding(near_miss).is_none(), "{kind:?} of {credential:?} was found:\n{near_miss}");
     }
 }
 
@@ -76,9 +76,11 @@ fn a_date_is_not_blamed_where_none_can_be_read() {
 
 #[test]
 fn every_kind_has_a_case() {
-    let covered: BTreeSet<Kind> = Examined::all().iter().map(|case| case.kind).collect();
-    let needs_a_feature = |kind: &&Kind| **kind == Kind::WrongPassphrase && cfg!(not(feature = "encrypted-keys"));
-    let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !covered.contains(kind) && !needs_a_feature(kind)).collect();
+    let covered: BTreeSet<FindingKind> = Examined::all().iter().map(|case| case.kind).collect();
+    let needs_a_feature =
+        |kind: &&FindingKind| **kind == FindingKind::WrongPassphrase && cfg!(not(feature = "encrypted-keys"));
+    let missing: Vec<_> =
+        FindingKind::ALL.iter().filter(|kind| !covered.contains(kind) && !needs_a_feature(kind)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
@@ -98,20 +100,20 @@ fn what_is_repaired_is_what_it_was() {
     let healthy = Set::healthy();
     for case in Examined::all() {
         let report = &case.spoilt.1;
-        for (piece, text) in [
-            (Piece::SignatureKey, &healthy.signature),
-            (Piece::EncryptionKey, &healthy.encryption),
-            (Piece::DhParams, &healthy.dh),
+        for (credential, text) in [
+            (Credential::SignatureKey, &healthy.signature),
+            (Credential::EncryptionKey, &healthy.encryption),
+            (Credential::DhParams, &healthy.dh),
         ] {
-            let Some(repaired) = report.repaired(piece) else { continue };
+            let Some(repaired) = report.repaired(credential) else { continue };
             let is_other_key = repaired.expose().starts_with("-----BEGIN RSA PRIVATE");
             let is_bare_prime = *repaired.expose() == prime_hex() || *repaired.expose() == format!("00{}", prime_hex());
             assert!(is_other_key || is_bare_prime || Some(repaired.expose()) == text.as_ref(), "{:?}", case.kind);
         }
-        if let Some(secret) = report.repaired(Piece::AccessTokenSecret) {
+        if let Some(secret) = report.repaired(Credential::AccessTokenSecret) {
             let repaired = Set { secret: Some(secret.expose().clone()), ..healthy.clone() };
             let kinds: Vec<_> = repaired.examine().findings().iter().map(|finding| finding.kind).collect();
-            assert_eq!(kinds, [Kind::SecretOpens], "{:?}", case.kind);
+            assert_eq!(kinds, [FindingKind::SecretOpens], "{:?}", case.kind);
         }
     }
 }
@@ -119,27 +121,27 @@ fn what_is_repaired_is_what_it_was() {
 #[test]
 fn damage_that_can_be_undone_is_undone() {
     let undone = [
-        Kind::HeaderMissing,
-        Kind::EndMissing,
-        Kind::Dashes,
-        Kind::EscapedLineBreaks,
-        Kind::Layout,
-        Kind::CrLf,
-        Kind::UploadCrLf,
-        Kind::SecretPadding,
-        Kind::SecretExcessPadding,
-        Kind::SecretPercentEncoded,
-        Kind::SecretHex,
-        Kind::SecretUrlSafe,
-        Kind::SecretPlusLost,
-        Kind::DhDecorated,
-        Kind::DhNegative,
+        FindingKind::HeaderMissing,
+        FindingKind::EndMissing,
+        FindingKind::Dashes,
+        FindingKind::EscapedLineBreaks,
+        FindingKind::Layout,
+        FindingKind::CrLf,
+        FindingKind::UploadCrLf,
+        FindingKind::SecretPadding,
+        FindingKind::SecretExcessPadding,
+        FindingKind::SecretPercentEncoded,
+        FindingKind::SecretHex,
+        FindingKind::SecretUrlSafe,
+        FindingKind::SecretPlusLost,
+        FindingKind::DhDecorated,
+        FindingKind::DhNegative,
     ];
     for case in Examined::all().iter().filter(|case| undone.contains(&case.kind)) {
-        assert!(case.spoilt.1.repaired(case.piece).is_some(), "{:?}", case.kind);
+        assert!(case.spoilt.1.repaired(case.credential).is_some(), "{:?}", case.kind);
     }
     let report = Set::healthy().examine();
-    assert!(Piece::ALL.iter().all(|piece| report.repaired(*piece).is_none()));
+    assert!(Credential::ALL.iter().all(|credential| report.repaired(*credential).is_none()));
 }
 
 /// `UPDATE=1 cargo test --all-features --test doctor` writes the file anew.
@@ -166,7 +168,7 @@ fn section(kind: &str, message: &str) -> String {
 fn messages() -> BTreeMap<String, String> {
     let mut messages = BTreeMap::new();
     // Without `std` dates are unreadable for another reason.
-    let is_agreed_on = |case: &&Examined| cfg!(feature = "std") || case.kind != Kind::DateUnreadable;
+    let is_agreed_on = |case: &&Examined| cfg!(feature = "std") || case.kind != FindingKind::DateUnreadable;
     for case in Examined::all().iter().filter(is_agreed_on) {
         let mut message = String::new();
         writeln!(message, "{}", case.finding(&case.spoilt.1).unwrap()).unwrap();
@@ -229,7 +231,7 @@ fn json_holds_what_the_report_holds() {
     let finding = &json["findings"][0];
     assert_eq!(finding["kind"], "EscapedLineBreaks");
     assert_eq!(finding["severity"], "error");
-    assert_eq!(finding["piece"], "private_signature_pem");
+    assert_eq!(finding["credential"], "private_signature_pem");
     for text in ["cause", "evidence", "remedy"] {
         assert!(finding[text].as_str().is_some_and(|text| !text.is_empty()));
     }
@@ -272,7 +274,7 @@ fn a_mismatch_and_a_key_that_fails_get_an_opinion_too_and_nothing_else_does() {
 #[test]
 fn a_report_reads_like_a_letter() {
     let report = after(|set| put(&mut set.base_url, "https://api.ibkr.com/v1/api/")).examine();
-    assert!(report.has(Kind::UrlTrailingSlash) && !report.has(Kind::UrlPath));
+    assert!(report.has(FindingKind::UrlTrailingSlash) && !report.has(FindingKind::UrlPath));
     let findings = report.findings().iter().map(|finding| format!("{finding}\n"));
     let subjects = ["the public signature key", "the public encryption key", "the DH parameters"];
     let fingerprints = report.fingerprints().iter().zip(subjects).map(|(fingerprint, subject)| {
@@ -288,7 +290,7 @@ fn a_report_reads_like_a_letter() {
 fn the_padding_is_looked_at_whatever_the_length() {
     for (secret, is_padded_wrongly) in [("AAAA=", true), ("AAAA====", true), ("AAAA", false), ("AAA=", false)] {
         let report = Set { secret: Some(secret.into()), encryption: None, ..Set::healthy() }.examine();
-        assert_eq!(report.has(Kind::SecretExcessPadding), is_padded_wrongly, "{secret}");
+        assert_eq!(report.has(FindingKind::SecretExcessPadding), is_padded_wrongly, "{secret}");
     }
 }
 
@@ -296,7 +298,7 @@ fn the_padding_is_looked_at_whatever_the_length() {
 fn what_is_left_of_a_cut_off_key_is_counted() {
     let text = SIGNATURE_PEM.lines().take(1).collect::<String>() + "\nAAAA\nAAAAA\n";
     let report = Set { signature: Some(text), ..Set::healthy() }.examine();
-    let cut_off = report.findings().iter().find(|finding| finding.kind == Kind::CutOff).unwrap();
+    let cut_off = report.findings().iter().find(|finding| finding.kind == FindingKind::CutOff).unwrap();
     assert!(cut_off.evidence.starts_with("9 characters of base64"), "{cut_off}");
 }
 
@@ -362,12 +364,12 @@ fn a_secret_opens_if_its_padding_is_right_and_only_then() {
     };
     let key = PrivateKey::from_pkcs8_pem(ENCRYPTION_PEM).unwrap().to_public_key();
     for (kind, block) in [
-        (Kind::SecretOpens, block([0, 2], 8, 0)),
-        (Kind::SecretOpens, block([0, 2], 253, 0)),
-        (Kind::SecretDoesNotOpen, block([0, 2], 7, 0)),
-        (Kind::SecretDoesNotOpen, block([0, 2], 8, 1)),
-        (Kind::SecretDoesNotOpen, block([0, 1], 8, 0)),
-        (Kind::SecretDoesNotOpen, block([1, 2], 8, 0)),
+        (FindingKind::SecretOpens, block([0, 2], 8, 0)),
+        (FindingKind::SecretOpens, block([0, 2], 253, 0)),
+        (FindingKind::SecretDoesNotOpen, block([0, 2], 7, 0)),
+        (FindingKind::SecretDoesNotOpen, block([0, 2], 8, 1)),
+        (FindingKind::SecretDoesNotOpen, block([0, 1], 8, 0)),
+        (FindingKind::SecretDoesNotOpen, block([1, 2], 8, 0)),
     ] {
         let number = BoxedUint::from_be_slice(&block, 2048).unwrap();
         let secret = rsa::hazmat::rsa_encrypt(&key, &number).unwrap().to_be_bytes();
@@ -382,7 +384,7 @@ fn a_wrong_key_opens_nothing_however_often_it_is_tried() {
     for seed in 0..40 {
         let secret = secret_for(&keys.bits_2048, seed);
         let set = Set { secret: Some(secret), dh: None, ..Set::healthy() };
-        assert!(set.examine().has(Kind::SecretDoesNotOpen));
+        assert!(set.examine().has(FindingKind::SecretDoesNotOpen));
     }
 }
 
@@ -392,17 +394,17 @@ proptest! {
     /// However credentials are mangled: no panic, no secret, and an error wherever the crate would refuse them.
     #[test]
     fn mangled_credentials_get_an_honest_answer(
-        piece in 0_usize..7,
+        credential in 0_usize..7,
         at in any::<prop::sample::Index>(),
         cut in 0_usize..80,
         insert in "[ -~\n\r\u{e9}]{0,3}",
     ) {
         let mut set = Set::healthy();
-        let pieces = [
+        let credentials = [
             &mut set.consumer_key, &mut set.realm, &mut set.token, &mut set.secret, &mut set.signature,
             &mut set.encryption, &mut set.dh,
         ];
-        let text = pieces.into_iter().nth(piece).unwrap();
+        let text = credentials.into_iter().nth(credential).unwrap();
         let whole = text.take().unwrap();
         let start = at.index(whole.len());
         let end = (start + cut).min(whole.len());
@@ -426,7 +428,7 @@ fn a_key_that_is_tried_is_blinded() {
         ..Credentials::default()
     };
     let mut random = Counting::new(1);
-    assert!(examine(&credentials, &mut random).has(Kind::SecretOpens));
+    assert!(examine(&credentials, &mut random).has(FindingKind::SecretOpens));
     assert!(random.drawn >= 256, "{} bytes drawn", random.drawn);
 }
 

@@ -102,7 +102,7 @@ impl Set {
         plain.map_err(drop)
     }
 
-    /// Texts that nobody may ever see in a report, in pieces long enough to be told from chance.
+    /// Texts that nobody may ever see in a report, in credentials long enough to be told from chance.
     pub fn secrets(&self) -> Vec<String> {
         let pems = [&self.signature, &self.encryption, &self.dh];
         let lines = pems.into_iter().flatten().flat_map(|pem| pem.lines());
@@ -125,10 +125,10 @@ pub fn after(change: fn(&mut Set)) -> Set {
     set
 }
 
-pub fn put(piece: &mut Option<String>, text: impl Into<String>) {
-    *piece = Some(text.into());
+pub fn put(credential: &mut Option<String>, text: impl Into<String>) {
+    *credential = Some(text.into());
 }
 
-pub fn edit(piece: &mut Option<String>, change: impl Fn(&str) -> String) {
-    *piece = piece.as_deref().map(change);
+pub fn edit(credential: &mut Option<String>, change: impl Fn(&str) -> String) {
+    *credential = credential.as_deref().map(change);
 }

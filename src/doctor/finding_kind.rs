@@ -2,20 +2,20 @@
 
 use super::severity::Severity::{self, Error, Note, Warning};
 
-/// `{piece}` stands for the piece in words, `{file}` for the file that usually holds it.
+/// `{credential}` stands for the credential in words, `{file}` for the file that usually holds it.
 macro_rules! kinds {
     ($($severity:ident $kind:ident: $cause:literal, $remedy:literal;)*) => {
         /// What was found. Each kind has one [`Severity`], one cause and one remedy; the evidence is the case's own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
-        pub enum Kind {
+        pub enum FindingKind {
             $(
                 #[doc = concat!(stringify!($severity), ": ", $cause, ".")]
                 $kind,
             )*
         }
 
-        impl Kind {
+        impl FindingKind {
             /// Every kind, in the order of this page.
             pub const ALL: &'static [Self] = &[$(Self::$kind),*];
 
@@ -49,18 +49,18 @@ macro_rules! kinds {
 }
 
 kinds! {
-    // Any piece.
-    Warning Missing: "{piece} is not there",
+    // Any credential.
+    Warning Missing: "{credential} is not there",
         "add it: nobody can log in without it";
-    Error Empty: "{piece} is empty",
+    Error Empty: "{credential} is empty",
         "fill it in; an empty environment variable or a failed copy looks like this";
-    Error TooLong: "{piece} is longer than it can ever be",
+    Error TooLong: "{credential} is longer than it can ever be",
         "look whether something else was pasted there";
-    Error Quoted: "{piece} is wrapped in quotation marks, which count as part of it",
+    Error Quoted: "{credential} is wrapped in quotation marks, which count as part of it",
         "take the quotation marks away";
-    Error SurroundingSpace: "{piece} begins or ends with a space or a line break",
+    Error SurroundingSpace: "{credential} begins or ends with a space or a line break",
         "take the space away; `echo` adds a line break to what it writes, `printf %s` does not";
-    Error HeaderCharacter: "{piece} holds a character that cannot stand in an HTTP header",
+    Error HeaderCharacter: "{credential} holds a character that cannot stand in an HTTP header",
         "copy it again from the portal, as plain text";
 
     // Consumer key, realm, access token: protocol section 9.
@@ -87,69 +87,69 @@ kinds! {
         "exchange them: the token is the short one (20 characters), the secret the long one (344)";
 
     // The text of PEM files.
-    Error NotText: "{piece} is not a text file: it may be DER, or text saved as UTF-16",
+    Error NotText: "{credential} is not a text file: it may be DER, or text saved as UTF-16",
         "convert DER with `openssl pkey -inform DER -in FILE -out {file}`; save text as UTF-8 \
          (PowerShell's `>` writes UTF-16)";
-    Error NotPem: "{piece} holds no PEM block",
+    Error NotPem: "{credential} holds no PEM block",
         "give the content of {file}, from the BEGIN line to the END line, both included";
-    Error HeaderMissing: "{piece} lacks its BEGIN line",
+    Error HeaderMissing: "{credential} lacks its BEGIN line",
         "use the repaired text, or copy {file} again from its first line to its last";
-    Error EndMissing: "{piece} lacks its END line, or has another one",
+    Error EndMissing: "{credential} lacks its END line, or has another one",
         "copy {file} again, from its first line to its last";
-    Error Dashes: "the BEGIN or END line of {piece} is damaged: it must have exactly five hyphens on each side",
+    Error Dashes: "the BEGIN or END line of {credential} is damaged: it must have exactly five hyphens on each side",
         "use the repaired text, or copy {file} again; word processors turn hyphens into dashes";
-    Error EscapedLineBreaks: "{piece} has `\\n` written out where line breaks belong, as in an environment variable",
+    Error EscapedLineBreaks: "{credential} has `\\n` written out where line breaks belong, as in an environment variable",
         "use the repaired text, or turn each `\\n` into a line break before you hand it over: `printf '%b' \"$KEY\"`";
-    Error NotBase64: "{piece} holds a character that no PEM block has",
+    Error NotBase64: "{credential} holds a character that no PEM block has",
         "copy {file} again, as plain text";
-    Error CutOff: "part of {piece} is missing",
+    Error CutOff: "part of {credential} is missing",
         "copy {file} again, from its first line to its last";
-    Note Layout: "{piece} is readable here, but not laid out in lines of 64 characters as other programs want it",
+    Note Layout: "{credential} is readable here, but not laid out in lines of 64 characters as other programs want it",
         "use the repaired text, or copy {file} again with its line breaks and without indentation";
-    Note CrLf: "{piece} has Windows line ends (CR LF), which do no harm here",
+    Note CrLf: "{credential} has Windows line ends (CR LF), which do no harm here",
         "see that the files you upload have Unix line ends: `tr -d '\\r' < OLD > NEW`";
-    Note UploadCrLf: "{piece} has Windows line ends (CR LF), which do no harm here, but the portal refuses such a file",
+    Note UploadCrLf: "{credential} has Windows line ends (CR LF), which do no harm here, but the portal refuses such a file",
         "nothing, if it is registered already; else run `tr -d '\\r' < {file} > new.pem` and upload the new file";
-    Warning Several: "there is more than one block where {piece} belongs, and only the first is used",
+    Warning Several: "there is more than one block where {credential} belongs, and only the first is used",
         "leave the one that belongs there, and put any other into a file of its own; their fingerprints tell them apart";
 
     // What the PEM block is.
-    Error PublicKey: "a public key stands where {piece} belongs",
+    Error PublicKey: "a public key stands where {credential} belongs",
         "give the content of {file}; public keys are for the portal only";
-    Error Certificate: "a certificate stands where {piece} belongs",
+    Error Certificate: "a certificate stands where {credential} belongs",
         "give the content of {file}; certificates play no part here";
-    Error CertificateRequest: "a certificate request stands where {piece} belongs",
+    Error CertificateRequest: "a certificate request stands where {credential} belongs",
         "give the content of {file}; certificate requests play no part here";
-    Error DhParameters: "a DH parameter file stands where {piece} belongs",
+    Error DhParameters: "a DH parameter file stands where {credential} belongs",
         "give the content of {file}";
-    Error PrivateKey: "a private key stands where {piece} belongs",
+    Error PrivateKey: "a private key stands where {credential} belongs",
         "give the content of {file}; a private key is never uploaded: if you did, make new keys";
-    Error OpenSshKey: "{piece} is in OpenSSH's own format",
+    Error OpenSshKey: "{credential} is in OpenSSH's own format",
         "make keys with OpenSSL, not with ssh-keygen: `openssl genrsa -out {file} 2048`, and upload the public half";
-    Error NotRsa: "{piece} is not an RSA key",
+    Error NotRsa: "{credential} is not an RSA key",
         "make an RSA key with `openssl genrsa -out {file} 2048`, and upload the public half";
     Error X942: "the DH parameters are in the X9.42 form, which the portal does not take",
         "make them with `openssl dhparam -out dhparam.pem 2048`, and upload them";
-    Error UnknownPem: "{piece} holds a PEM block of an unknown kind",
+    Error UnknownPem: "{credential} holds a PEM block of an unknown kind",
         "give the content of {file}";
 
     // Keys.
-    Error Encrypted: "{piece} is protected by a passphrase",
+    Error Encrypted: "{credential} is protected by a passphrase",
         "give the passphrase (feature `encrypted-keys`), or take it off with `openssl pkey -in {file} -out plain.pem`";
-    Error WrongPassphrase: "the passphrase does not open {piece}",
+    Error WrongPassphrase: "the passphrase does not open {credential}",
         "try it with `openssl pkey -in {file} -noout`";
-    Error LegacyEncryption: "{piece} is protected by a passphrase in OpenSSL's old way, which nobody should use any more",
+    Error LegacyEncryption: "{credential} is protected by a passphrase in OpenSSL's old way, which nobody should use any more",
         "convert it with `openssl pkcs8 -topk8 -in {file} -out new.pem`";
-    Note PassphraseUnneeded: "a passphrase was given, but {piece} is not protected by one",
+    Note PassphraseUnneeded: "a passphrase was given, but {credential} is not protected by one",
         "protect it with `openssl pkcs8 -topk8 -in {file} -out new.pem`, or leave the passphrase out";
-    Error KeyDamaged: "{piece} is a complete block, but not a valid RSA private key",
+    Error KeyDamaged: "{credential} is a complete block, but not a valid RSA private key",
         "check it with `openssl rsa -check -noout -in {file}`; take it from a backup, or make a new one and upload its \
          public half";
-    Error KeyTooSmall: "{piece} is too short",
+    Error KeyTooSmall: "{credential} is too short",
         "make a new one with `openssl genrsa -out {file} 2048`, and upload its public half";
-    Error KeyTooLarge: "{piece} is too long: a login would take seconds",
+    Error KeyTooLarge: "{credential} is too long: a login would take seconds",
         "make a new one with `openssl genrsa -out {file} 2048`, and upload its public half";
-    Note KeySize: "{piece} does not have the 2048 bits that IBKR asks for",
+    Note KeySize: "{credential} does not have the 2048 bits that IBKR asks for",
         "nothing, if the portal took it; if logins fail, make one with `openssl genrsa -out {file} 2048`";
     Warning SameKey: "the signature key and the encryption key are one and the same",
         "make two keys, as IBKR asks; if two are registered, one of your files is a copy of the other";

@@ -8,7 +8,7 @@ use der::Decode;
 use der::pem::LineEnding;
 use rsa::{pkcs1, pkcs8};
 
-use super::{Finding, Kind, Piece, Report};
+use super::{Credential, Finding, FindingKind, Report};
 use crate::agreement::diffie_hellman::read_pkcs3;
 use crate::credentials::pem;
 use crate::credentials::pem::{KNOWN_LABELS, MAX_TEXT};
@@ -26,30 +26,32 @@ pub(super) struct Block {
 }
 
 /// The first block of `text` that is one of `wanted`. Reports what is wrong with it, and what stands there instead.
-pub(super) fn read(text: &str, wanted: &[&'static str], piece: Piece, report: &mut Report) -> Option<Block> {
-    let block = reject(text, piece).and_then(|()| Reading { wanted, piece, report }.read(text));
+pub(super) fn read(text: &str, wanted: &[&'static str], credential: Credential, report: &mut Report) -> Option<Block> {
+    let block = reject(text, credential).and_then(|()| Reading { wanted, credential, report }.read(text));
     block.map_err(|finding| report.push(finding)).ok()
 }
 
 /// What cannot be a PEM file at all.
-fn reject(text: &str, piece: Piece) -> Result<(), Finding> {
-    let unusable = |kind, evidence: String| Err(Finding::new(kind, piece, evidence));
+fn reject(text: &str, credential: Credential) -> Result<(), Finding> {
+    let unusable = |kind, evidence: String| Err(Finding::new(kind, credential, evidence));
     match text.len() {
         length if length > MAX_TEXT => {
-            unusable(Kind::TooLong, format!("{length} bytes; at most {MAX_TEXT} make sense"))
+            unusable(FindingKind::TooLong, format!("{length} bytes; at most {MAX_TEXT} make sense"))
         }
-        _ if text.trim().is_empty() => unusable(Kind::Empty, format!("{} characters, all of them space", text.len())),
+        _ if text.trim().is_empty() => {
+            unusable(FindingKind::Empty, format!("{} characters, all of them space", text.len()))
+        }
         _ if text.contains(['\0', char::REPLACEMENT_CHARACTER]) => {
-            unusable(Kind::NotText, "bytes that no text file has".into())
+            unusable(FindingKind::NotText, "bytes that no text file has".into())
         }
         _ => Ok(()),
     }
 }
 
-/// One text being read for one piece.
+/// One text being read for one credential.
 struct Reading<'a> {
     wanted: &'a [&'static str],
-    piece: Piece,
+    credential: Credential,
     report: &'a mut Report,
 }
 
@@ -59,12 +61,16 @@ impl Reading<'_> {
         self.note_company(&plain);
         let damage_before = self.report.findings().len();
         if matches!(plain, Cow::Owned(_)) {
-            self.report.add(Kind::EscapedLineBreaks, self.piece, format!("{} line(s) of text", text.lines().count()));
+            self.report.add(
+                FindingKind::EscapedLineBreaks,
+                self.credential,
+                format!("{} line(s) of text", text.lines().count()),
+            );
         }
         let (label, der) = self.decode(&plain)?;
         let der = self.whole(der)?;
         let written = der::pem::encode_string(label, LineEnding::LF, der.expose());
-        let canonical = Secret::new(written.map_err(|_| self.finding(Kind::KeyDamaged, "no PEM can hold it"))?);
+        let canonical = Secret::new(written.map_err(|_| self.finding(FindingKind::KeyDamaged, "no PEM can hold it"))?);
         self.note_layout(&plain, canonical.expose());
         let is_damaged = self.report.findings().len() > damage_before;
         Ok(Block { label, der, repaired: is_damaged.then_some(canonical) })
@@ -74,7 +80,11 @@ impl Reading<'_> {
         let labels: Vec<_> = Armored::all(text).map(|armored| armored.label).collect();
         let wanted: Vec<_> = labels.into_iter().filter(|label| self.wanted.contains(label)).collect();
         if wanted.len() > 1 {
-            self.report.add(Kind::Several, self.piece, format!("{} blocks: {}", wanted.len(), wanted.join(", ")));
+            self.report.add(
+                FindingKind::Several,
+                self.credential,
+                format!("{} blocks: {}", wanted.len(), wanted.join(", ")),
+            );
         }
     }
 
@@ -93,14 +103,14 @@ impl Reading<'_> {
         armored: &Armored<'_>,
     ) -> Result<(&'static str, Secret<Vec<u8>>), Finding> {
         if armored.body.contains("Proc-Type:") {
-            return Err(self.finding(Kind::LegacyEncryption, "a line with Proc-Type and ENCRYPTED"));
+            return Err(self.finding(FindingKind::LegacyEncryption, "a line with Proc-Type and ENCRYPTED"));
         }
         let der = self.decode_base64(undashed(armored.body))?;
         if !armored.has_end {
-            self.report.add(Kind::EndMissing, self.piece, format!("no END line for {}", armored.label));
+            self.report.add(FindingKind::EndMissing, self.credential, format!("no END line for {}", armored.label));
         } else if pem::find(text, self.wanted).is_err() {
             let evidence = format!("the words BEGIN and END {}, not between five hyphens each", armored.label);
-            self.report.add(Kind::Dashes, self.piece, evidence);
+            self.report.add(FindingKind::Dashes, self.credential, evidence);
         }
         Ok((armored.label, der))
     }
@@ -108,18 +118,22 @@ impl Reading<'_> {
     /// Text without a BEGIN line: base64 all the same?
     fn decode_bare(&mut self, text: &str) -> Result<(&'static str, Secret<Vec<u8>>), Finding> {
         if text.contains("-----BEGIN ") {
-            return Err(self.finding(Kind::UnknownPem, "a BEGIN line with a label of no use here"));
+            return Err(self.finding(FindingKind::UnknownPem, "a BEGIN line with a label of no use here"));
         }
         let der = pem::decode_base64(undashed(text)).map(|der| (label_of(der.expose()), der));
         match der {
             Some((Some(label), der)) if self.wanted.contains(&label) => {
-                self.report.add(Kind::HeaderMissing, self.piece, format!("base64 of a {label}, without a BEGIN line"));
+                self.report.add(
+                    FindingKind::HeaderMissing,
+                    self.credential,
+                    format!("base64 of a {label}, without a BEGIN line"),
+                );
                 Ok((label, der))
             }
             Some((Some(label), _)) => Err(self.misplaced(label)),
             _ => {
                 let evidence = format!("{} characters without a BEGIN line", text.trim().chars().count());
-                Err(self.finding(Kind::NotPem, evidence))
+                Err(self.finding(FindingKind::NotPem, evidence))
             }
         }
     }
@@ -128,12 +142,12 @@ impl Reading<'_> {
         let is_foreign = |c: char| !(c.is_ascii_whitespace() || c.is_ascii_alphanumeric() || "+/=".contains(c));
         if let Some((before, _)) = body.split_once(is_foreign) {
             let line = before.matches('\n').count().saturating_add(1);
-            return Err(self.finding(Kind::NotBase64, format!("line {line} of the block holds it")));
+            return Err(self.finding(FindingKind::NotBase64, format!("line {line} of the block holds it")));
         }
         pem::decode_base64(body).ok_or_else(|| {
             let characters = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).count();
             self.finding(
-                Kind::CutOff,
+                FindingKind::CutOff,
                 format!("{characters} characters of base64, which make no whole number of bytes"),
             )
         })
@@ -148,7 +162,7 @@ impl Reading<'_> {
                 let lines = missing.div_ceil(48);
                 let evidence =
                     format!("{found} of {announced} bytes are there; {missing} are missing ({lines} line(s))");
-                Err(self.finding(Kind::CutOff, evidence))
+                Err(self.finding(FindingKind::CutOff, evidence))
             }
             _ => Ok(der),
         }
@@ -156,33 +170,34 @@ impl Reading<'_> {
 
     fn note_layout(&mut self, text: &str, canonical: &str) {
         if text.contains("\r\n") {
-            let kind = if self.piece == Piece::DhParams { Kind::UploadCrLf } else { Kind::CrLf };
-            self.report.add(kind, self.piece, format!("{} line(s) end in CR LF", text.matches("\r\n").count()));
+            let kind =
+                if self.credential == Credential::DhParams { FindingKind::UploadCrLf } else { FindingKind::CrLf };
+            self.report.add(kind, self.credential, format!("{} line(s) end in CR LF", text.matches("\r\n").count()));
         }
         let unix = Secret::new(text.replace("\r\n", "\n"));
         let is_readable = pem::find(text, self.wanted).is_ok();
         if is_readable && !unix.expose().contains(canonical.trim_end()) {
-            self.report.add(Kind::Layout, self.piece, format!("{} line(s) of text", text.lines().count()));
+            self.report.add(FindingKind::Layout, self.credential, format!("{} line(s) of text", text.lines().count()));
         }
     }
 
     fn misplaced(&self, label: &'static str) -> Finding {
         let kind = match label {
-            "PUBLIC KEY" | "RSA PUBLIC KEY" => Kind::PublicKey,
-            "CERTIFICATE" => Kind::Certificate,
-            "CERTIFICATE REQUEST" => Kind::CertificateRequest,
-            "OPENSSH PRIVATE KEY" => Kind::OpenSshKey,
-            "X9.42 DH PARAMETERS" if self.piece == Piece::DhParams => Kind::X942,
-            "DH PARAMETERS" | "X9.42 DH PARAMETERS" => Kind::DhParameters,
-            _ if self.piece == Piece::DhParams => Kind::PrivateKey,
-            "EC PRIVATE KEY" => Kind::NotRsa,
-            _ => Kind::UnknownPem,
+            "PUBLIC KEY" | "RSA PUBLIC KEY" => FindingKind::PublicKey,
+            "CERTIFICATE" => FindingKind::Certificate,
+            "CERTIFICATE REQUEST" => FindingKind::CertificateRequest,
+            "OPENSSH PRIVATE KEY" => FindingKind::OpenSshKey,
+            "X9.42 DH PARAMETERS" if self.credential == Credential::DhParams => FindingKind::X942,
+            "DH PARAMETERS" | "X9.42 DH PARAMETERS" => FindingKind::DhParameters,
+            _ if self.credential == Credential::DhParams => FindingKind::PrivateKey,
+            "EC PRIVATE KEY" => FindingKind::NotRsa,
+            _ => FindingKind::UnknownPem,
         };
         self.finding(kind, format!("the label {label}"))
     }
 
-    fn finding(&self, kind: Kind, evidence: impl Into<String>) -> Finding {
-        Finding::new(kind, self.piece, evidence)
+    fn finding(&self, kind: FindingKind, evidence: impl Into<String>) -> Finding {
+        Finding::new(kind, self.credential, evidence)
     }
 }
 
