@@ -69,7 +69,7 @@ pub use client::{Client, ClientExchange, ConsentUrl, Event, NotSent, Outcome, Ou
 pub use credentials::consumer::{Consumer, ConsumerBuilder};
 pub use credentials::error::{ConfigError, KeyError, TokenError, UrlError};
 pub use credentials::keys::{ConsumerKeys, RsaKeys, RsaPrivateKey};
-pub use credentials::token::AccessToken;
+pub use credentials::token::{AccessToken, AccountKind};
 pub use error::{Error, Malformed, Misuse, Rejected};
 pub use exchange::{Exchange, Outbound};
 pub use live_session::LiveSession;
@@ -83,7 +83,7 @@ pub use snapshot::{Snapshot, SnapshotError};
 pub use time::UnixTime;
 pub use wire::api_request::ApiRequest;
 pub use wire::callback::{Callback, CallbackError};
-pub use wire::method::Method;
+pub use wire::method::{Method, UnknownMethod};
 pub use wire::receipt::Receipt;
 pub use wire::request::Request;
 pub use wire::response::Response;

@@ -41,6 +41,17 @@ pub enum Phase {
     LiveSession,
 }
 
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unauthorized => "unauthorized",
+            Self::RequestToken => "request token",
+            Self::AccessToken => "access token",
+            Self::LiveSession => "live session",
+        })
+    }
+}
+
 /// A login to IBKR's Web API, from nothing to a live session, without IO.
 ///
 /// # The contract
@@ -320,7 +331,7 @@ impl OAuthSession {
         let url = [consumer.base_url(), endpoint].concat();
         let base_string = BaseString::new(Method::Post, &url, &parameters, consumer.parameter_encoding());
         let base_string = base_string.with_prepend(step.prepend());
-        let signature = consumer.keys().sign_rsa_sha256(base_string.expose().expose().as_bytes(), rng)?;
+        let signature = consumer.keys().sign_rsa_sha256(base_string.text().expose().as_bytes(), rng)?;
 
         let mut authorization = String::new();
         let header = header(consumer.realm(), parameters.iter().map(|(name, value)| (*name, Some(*value))));

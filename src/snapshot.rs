@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 
 use crate::agreement::live_session_token::LiveSessionToken;
 use crate::credentials::consumer::Consumer;
-use crate::credentials::token::{AccessToken, Token};
+use crate::credentials::token::{AccessToken, AccountKind, Token};
 use crate::encoding::BASE64;
 use crate::live_session::{Life, LiveSession};
 use crate::secret::Secret;
@@ -204,14 +204,17 @@ impl StoredAccessToken {
         Self {
             token: access_token.token().to_string(),
             secret: access_token.secret().expose().clone(),
-            is_paper: access_token.is_paper(),
+            is_paper: access_token.account_kind().map(|kind| kind == AccountKind::Paper),
         }
     }
 
     fn restored(&self) -> Result<AccessToken, SnapshotError> {
         let access_token = AccessToken::new(&self.token, &self.secret);
         let access_token = access_token.map_err(|_| SnapshotError::Damaged { field: "access_token" })?;
-        Ok(access_token.with_is_paper(self.is_paper))
+        Ok(match self.is_paper {
+            Some(is_paper) => access_token.with_account_kind(AccountKind::of(is_paper)),
+            None => access_token,
+        })
     }
 }
 

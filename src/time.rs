@@ -69,7 +69,7 @@ fn millis(duration: Duration) -> u64 {
 
 impl fmt::Debug for UnixTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ms since 1970", self.0)
+        fmt::Display::fmt(self, f)
     }
 }
 

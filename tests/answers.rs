@@ -4,7 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use ibkr_oauth::{Diagnosis, Error, Malformed, Mismatch, OAuthSession, Phase, Rejected, Response, TokenError};
+use ibkr_oauth::{
+    AccountKind, Diagnosis, Error, Malformed, Mismatch, OAuthSession, Phase, Rejected, Response, TokenError,
+};
 use proptest::prelude::*;
 use support::{NOW, WorkedLogin, access_token, answer, poll};
 
@@ -32,17 +34,17 @@ fn live_session_token(body: &str) -> Result<Phase, Error> {
 
 #[test]
 fn every_form_in_which_clients_have_met_an_access_token_is_understood() {
-    for (extra, is_paper) in [
-        (r#""is_paper":true,"#, Some(true)),
-        (r#""is_paper":false,"#, Some(false)),
-        (r#""is_true":true,"#, Some(true)),
-        (r#""is_paper":"true","#, Some(true)),
+    for (extra, kind) in [
+        (r#""is_paper":true,"#, Some(AccountKind::Paper)),
+        (r#""is_paper":false,"#, Some(AccountKind::Live)),
+        (r#""is_true":true,"#, Some(AccountKind::Paper)),
+        (r#""is_paper":"true","#, Some(AccountKind::Paper)),
         (r#""is_paper":null,"future":{"a":[1]},"#, None),
         ("", None),
     ] {
         let body = format!(r#"{{{extra}"oauth_token":"a1b2c3d4e5f6a7b8c9d0","oauth_token_secret":"c2VjcmV0"}}"#);
         let session = access_token_from(&body).unwrap();
-        assert_eq!(session.access_token().unwrap().is_paper(), is_paper, "{extra}");
+        assert_eq!(session.access_token().unwrap().account_kind(), kind, "{extra}");
     }
 }
 

@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 
 use ibkr_oauth::{
-    AccessToken, ApiRequest, Consumer, DhParams, Error, OAuthSession, Outbound, ParameterEncoding, Phase, QueryPolicy,
-    RsaKeys, RsaPrivateKey,
+    AccessToken, AccountKind, ApiRequest, Consumer, DhParams, Error, OAuthSession, Outbound, ParameterEncoding, Phase,
+    QueryPolicy, RsaKeys, RsaPrivateKey,
 };
 use ibkr_oauth_gateway::{Consent, RegisteredConsumer};
 use support::pair::{BASE_URL, CONSUMER, Pair, response};
@@ -26,7 +26,7 @@ fn a_third_party_logs_in_with_its_users_consent() {
     assert!(callback.starts_with("https://trader.example/back?user=7&"), "{callback}");
     session.handle_callback(&callback).unwrap();
     assert_eq!(pair.drive(&mut session), Ok(Phase::LiveSession));
-    assert_eq!(session.access_token().unwrap().is_paper(), Some(true));
+    assert_eq!(session.access_token().unwrap().account_kind(), Some(AccountKind::Paper));
     assert_eq!(pair.call(&session, &ACCOUNTS).status(), 200);
 }
 

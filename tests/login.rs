@@ -3,8 +3,8 @@
 mod support;
 
 use ibkr_oauth::{
-    AccessToken, Callback, CallbackError, Error, Misuse, OAuthSession, Outbound, Phase, Request, Response, TokenError,
-    UnixTime,
+    AccessToken, AccountKind, Callback, CallbackError, Error, Misuse, OAuthSession, Outbound, Phase, Request, Response,
+    TokenError, UnixTime,
 };
 use std::time::Duration;
 use support::{NOW, WorkedLogin, access_token, answer, builder, header, parameter, poll, rng};
@@ -83,7 +83,7 @@ fn a_third_party_walks_all_four_phases() {
     assert_eq!(parameter(&request, "oauth_callback"), None);
     assert_eq!(answer(&mut session, exchange, ACCESS_TOKEN), Ok(Phase::AccessToken));
     let stored = session.access_token().unwrap();
-    assert_eq!((stored.token(), stored.is_paper()), ("a1b2c3d4e5f6a7b8c9d0", Some(true)));
+    assert_eq!((stored.token(), stored.account_kind()), ("a1b2c3d4e5f6a7b8c9d0", Some(AccountKind::Paper)));
     assert_eq!(stored.secret().expose(), "c2VjcmV0");
 
     let login = WorkedLogin::any();

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use ibkr_oauth::{ApiRequest, Consumer, OAuthSession, Phase, Response, Snapshot, SnapshotError, UnixTime};
+use ibkr_oauth::{AccountKind, ApiRequest, Consumer, OAuthSession, Phase, Response, Snapshot, SnapshotError, UnixTime};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{NOW, WorkedLogin, access_token, answer, parameter, poll, rng};
@@ -286,11 +286,14 @@ fn a_part_of_a_stored_proof_is_no_proof() {
 /// Whoever trades on paper must not find out later that it was not.
 #[test]
 fn a_resumed_session_knows_whether_it_trades_on_paper() {
-    for is_paper in [None, Some(true), Some(false)] {
-        let access_token = access_token().with_is_paper(is_paper);
+    for kind in [None, Some(AccountKind::Paper), Some(AccountKind::Live)] {
+        let access_token = match kind {
+            Some(kind) => access_token().with_account_kind(kind),
+            None => access_token(),
+        };
         let session = OAuthSession::with_access_token(WorkedLogin::any().consumer, access_token);
         let resumed = resumed(&written(&session), NOW).unwrap();
-        assert_eq!(resumed.access_token().unwrap().is_paper(), is_paper);
+        assert_eq!(resumed.access_token().unwrap().account_kind(), kind);
     }
 }
 

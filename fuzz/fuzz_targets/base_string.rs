@@ -17,10 +17,10 @@ fuzz_target!(|input: &str| {
     let mut pairs: Vec<_> = lines.lines().map(|line| line.split_once('=').unwrap_or((line, ""))).collect();
     for encoding in [ParameterEncoding::Single, ParameterEncoding::Rfc5849] {
         let text = BaseString::new(method, url, &pairs, encoding);
-        assert_eq!(text.expose().expose(), &naive(method, url, &pairs, encoding));
+        assert_eq!(text.text().expose(), &naive(method, url, &pairs, encoding));
         pairs.reverse();
         assert_eq!(BaseString::new(method, url, &pairs, encoding), text);
-        assert!(text.expose().expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%&".contains(&byte)));
+        assert!(text.text().expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%&".contains(&byte)));
     }
 });
 

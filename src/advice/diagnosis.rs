@@ -53,7 +53,7 @@ pub enum Diagnosis {
 }
 
 /// What a retry may be worth. Advice: the caller decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Retry {
     /// At once, with a fresh request: what was wrong with the rejected one (its timestamp) is right in the next. If

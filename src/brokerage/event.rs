@@ -1,12 +1,14 @@
 //! Where a brokerage session stands, what happens to it, and what to do about others.
 
+use core::fmt;
+
 use crate::advice::maintenance::Maintenance;
 use crate::error::Error;
 use crate::time::UnixTime;
 
 /// What to do about another session of the same user (TWS, the mobile app, another program): IBKR allows one brokerage
 /// session for each username.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum CompetePolicy {
     /// Leave it alone, report it, and wait until [`BrokerageSession::open`](super::BrokerageSession::open) is called.
     #[default]
@@ -38,7 +40,21 @@ pub enum BrokeragePhase {
     LoggedOut,
 }
 
-/// What an answer meant.
+impl fmt::Display for BrokeragePhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "missing",
+            Self::Opening => "opening",
+            Self::Ready => "ready",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Competing => "competing",
+            Self::LoggingOut => "logging out",
+            Self::LoggedOut => "logged out",
+        })
+    }
+}
+
+/// What a response meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BrokerageEvent {

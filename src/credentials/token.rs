@@ -57,7 +57,24 @@ pub(crate) fn check_header_text(text: &str) -> Result<(), TokenError> {
 pub struct AccessToken {
     token: Token,
     encrypted_secret: Secret<Vec<u8>>,
-    is_paper: Option<bool>,
+    account: Option<AccountKind>,
+}
+
+/// Whether an account trades with money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "an account is one or the other")]
+pub enum AccountKind {
+    /// Trades with money.
+    Live,
+    /// Trades on paper.
+    Paper,
+}
+
+impl AccountKind {
+    /// As IBKR says it, in a field named `is_paper`.
+    pub(crate) fn of(is_paper: bool) -> Self {
+        if is_paper { Self::Paper } else { Self::Live }
+    }
 }
 
 impl AccessToken {
@@ -67,13 +84,13 @@ impl AccessToken {
     /// # Errors
     /// [`TokenError`] names what is wrong. That the secret decrypts is seen when the first request is made.
     pub fn new(token: &str, secret: &str) -> Result<Self, TokenError> {
-        Ok(Self { token: Token::new(token.trim())?, encrypted_secret: decode_secret(secret)?, is_paper: None })
+        Ok(Self { token: Token::new(token.trim())?, encrypted_secret: decode_secret(secret)?, account: None })
     }
 
-    /// Returns the same token, known to be for a paper trading account or not, as stored beside it.
+    /// Returns the same token, known to be for an account of this kind, as stored beside it.
     #[must_use]
-    pub fn with_is_paper(self, is_paper: Option<bool>) -> Self {
-        Self { is_paper, ..self }
+    pub fn with_account_kind(self, account: AccountKind) -> Self {
+        Self { account: Some(account), ..self }
     }
 
     /// Returns the token, as sent in `oauth_token`. With a live session it opens WebSockets: treat it as a secret.
@@ -86,10 +103,10 @@ impl AccessToken {
         Secret::new(BASE64.encode(self.encrypted_secret.expose()))
     }
 
-    /// Returns whether the token is for a paper trading account, where the server said (`is_paper`,
+    /// Returns whether the token is for a live or a paper trading account, where the server said (`is_paper`,
     /// [protocol section 6.1](crate::protocol#section-6-1)).
-    pub fn is_paper(&self) -> Option<bool> {
-        self.is_paper
+    pub fn account_kind(&self) -> Option<AccountKind> {
+        self.account
     }
 
     pub(crate) fn oauth_token(&self) -> Token {
@@ -113,6 +130,6 @@ fn decode_secret(base64: &str) -> Result<Secret<Vec<u8>>, TokenError> {
 
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessToken").field("is_paper", &self.is_paper).finish_non_exhaustive()
+        f.debug_struct("AccessToken").field("account", &self.account).finish_non_exhaustive()
     }
 }

@@ -22,7 +22,7 @@ impl ParameterEncoding {
 
 /// The text that is signed: `[prepend]METHOD&url&parameters`.
 ///
-/// `Display` and `Debug` leave the prepend out; [`BaseString::expose`] does not.
+/// `Display` and `Debug` leave the prepend out; [`BaseString::text`] does not.
 ///
 /// ```
 /// use ibkr_oauth::{BaseString, Method, ParameterEncoding};
@@ -65,7 +65,7 @@ impl BaseString {
 
     /// Returns the whole text, as signed. **For a live session token request it begins with the decrypted access token
     /// secret**: never log it. For every other request it holds no secret.
-    pub fn expose(&self) -> Secret<String> {
+    pub fn text(&self) -> Secret<String> {
         Secret::new([self.prepend.expose().as_str(), &self.unprotected].concat())
     }
 }

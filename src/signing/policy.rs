@@ -25,7 +25,7 @@ impl QueryPolicy {
 /// How names and values get into the base string.
 ///
 /// The two differ only for characters that must be escaped; the three OAuth requests usually have none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum ParameterEncoding {
     /// `name=value&...` is encoded once, as a whole: what IBKR verifies.
     ///

@@ -1,6 +1,9 @@
 //! HTTP methods.
 
 use core::fmt;
+use core::str::FromStr;
+
+use thiserror::Error;
 
 /// The HTTP methods of the Web API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,3 +35,26 @@ impl fmt::Display for Method {
         f.write_str(self.as_str())
     }
 }
+
+/// Reads a method as [`as_str`](Method::as_str) writes it: methods differ in letter case
+/// ([RFC 9110 section 9.1](https://www.rfc-editor.org/rfc/rfc9110#section-9.1)).
+///
+/// ```
+/// # use ibkr_oauth::Method;
+/// assert_eq!("DELETE".parse(), Ok(Method::Delete));
+/// assert!("delete".parse::<Method>().is_err());
+/// ```
+impl FromStr for Method {
+    type Err = UnknownMethod;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMethod> {
+        let methods = [Self::Get, Self::Post, Self::Put, Self::Delete];
+        methods.into_iter().find(|method| method.as_str() == name).ok_or(UnknownMethod)
+    }
+}
+
+/// The text names none of the four methods of the Web API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("unknown HTTP method: it must be GET, POST, PUT or DELETE, in upper case")]
+#[non_exhaustive]
+pub struct UnknownMethod;

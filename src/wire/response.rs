@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::advice::diagnosis::Diagnosis;
-use crate::credentials::token::{AccessToken, Token};
+use crate::credentials::token::{AccessToken, AccountKind, Token};
 use crate::encoding::decode_hex;
 use crate::error::{Error, Malformed, Rejected};
 use crate::time::UnixTime;
@@ -322,7 +322,11 @@ pub(crate) fn access_token(response: &Response<'_>) -> Result<AccessToken, Error
     let access_token = AccessToken::new(&token, &secret)
         .map_err(|problem| Malformed::Token { field: "oauth_token_secret", problem })?;
     // The schema calls the field `is_true`, its example `is_paper` (protocol section 11).
-    Ok(access_token.with_is_paper(fields.boolean("is_paper").or_else(|| fields.boolean("is_true"))))
+    let is_paper = fields.boolean("is_paper").or_else(|| fields.boolean("is_true"));
+    Ok(match is_paper {
+        Some(is_paper) => access_token.with_account_kind(AccountKind::of(is_paper)),
+        None => access_token,
+    })
 }
 
 /// The server's half of the Diffie-Hellman agreement.

@@ -98,7 +98,7 @@ impl Server {
 
 /// Whether this live session token signed the request.
 pub fn is_signed_with(token: &[u8], request: &Request) -> bool {
-    let signature = BASE64_STANDARD.encode(hmac_sha256(token, request.base_string().expose().expose().as_bytes()));
+    let signature = BASE64_STANDARD.encode(hmac_sha256(token, request.base_string().text().expose().as_bytes()));
     let encoded = signature.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
     parameter(request, "oauth_signature").is_some_and(|given| given == encoded)
 }
