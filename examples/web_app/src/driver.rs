@@ -1,0 +1,64 @@
+//! Sends what a client wants sent, over hyper.
+
+use std::error::Error;
+use std::time::{Duration, SystemTime};
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use ibkr_oauth::{Client, Event, Output, Request, Response, UnixTime};
+use rand::{rand_core::UnwrapErr, rngs::SysRng};
+use tokio::time::{sleep, timeout};
+
+use crate::failure::Failure;
+
+/// An HTTP client, over TLS where the URL wants it.
+pub(crate) type Https = HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// How long a response may take. A user waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_BODY: usize = 4 << 20;
+
+/// Does what `client` has to do, one request after the other, until something happens; a login that fails is a failure. A
+/// future that is dropped before that loses nothing but the response to a request under way.
+pub(crate) async fn next_event(client: &mut Client, https: &Https) -> Result<Event, Failure> {
+    loop {
+        match client.poll(&mut rng(), now()) {
+            Output::Event(Event::LoginFailed { error, .. } | Event::Stopped { error }) => {
+                return Err(Failure::at_ibkr(&error));
+            }
+            Output::Event(event) => return Ok(event),
+            Output::Send { request, exchange } => match timeout(PATIENCE, send(https, request)).await {
+                Ok(Ok(response)) => client.handle_response(exchange, response, now()).unwrap_or_default(),
+                Ok(Err(_)) | Err(_) => client.handle_no_response(exchange, now()),
+            },
+            Output::Wait(until) => sleep(until.saturating_since(now())).await,
+        }
+    }
+}
+
+/// Sends `request` once, as it is.
+async fn send(https: &Https, request: Request) -> Result<Response<'static>, Box<dyn Error + Send + Sync>> {
+    let request = axum::http::Request::try_from(request)?.map(Full::from);
+    let (head, body) = https.request(request).await?.into_parts();
+    let body = Limited::new(body, MAX_BODY).collect().await?.to_bytes();
+    Ok(axum::http::Response::from_parts(head, body).into())
+}
+
+/// Trusts whom browsers trust, and follows no redirect.
+pub(crate) fn https() -> Https {
+    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+    HttpClient::builder(TokioExecutor::new()).build(connector)
+}
+
+/// The operating system's randomness.
+pub(crate) fn rng() -> UnwrapErr<SysRng> {
+    UnwrapErr(SysRng)
+}
+
+pub(crate) fn now() -> UnixTime {
+    UnixTime::from(SystemTime::now())
+}
