@@ -35,7 +35,7 @@ impl BrokerageSession {
         response: Response<'_>,
         now: UnixTime,
     ) -> Result<BrokerageEvent, Misuse> {
-        if !self.awaited.is(&exchange.ticket) {
+        if !self.awaits(&exchange) {
             return Err(Misuse::StaleExchange);
         }
         let consumer = self.login.as_ref().map(|login| &login.consumer);
@@ -50,6 +50,11 @@ impl BrokerageSession {
         self.note_success(exchange.step);
         let is_ready_again = was_unconfirmed && self.phase(now) == BrokeragePhase::Ready;
         Ok(if event == BrokerageEvent::Alive && is_ready_again { BrokerageEvent::Ready } else { event })
+    }
+
+    /// Returns whether the response to the request of `exchange` is awaited.
+    pub(crate) fn awaits(&self, exchange: &BrokerageExchange) -> bool {
+        self.awaited.is(&exchange.ticket)
     }
 
     fn note_success(&mut self, step: Step) {

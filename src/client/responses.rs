@@ -94,6 +94,9 @@ impl Client {
         response: Response<'_>,
         now: UnixTime,
     ) -> Result<(), Misuse> {
+        if !self.brokerage.awaits(&exchange) {
+            return Err(Misuse::StaleExchange);
+        }
         let receipt = exchange.receipt;
         let is_old_token = receipt.token() != self.token();
         if is_old_token && !response.is_success() {

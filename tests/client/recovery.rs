@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ibkr_oauth::brokerage::BrokeragePhase;
-use ibkr_oauth::{Client, Event, Request};
+use ibkr_oauth::{Client, Event, Misuse, Request, Response};
 use ibkr_oauth_gateway::{DeadTokenResponse, Incident};
 
 use crate::support::pair::{Pair, response};
@@ -179,6 +179,20 @@ fn a_log_out_that_nobody_answers_ends_after_30_seconds() {
         world.sent.clear();
         world.run(&mut Sound, HOUR);
         assert_eq!(world.sent, []);
+    }
+}
+
+#[test]
+fn a_response_that_comes_after_the_log_out_ended_is_stale_whatever_it_says() {
+    for status in [200, 401, 503] {
+        let mut world = ready();
+        world.client.log_out(world.pair.now);
+        let (_, exchange) = world.next_send().expect("the log-out");
+        world.pair.wait(31);
+        assert!(world.next_send().is_none());
+        assert!(world.has(&Event::LoggedOut));
+        let late = world.client.handle_response(exchange, Response::new(status, b"{}"), world.pair.now);
+        assert_eq!(late, Err(Misuse::StaleExchange), "{status}");
     }
 }
 
