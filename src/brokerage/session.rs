@@ -195,11 +195,12 @@ impl BrokerageSession {
     }
 
     pub(super) fn next_tickle(&self) -> Option<UnixTime> {
-        if self.is_probing {
-            return Some(UnixTime::default());
+        match self.phase {
+            BrokeragePhase::LoggingOut => None,
+            _ if self.is_probing => Some(UnixTime::default()),
+            BrokeragePhase::LoggedOut => None,
+            _ => self.times.tickle,
         }
-        let is_over = matches!(self.phase, BrokeragePhase::LoggingOut | BrokeragePhase::LoggedOut);
-        self.times.tickle.filter(|_| !is_over)
     }
 
     /// Asks for a brokerage session: again after a logout, and, this once, although another one competes, which is then

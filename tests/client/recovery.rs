@@ -183,6 +183,18 @@ fn a_log_out_that_nobody_answers_ends_after_30_seconds() {
 }
 
 #[test]
+fn the_log_out_goes_out_first_whatever_a_refused_request_made_one_ask() {
+    let mut world = ready();
+    world.request(&ACCOUNTS);
+    let (_, exchange) = world.next_send().expect("the request");
+    world.client.handle_response(exchange, Response::new(401, b"{}"), world.pair.now).unwrap();
+    world.client.log_out(world.pair.now);
+    world.run(&mut Sound, MINUTE);
+    assert_eq!(world.sent.last().map(|(_, line)| line.as_str()), Some("POST /logout"));
+    assert_eq!((world.count("/logout"), world.count("/tickle")), (1, 2));
+}
+
+#[test]
 fn a_response_that_comes_after_the_log_out_ended_is_stale_whatever_it_says() {
     for status in [200, 401, 503] {
         let mut world = ready();
