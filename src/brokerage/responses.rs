@@ -99,7 +99,7 @@ impl BrokerageSession {
     /// A response is as old as its request, also if the clock was set back in between. A denial ends what was confirmed.
     fn note_standing(&mut self, standing: Standing, now: UnixTime) {
         if standing == Standing::Ready {
-            self.times.confirmed = self.times.confirmed.max(Some(self.times.sent.min(now)));
+            self.times.confirmed = self.times.confirmed.max(self.times.sent.map(|sent| sent.min(now)));
             self.contest.note_ours(now);
         } else {
             self.times.confirmed = None;

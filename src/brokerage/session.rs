@@ -187,8 +187,8 @@ impl BrokerageSession {
     pub(super) fn next_step(&self) -> Option<UnixTime> {
         match self.phase {
             BrokeragePhase::Ready if !self.is_doubted => {
-                let witness_gone = self.times.confirmed?.saturating_add(WITNESS_LIFETIME);
-                Some(witness_gone.max(self.times.step).max(self.times.not_before))
+                let witness_gone = self.times.confirmed.map(|confirmed| confirmed.saturating_add(WITNESS_LIFETIME));
+                Some(witness_gone.unwrap_or_default().max(self.times.step).max(self.times.not_before))
             }
             _ => self.step().map(|_| self.times.step),
         }
@@ -286,7 +286,7 @@ impl BrokerageSession {
 
     /// From here on the request counts as made, whatever becomes of it.
     fn note_sent(&mut self, step: Step, jitter: Jitter, now: UnixTime) {
-        self.times.sent = now;
+        self.times.sent = Some(now);
         if step == Step::Tickle {
             self.is_probing = false;
             self.times.tickle = Some(now.saturating_add(TICKLE_PERIOD));

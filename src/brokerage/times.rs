@@ -17,7 +17,7 @@ pub(super) struct Times {
     /// When the next step towards the wanted state is due.
     pub(super) step: UnixTime,
     /// When the latest request went out, step or tickle.
-    pub(super) sent: UnixTime,
+    pub(super) sent: Option<UnixTime>,
     /// When the latest step went out.
     pub(super) asked: Option<UnixTime>,
     /// No step before this moment, whatever anybody doubts: the server's wish, or the penalty box.
@@ -37,12 +37,16 @@ impl Times {
             return Duration::ZERO;
         }
         self.seen = now;
-        for at in [&mut self.step, &mut self.sent, &mut self.not_before] {
+        for at in [&mut self.step, &mut self.not_before] {
             *at = at.saturating_sub(back);
         }
-        for at in [&mut self.asked, &mut self.tickle, &mut self.confirmed].into_iter().flatten() {
+        for at in [&mut self.asked, &mut self.tickle].into_iter().flatten() {
             *at = at.saturating_sub(back);
         }
+        // What would be before 1970 must not become younger than it is.
+        let moved = |at: UnixTime| (at >= UnixTime::default().saturating_add(back)).then(|| at.saturating_sub(back));
+        self.sent = self.sent.and_then(moved);
+        self.confirmed = self.confirmed.and_then(moved);
         back
     }
 

@@ -111,6 +111,19 @@ fn ready_is_said_for_5_minutes_at_most_whatever_the_clock_does() {
     }
 }
 
+#[test]
+fn a_clock_that_falls_to_1970_does_not_make_an_old_witness_young() {
+    let mut world = ready();
+    world.run(&mut answering(|_| true, 0, ""), 10 * MINUTE);
+    assert_eq!(phase(&world), BrokeragePhase::Unconfirmed);
+    let right = world.pair.now;
+    world.pair.now = UnixTime::default();
+    assert!(world.next_send().is_none());
+    assert_eq!(phase(&world), BrokeragePhase::Unconfirmed);
+    world.pair.now = right;
+    assert!(recovery(&mut world) <= 60);
+}
+
 /// Without a live session nothing else follows the clock.
 #[test]
 fn ready_is_not_said_again_by_a_clock_set_back_while_logins_fail() {
