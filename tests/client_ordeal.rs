@@ -39,6 +39,11 @@ fn operation() -> impl Strategy<Value = String> {
         1 => answer().prop_map(|answer| format!("signed {answer}")),
         // One of the first requests after a pause is refused, and what follows takes its course.
         2 => (own_request(), answer()).prop_map(|(request, answer)| format!("{request}\nsettle\nanswer 0 {answer}\nrun 60")),
+        // One is refused again and again, by a server whose clock jumps.
+        2 => (own_request(), proptest::collection::vec(date(), 2..4)).prop_map(|(request, dates)| {
+            let refused = |date| format!("settle\n{date}\nanswer 0 401 {{}}\n");
+            format!("run 60\n{request}\n{}settle", dates.into_iter().map(refused).collect::<String>())
+        }),
         // A request meets a token that the server has forgotten.
         2 => own_request().prop_map(|request| format!("run 60\n{request}\nreset\nrun 120")),
         // A process that is started again and again.
@@ -76,15 +81,16 @@ fn answer() -> impl Strategy<Value = String> {
 }
 
 fn header() -> impl Strategy<Value = String> {
-    let date = prop_oneof![
-        Just("Thu, 02 May 2024 11:40:03 GMT"),
-        Just("Thu, 02 May 2024 12:40:03 GMT"),
-        Just("Thu, 01 Jan 1970 00:00:00 GMT"),
-        Just("Fri, 31 Dec 2100 00:00:00 GMT"),
-    ];
+    prop_oneof![date(), any::<u32>().prop_map(|seconds| format!("header Retry-After {seconds}"))]
+}
+
+fn date() -> impl Strategy<Value = String> {
     prop_oneof![
-        date.prop_map(|date| format!("header Date {date}")),
-        any::<u32>().prop_map(|seconds| format!("header Retry-After {seconds}")),
+        Just("header Date Thu, 02 May 2024 11:40:03 GMT".to_string()),
+        Just("header Date Thu, 02 May 2024 12:40:03 GMT".to_string()),
+        Just("header Date Thu, 02 May 2024 18:40:03 GMT".to_string()),
+        Just("header Date Thu, 01 Jan 1970 00:00:00 GMT".to_string()),
+        Just("header Date Fri, 31 Dec 2100 00:00:00 GMT".to_string()),
     ]
 }
 

@@ -39,6 +39,7 @@ use super::{
 const WOBBLE: Duration = Duration::from_secs(1);
 const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
 const BROKERAGE_PATIENCE: Duration = Duration::from_secs(15);
+const LOG_OUT_PATIENCE: Duration = Duration::from_secs(30);
 const OWN_PATIENCE: Duration = Duration::from_secs(60);
 const WITNESS_LIFETIME: Duration = Duration::from_secs(5 * 60);
 const PENALTY: Duration = Duration::from_secs(10 * 60);
@@ -136,15 +137,18 @@ struct Fate {
 enum Attempt {
     Never,
     InFlight,
+    Lost,
     Answered,
     Rejected,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Farewell {
     No,
     /// The log-out may still be told.
-    Said,
+    Said {
+        at: Duration,
+    },
     Over,
 }
 
@@ -207,8 +211,8 @@ impl World {
             "replay" => self.replay(which),
             "header" => self.headers.extend(argument.split_once(' ').map(|(name, value)| (name.into(), value.into()))),
             "unheard" => self.unheard(which),
-            "drop" => drop(self.take_flight(which)),
-            "fail" => self.fail(which),
+            "drop" => self.lose(which, |_, exchange, _| drop(exchange)),
+            "fail" => self.lose(which, Client::handle_no_response),
             "advance" => self.now = self.now.saturating_add(Duration::from_millis(number::<u32>(argument).0.into())),
             "back" => self.now = self.now.saturating_sub(Duration::from_millis(number::<u32>(argument).0.into())),
             "clock" => self.now = UnixTime::from_secs(number::<u32>(argument).0.into()),
@@ -245,7 +249,8 @@ impl World {
         }
         let live = self.client.live(self.now);
         assert!(live.is_none() || self.token.is_some(), "live without a proof");
-        assert!(live.is_none() || self.signer.live().is_some(), "the signer does not follow");
+        let signs = self.signer.live().is_some_and(|live| self.now < live.expires_at());
+        assert_eq!(signs, live.is_some(), "the signer does not follow");
         self.is_silent(&format!("{:?} {live:?} {:?} {:?}", self.client, self.signer, self.client.web_socket()));
         self.is_silent(&format!("{:?} {:?}", self.client.access_token(), self.client.snapshot()));
     }
@@ -324,6 +329,10 @@ impl World {
         let lived = self.lived.in_all;
         for fate in self.tickets.values() {
             assert!(lived < fate.asked + OWN_PATIENCE + WOBBLE, "{} has no end", fate.path);
+            assert!(fate.attempt != Attempt::Lost, "{} is lost, and not finished", fate.path);
+        }
+        if let Farewell::Said { at } = self.farewell {
+            assert!(lived < at + LOG_OUT_PATIENCE + WOBBLE, "a log-out without end");
         }
     }
 
@@ -331,7 +340,7 @@ impl World {
         match event {
             Event::Finished { ticket, outcome } => self.is_finished(ticket, &outcome),
             // Else it happened before the caller changed their mind.
-            Event::LoggedOut if self.farewell == Farewell::Said => {
+            Event::LoggedOut if self.farewell != Farewell::No => {
                 self.farewell = Farewell::Over;
                 self.token = None;
                 self.end_flights(|kind| kind == Kind::Brokerage);
@@ -354,6 +363,7 @@ impl World {
                 Attempt::Rejected
             }
             Outcome::NotSent(_) => Attempt::Never,
+            _ if fate.attempt == Attempt::Lost => Attempt::Lost,
             _ => Attempt::InFlight,
         };
         assert_eq!(fate.attempt, expected, "{} {}", fate.method, fate.path);
@@ -403,7 +413,7 @@ impl World {
     fn question_goes_out(&mut self, request: &Request) -> Kind {
         let may_go_out = match self.farewell {
             Farewell::No => true,
-            Farewell::Said => request.path().ends_with("/logout"),
+            Farewell::Said { .. } => request.path().ends_with("/logout"),
             Farewell::Over => false,
         };
         assert!(may_go_out, "{} after a log-out", request.path());
@@ -504,10 +514,16 @@ impl World {
         }
     }
 
-    fn fail(&mut self, which: usize) {
+    /// No response will come, and the client can know.
+    fn lose(&mut self, which: usize, says: impl FnOnce(&mut Client, ClientExchange, UnixTime)) {
         let Some(flight) = self.take_flight(which) else { return };
+        if let Kind::Own(ticket) = flight.kind
+            && let Some(fate) = self.tickets.get_mut(&ticket).filter(|_| !flight.is_over)
+        {
+            fate.attempt = Attempt::Lost;
+        }
         self.lived.see(self.now);
-        self.client.handle_no_response(flight.exchange, self.now);
+        says(&mut self.client, flight.exchange, self.now);
     }
 }
 
@@ -547,7 +563,7 @@ impl World {
         let ticket = *self.tickets.keys().nth(which).unwrap();
         if self.client.cancel(ticket) {
             let fate = self.tickets.remove(&ticket).unwrap();
-            assert!(fate.attempt != Attempt::InFlight, "a request in flight was cancelled");
+            assert!(matches!(fate.attempt, Attempt::Never | Attempt::Rejected), "a request in flight was cancelled");
             self.finished.insert(ticket);
         }
     }
@@ -585,7 +601,7 @@ impl World {
 
     fn log_out(&mut self) {
         self.lived.see(self.now);
-        self.farewell = Farewell::Said;
+        self.farewell = Farewell::Said { at: self.lived.in_all };
         self.client.log_out(self.now);
         self.end_flights(|kind| kind == Kind::Brokerage);
     }
