@@ -279,7 +279,7 @@ proptest! {
     }
 
     #[test]
-    fn every_request_is_signed_as_the_obviously_right_encoder_has_it_and_sent_as_signed(
+    fn every_request_is_signed_as_a_plain_encoder_has_it_and_sent_as_signed(
         method in method(), path in path(), query in pairs(24), form in pairs(8),
         written in prop_oneof![Just(Query::Pairs), Just(Query::Plus), Just(Query::Careless)],
         policy in prop_oneof![Just(QueryPolicy::Fold), Just(QueryPolicy::Exclude)], encoding in encoding(),

@@ -111,7 +111,7 @@ fn with_up_to_16_parameters_nothing_is_allocated_but_the_header() {
 }
 
 #[test]
-fn with_more_parameters_there_is_one_allocation_more_however_many_they_are() {
+fn more_parameters_cost_one_more_allocation_however_many_they_are() {
     for bench in Bench::all() {
         for (query, form) in [(17, 0), (0, 17), (16, 1), (100, 0), (0, 1000), (500, 500)] {
             let (reused, owned) = bench.count(query, form);

@@ -49,7 +49,7 @@ fn every_form_in_which_clients_have_met_an_access_token_is_understood() {
 }
 
 #[test]
-fn every_form_in_which_clients_have_met_a_live_session_token_is_understood() {
+fn every_form_of_live_session_token_that_clients_have_met_is_understood() {
     let login = WorkedLogin::any();
     let (response, proof) = (&login.response, &login.proof);
     let upper = response.to_uppercase();

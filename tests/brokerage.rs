@@ -338,7 +338,7 @@ fn a_new_login_does_not_end_a_penalty() {
 }
 
 #[test]
-fn a_refused_live_session_token_is_reported_and_the_new_one_is_used_at_once() {
+fn a_refused_live_session_token_is_told_and_the_new_one_used_at_once() {
     for (status, body) in [(401, "Unauthorized"), (401, "Invalid signature"), (410, "gone")] {
         let mut scripted = Scripted::ready();
         scripted.wait(60);
@@ -388,7 +388,7 @@ fn another_session_is_left_alone_or_taken_over_as_the_user_wants() {
 }
 
 #[test]
-fn a_session_that_cannot_be_built_is_tickled_first_and_tried_with_growing_pauses() {
+fn a_session_not_to_be_built_is_tickled_and_tried_with_growing_pauses() {
     let mut scripted = Scripted::new(CompetePolicy::TakeOver);
     let unavailable = Response::new(500, br#"{"error":"failed to generate sso dh token"}"#);
     let mut attempts = Vec::new();

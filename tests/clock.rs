@@ -155,7 +155,7 @@ fn a_clock_that_is_set_between_asking_and_reading_confuses_nobody() {
 }
 
 #[test]
-fn a_token_lives_for_a_day_from_the_asking_however_late_the_answer_is_read() {
+fn a_token_lives_for_a_day_from_asking_however_late_the_answer_is_read() {
     let login = WorkedLogin::any();
     let server_ahead = 600;
     let millis = |seconds: i64| Some(after(seconds + server_ahead).as_millis());

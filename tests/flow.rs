@@ -214,7 +214,7 @@ fn a_clock_that_is_off_is_set_right_by_the_first_refusal() {
 }
 
 #[test]
-fn a_clock_that_is_off_by_more_than_a_day_or_must_not_be_corrected_stays_wrong() {
+fn a_clock_off_by_more_than_a_day_or_not_to_be_corrected_stays_wrong() {
     let mut pair = Pair::new();
     pair.server_ahead = 90_000;
     let mut session = pair.first_party(pair.builder());

@@ -83,7 +83,7 @@ fn a_machine_that_slept_through_the_expiry_logs_in_again() {
 }
 
 #[test]
-fn a_clock_set_back_far_behind_the_token_fetches_a_new_one_while_the_old_one_signs() {
+fn a_clock_set_back_behind_the_token_fetches_one_and_the_old_one_signs() {
     let login = WorkedLogin::any();
     let mut session = login.live_session(NOW);
     let minutes_back = |minutes: u64| NOW.saturating_sub(Duration::from_secs(minutes * 60));
@@ -93,7 +93,7 @@ fn a_clock_set_back_far_behind_the_token_fetches_a_new_one_while_the_old_one_sig
 }
 
 #[test]
-fn an_expiry_in_the_past_or_missing_does_not_matter_to_a_token_that_has_just_come() {
+fn an_expiry_in_the_past_or_missing_does_not_matter_to_a_new_token() {
     let login = WorkedLogin::any();
     for expiration in [None, Some(0), Some(1_714_650_000), Some(u64::MAX)] {
         let mut session = login.session();

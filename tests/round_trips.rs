@@ -75,7 +75,7 @@ fn a_request_in_bytes_is_read_by_a_library_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_signed_request_that_is_cut_off_anywhere_is_refused_and_the_whole_one_still_counts() {
+fn a_signed_request_cut_off_anywhere_is_refused_and_the_whole_one_counts() {
     let mut pair = Pair::new();
     // Under the other policy nobody notices a query that was cut off.
     let session = pair.live(pair.builder().query_policy(QueryPolicy::Fold));
@@ -97,7 +97,7 @@ fn a_signed_request_that_is_cut_off_anywhere_is_refused_and_the_whole_one_still_
 }
 
 #[test]
-fn a_login_request_that_is_cut_off_anywhere_is_refused_and_the_whole_one_still_counts() {
+fn a_login_request_cut_off_anywhere_is_refused_and_the_whole_one_counts() {
     let mut pair = Pair::new();
     let mut session = pair.first_party(pair.builder());
     let request = session.poll_request(&mut pair.rng, pair.now).unwrap().unwrap().request;
@@ -123,7 +123,7 @@ fn hand_in_cuts(
 }
 
 #[test]
-fn a_login_answer_that_is_cut_off_anywhere_is_unusable_and_the_whole_one_is_taken() {
+fn a_login_answer_cut_off_anywhere_is_unusable_and_the_whole_one_is_taken() {
     let login = WorkedLogin::any();
     let any_poll = |session: &mut OAuthSession, body: &str| {
         let exchange = poll(session).exchange;
@@ -143,7 +143,7 @@ fn a_login_answer_that_is_cut_off_anywhere_is_unusable_and_the_whole_one_is_take
 }
 
 #[test]
-fn a_brokerage_answer_that_is_cut_off_anywhere_is_a_failure_and_the_whole_one_is_taken() {
+fn a_brokerage_answer_cut_off_anywhere_fails_and_the_whole_one_is_taken() {
     let mut pair = Pair::new();
     let oauth = pair.live(pair.builder());
     let live = oauth.live(pair.now).unwrap();
@@ -169,7 +169,7 @@ fn a_brokerage_answer_that_is_cut_off_anywhere_is_a_failure_and_the_whole_one_is
 }
 
 #[test]
-fn a_callback_that_is_cut_off_anywhere_leads_nowhere_and_the_whole_one_still_works() {
+fn a_callback_cut_off_anywhere_leads_nowhere_and_the_whole_one_works() {
     let mut pair = Pair::new();
     let mut session = OAuthSession::new(pair.builder().build().unwrap());
     pair.drive(&mut session).unwrap();

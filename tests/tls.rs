@@ -82,7 +82,7 @@ fn an_event_loop_logs_two_sessions_in_over_tls() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_stops_the_login_and_harms_nothing() {
+fn a_certificate_nobody_vouches_for_stops_the_login_and_harms_nothing() {
     let service = Service::start();
     let [mut session, _] = service.sessions();
     let error = drive(&mut session, &agent()).unwrap_err();

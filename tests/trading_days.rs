@@ -87,7 +87,7 @@ fn three_days_with_everything_that_goes_wrong_are_lived_through() {
 }
 
 #[test]
-fn a_login_without_a_response_is_repeated_in_a_minute_although_the_clock_goes_back() {
+fn a_login_without_a_response_is_repeated_in_a_minute_by_a_clock_set_back() {
     let mut world = world(CompetePolicy::Yield);
     std::mem::forget(world.next_send().unwrap());
     world.pair.now = world.pair.now.saturating_sub(Duration::from_secs(4 * HOUR));

@@ -65,7 +65,7 @@ fn ibkrs_published_signatures_fit_our_base_strings() {
 }
 
 #[test]
-fn ibkrs_live_session_token_request_is_signed_in_single_encoding_behind_the_prepend() {
+fn ibkrs_token_request_is_signed_in_single_encoding_behind_the_prepend() {
     let vector = find(IBKR, "guide2020-live-session-token");
     let inputs = &vector["inputs"];
     let base_string = |encoding| {

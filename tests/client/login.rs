@@ -192,7 +192,7 @@ fn one_doubt_when_the_network_is_back_brings_the_login_in_40_seconds() {
 }
 
 #[test]
-fn a_first_login_with_a_clock_an_hour_off_takes_one_more_request_and_no_pause() {
+fn a_first_login_by_a_clock_an_hour_off_takes_one_more_request_no_pause() {
     for ahead in [-3600, -90, 90, 3600] {
         let mut world = World::new();
         world.pair.gateway.set_timestamp_window(std::time::Duration::from_secs(60));

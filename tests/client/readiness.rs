@@ -31,7 +31,7 @@ fn ready_comes_3_seconds_after_the_login_and_asks_the_accounts_first() {
 }
 
 #[test]
-fn accounts_that_are_empty_for_a_while_delay_ready_three_times_as_long_at_most() {
+fn accounts_empty_for_a_while_delay_ready_three_times_as_long_at_most() {
     for delay in [5, 20, 40, 120, 600] {
         let mut world = World::new();
         world.pair.gateway.set_accounts_delay(lasts(delay));
@@ -41,7 +41,7 @@ fn accounts_that_are_empty_for_a_while_delay_ready_three_times_as_long_at_most()
 }
 
 #[test]
-fn accounts_that_stay_empty_for_a_day_are_never_ready_and_cost_6_requests_a_minute() {
+fn accounts_empty_for_a_day_are_never_ready_and_cost_6_requests_a_minute() {
     let mut world = World::new();
     world.happen(Incident::EmptyAccounts { lasts: lasts(DAY) });
     let ticket = world.request(&SNAPSHOT);
@@ -101,7 +101,7 @@ fn tickles_that_say_nothing_are_no_witness_and_status_is_asked_instead() {
 }
 
 #[test]
-fn tickles_that_say_nothing_and_a_status_that_fails_are_unconfirmed_in_5_minutes() {
+fn silent_tickles_and_a_status_that_fails_are_unconfirmed_in_5_minutes() {
     let mut world = ready();
     world.happen(Incident::TicklesWithoutStatus { lasts: lasts(DAY) });
     world.run(&mut answering(to("/iserver/auth/status"), 503, ""), 5 * MINUTE);
@@ -148,7 +148,7 @@ fn a_doubt_finds_a_lost_session_within_10_seconds_instead_of_60() {
 }
 
 #[test]
-fn a_thousand_doubts_in_a_minute_cause_12_requests_and_so_do_1000_openings() {
+fn a_thousand_doubts_in_a_minute_cause_12_requests_so_do_1000_openings() {
     let doubt: fn(&mut Client) = |client| client.doubt();
     let open: fn(&mut Client) = Client::open;
     for (what, (status, body)) in [doubt, open].into_iter().zip([(0, ""), (503, "")]) {

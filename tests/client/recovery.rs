@@ -103,7 +103,7 @@ fn tokens_that_do_not_help_are_replaced_30_times_a_day_at_most() {
 }
 
 #[test]
-fn outages_of_minutes_to_days_cost_no_token_that_lives_and_20_minutes_at_most() {
+fn outages_of_minutes_to_days_cost_no_live_token_and_20_minutes_at_most() {
     for (seconds, logins, longest) in
         [(30, 1, MINUTE), (10 * MINUTE, 1, MINUTE + 15), (3 * HOUR, 1, MINUTE + 15), (2 * DAY, 400, 20 * MINUTE)]
     {
@@ -135,7 +135,7 @@ fn a_nightly_reset_costs_65_seconds_without_iserver_at_most() {
 }
 
 #[test]
-fn no_brokerage_sessions_for_6_hours_cost_no_token_and_2_requests_a_minute() {
+fn no_brokerage_session_for_6_hours_costs_no_token_and_2_asks_a_minute() {
     let mut world = World::new();
     world.happen(Incident::NoBrokerageSessions { lasts: Duration::from_secs(6 * HOUR) });
     world.run(&mut Sound, 6 * HOUR);
@@ -195,7 +195,7 @@ fn the_log_out_goes_out_first_whatever_a_refused_request_made_one_ask() {
 }
 
 #[test]
-fn a_response_that_comes_after_the_log_out_ended_is_stale_whatever_it_says() {
+fn a_response_after_the_log_out_has_ended_is_stale_whatever_it_says() {
     for status in [200, 401, 503] {
         let mut world = ready();
         world.client.log_out(world.pair.now);

@@ -83,7 +83,7 @@ fn an_order_waits_31_seconds_at_most_for_a_refresh_that_fails() {
 
 /// The server has made the new token already and refuses the old one, and the client does not know yet.
 #[test]
-fn a_get_refused_in_the_middle_of_a_refresh_is_repeated_with_the_new_token() {
+fn a_get_refused_amid_a_refresh_is_repeated_with_the_new_token() {
     let mut world = before_refresh();
     world.run(&mut Sound, 9);
     world.pair.wait(2);

@@ -31,7 +31,7 @@ fn a_signer_works_through_3_days_of_refreshes() {
 }
 
 #[test]
-fn a_refused_signature_is_looked_into_and_the_next_is_right_within_10_seconds() {
+fn a_refused_signature_is_looked_into_and_right_within_10_seconds() {
     let mut world = ready();
     let signer = world.client.signer().clone();
     world.happen(Incident::LiveSessionsEnd);

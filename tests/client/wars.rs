@@ -41,7 +41,7 @@ fn three_processes_with_one_token_are_damped_too() {
 }
 
 #[test]
-fn two_processes_at_a_server_that_honours_several_tokens_log_in_twice_a_day() {
+fn two_processes_at_a_server_of_several_tokens_log_in_twice_a_day() {
     let mut fleet = Fleet::of_one_token(Pair::builder, 2);
     fleet.pair.gateway.set_live_session_tokens(LiveSessionTokens::Several);
     fleet.run(DAY - HOUR);

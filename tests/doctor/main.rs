@@ -246,7 +246,7 @@ fn refusal(reason: &str) -> Error {
 }
 
 #[test]
-fn an_invalid_consumer_with_good_credentials_is_told_to_wait_and_one_with_bad_ones_is_not() {
+fn invalid_consumer_with_good_credentials_means_wait_with_bad_ones_not() {
     let opinion = |set: &Set| set.examine().opinion_on(&refusal("invalid consumer")).unwrap();
     let wait = opinion(&Set::healthy());
     assert!(wait.contains("the offline checks pass") && wait.contains("do not make new keys"), "{wait}");
@@ -257,7 +257,7 @@ fn an_invalid_consumer_with_good_credentials_is_told_to_wait_and_one_with_bad_on
 }
 
 #[test]
-fn a_mismatch_and_a_key_that_fails_get_an_opinion_too_and_nothing_else_does() {
+fn a_mismatch_and_a_key_that_fails_get_an_opinion_and_nothing_else_does() {
     let mismatch = Error::LiveSessionMismatch(Mismatch::Unexplained);
     let (sound, broken) =
         (Set::healthy().examine(), after(|set| put(&mut set.secret, secret_for(&others().bits_2048, 1))).examine());

@@ -34,7 +34,7 @@ fn assert_refused(response: &Response<Vec<u8>>, status: u16, body: &str, reason:
 }
 
 #[test]
-fn whatever_is_wrong_with_a_consumers_signature_ibkr_says_invalid_consumer() {
+fn whatever_is_wrong_with_a_signature_ibkr_says_invalid_consumer() {
     let (mut world, login) = World::first_party();
     world.enroll_first_party("TESTCONS");
     let cases: [(&str, Spoil); 8] = [
