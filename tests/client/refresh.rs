@@ -18,7 +18,7 @@ fn before_refresh() -> World {
     let mut pair = Pair::new();
     let session = pair.first_party(pair.builder().refresh_margin(Duration::from_secs(MARGIN)));
     let mut world = World::of(pair, Client::new(session));
-    world.run(&mut Sound, DAY - MARGIN - 10);
+    world.sleep_through(&mut Sound, DAY - MARGIN - 10);
     assert_eq!((phase(&world), world.count(LOGIN)), (BrokeragePhase::Ready, 1));
     world
 }

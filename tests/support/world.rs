@@ -80,6 +80,15 @@ impl World {
         }
     }
 
+    /// Works for a few minutes, sleeps, and works for the last few minutes: what is in between is the same all along.
+    pub fn sleep_through(&mut self, network: &mut dyn Network, seconds: u64) {
+        // The last tickle is half a minute before the end.
+        const AWAKE: u64 = 10 * 60 + 30;
+        self.run(network, AWAKE);
+        self.pair.wait(seconds - 2 * AWAKE);
+        self.run(network, AWAKE);
+    }
+
     /// Polls until the client waits, with all that is to be done now and no time passing.
     pub fn settle(&mut self, network: &mut dyn Network) {
         let now = self.pair.now;
