@@ -5,6 +5,7 @@ mod ordeal;
 
 use ordeal::client::World;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 fn settings() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -113,8 +114,9 @@ fn script() -> impl Strategy<Value = String> {
     (settings(), operations).prop_map(|(settings, operations)| format!("{settings}\n{}", operations.join("\n")))
 }
 
+/// The same scripts each time, so that a change is not blocked by another one's luck; fuzzing looks for others.
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() }
 }
 
 proptest! {

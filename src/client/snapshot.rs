@@ -22,6 +22,9 @@ impl Client {
     /// [`SnapshotError`] says what is wrong; nothing of the snapshot is used then.
     pub fn resume(consumer: Consumer, snapshot: &Snapshot, now: UnixTime) -> Result<Self, SnapshotError> {
         let session = OAuthSession::resume(consumer, snapshot, now)?;
-        Ok(Self::with_limit(session, LoginLimit::resumed(snapshot.asked_for_tokens_at(), now)))
+        let mut client = Self::with_limit(session, LoginLimit::resumed(snapshot.asked_for_tokens_at(), now));
+        // Else a clock that is set back before the first poll would leave the times of the snapshot in the future.
+        client.follow_clock(now);
+        Ok(client)
     }
 }
