@@ -18,22 +18,27 @@ use crate::failure::Failure;
 /// An HTTP client, over TLS where the URL wants it.
 pub(crate) type Https = HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// How long a response may take. A user waits for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a user waits for IBKR.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 4 << 20;
 
-/// Does what `client` has to do, one request after the other, until something happens; a login that fails is a failure. A
-/// future that is dropped before that loses nothing but the response to a request under way.
+/// Does what `client` has to do, one request after the other, until something happens. The user of the page waits, so an
+/// IBKR that cannot be reached, a login that fails, and a pause that takes long are failures. A future that is dropped
+/// loses nothing but the response to a request under way.
 pub(crate) async fn next_event(client: &mut Client, https: &Https) -> Result<Event, Failure> {
+    timeout(PATIENCE, drive(client, https)).await.unwrap_or_else(|_| Err(Failure::silence()))
+}
+
+async fn drive(client: &mut Client, https: &Https) -> Result<Event, Failure> {
     loop {
         match client.poll(&mut rng(), now()) {
             Output::Event(Event::LoginFailed { error, .. } | Event::Stopped { error }) => {
                 return Err(Failure::at_ibkr(&error));
             }
             Output::Event(event) => return Ok(event),
-            Output::Send { request, exchange } => match timeout(PATIENCE, send(https, request)).await {
-                Ok(Ok(response)) => client.handle_response(exchange, response, now()).unwrap_or_default(),
-                Ok(Err(_)) | Err(_) => client.handle_no_response(exchange, now()),
+            Output::Send { request, exchange } => match send(https, request).await {
+                Ok(response) => client.handle_response(exchange, response, now()).unwrap_or_default(),
+                Err(_) => return Err(Failure::silence()), // and the exchange is dropped
             },
             Output::Wait(until) => sleep(until.saturating_since(now())).await,
         }

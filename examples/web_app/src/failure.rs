@@ -21,10 +21,15 @@ impl Failure {
         Self { status, message: message.to_string() }
     }
 
-    /// Returns what to say of a request that IBKR rejected or did not answer.
+    /// Returns what to say of a request that IBKR rejected.
     pub(crate) fn at_ibkr(error: &ibkr_oauth::Error) -> Self {
         let remedy = if error.retry(now()) == Retry::Reauthorize { " Connect again." } else { "" };
         Self::new(StatusCode::BAD_GATEWAY, format!("{error}{remedy}"))
+    }
+
+    /// Returns what to say of a request that has no response.
+    pub(crate) fn silence() -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "IBKR has not answered. Try again in a while.")
     }
 }
 

@@ -179,7 +179,7 @@ impl App {
                 Ok(accounts.into_iter().map(|account| account.id).collect())
             }
             Outcome::Rejected { error, .. } => Err(Failure::at_ibkr(&error)),
-            _ => Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "IBKR has not answered in time.")),
+            _ => Err(Failure::silence()),
         }
     }
 }
@@ -195,8 +195,8 @@ async fn disconnect(State(app): State<Arc<App>>, user: User) -> Result<Redirect,
         None => app.resume(&stored)?,
     };
     client.log_out(now());
-    // It comes in any case, after 30 seconds at the latest.
-    while !matches!(next_event(&mut client, &app.https).await, Ok(Event::LoggedOut)) {}
+    // If IBKR cannot be told, the live session ends by itself, within 24 hours.
+    while next_event(&mut client, &app.https).await.is_ok_and(|event| event != Event::LoggedOut) {}
     Ok(Redirect::to("/"))
 }
 

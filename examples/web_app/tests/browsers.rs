@@ -125,6 +125,17 @@ async fn a_login_that_ibkr_refuses_is_said_with_its_cause() {
 }
 
 #[tokio::test]
+async fn an_ibkr_that_cannot_be_reached_is_said_and_not_waited_for() {
+    let nobody_listens = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let credentials = OwnGateway::new(&nobody_listens, &format!("{PUBLIC_URL}/callback")).unwrap().credentials;
+    drop(nobody_listens);
+    let app = App::new(credentials.consumer().unwrap(), Store::in_memory().unwrap(), PUBLIC_URL).router();
+    let browser = Browser::open(&app).await;
+    let page = timeout(Duration::from_secs(60), browser.send(Method::POST, "/connect")).await;
+    assert_eq!(page.expect("the browser waits for ever").status(), StatusCode::GATEWAY_TIMEOUT);
+}
+
+#[tokio::test]
 async fn a_new_consent_takes_the_place_of_the_old_when_it_has_come() {
     let world = World::start().await;
     let browser = Browser::open(&world.app()).await;
