@@ -457,6 +457,14 @@ impl OAuthSession {
         }
     }
 
+    /// Goes on where `other` is, a session of the same consumer. An exchange in flight is no longer awaited.
+    #[cfg(feature = "serde")]
+    pub(crate) fn replace_by(&mut self, other: Self) {
+        self.state = other.state;
+        self.query_policy = other.query_policy;
+        self.awaited.forget();
+    }
+
     pub(crate) fn forget_token(&mut self, dead: TokenId) {
         if let State::LiveSession { access_token, live } = &self.state
             && live.id() == dead

@@ -1,6 +1,8 @@
 //! When the next login may be tried: growing pauses, a limit for each hour, and the recognition of a rival.
 
 use alloc::collections::VecDeque;
+#[cfg(feature = "serde")]
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::advice::backoff::{Backoff, Jitter};
@@ -65,6 +67,16 @@ impl LoginLimit {
         let mut asked: VecDeque<UnixTime> = asked.take(PER_HOUR).map(|at| at.min(now)).collect();
         asked.make_contiguous().sort_unstable();
         Self::new(asked)
+    }
+
+    /// Counts what another process has asked for.
+    #[cfg(feature = "serde")]
+    pub(super) fn note_asked_elsewhere(&mut self, asked: impl Iterator<Item = UnixTime>, now: UnixTime) {
+        let mut all: Vec<UnixTime> = self.asked.iter().copied().chain(asked.map(|at| at.min(now))).collect();
+        all.sort_unstable();
+        all.dedup();
+        let surplus = all.len().saturating_sub(PER_HOUR);
+        self.asked = all.into_iter().skip(surplus).collect();
     }
 
     /// When live session tokens were asked for.

@@ -274,6 +274,11 @@ impl Client {
         self.oauth.clock_skew()
     }
 
+    /// Returns when the pause after a 429 ends; `None` if there is none at `now`.
+    pub fn penalty_ends_at(&self, now: UnixTime) -> Option<UnixTime> {
+        self.pacing.penalty().ends_at(now)
+    }
+
     /// Returns the page to send the user to, while consent is awaited.
     pub fn consent_url(&self) -> Option<alloc::string::String> {
         self.oauth.consent_url()

@@ -67,7 +67,7 @@ impl Client {
         Ok(())
     }
 
-    fn came_to(&mut self, phase: Phase, now: UnixTime) {
+    pub(super) fn came_to(&mut self, phase: Phase, now: UnixTime) {
         match phase {
             Phase::Unauthorized => {}
             Phase::RequestToken => {
@@ -191,7 +191,7 @@ impl Client {
     }
 
     /// Which live session token there is.
-    fn token(&self) -> Option<TokenId> {
+    pub(super) fn token(&self) -> Option<TokenId> {
         self.oauth.stored_live().map(LiveSession::id)
     }
 

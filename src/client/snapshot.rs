@@ -1,10 +1,13 @@
 //! Clients that outlive their process (feature `serde`).
 
+use alloc::string::ToString;
+
 use super::Client;
 use super::login_limit::LoginLimit;
 use crate::credentials::consumer::Consumer;
+use crate::live_session::LiveSession;
 use crate::secret::Secret;
-use crate::session::OAuthSession;
+use crate::session::{OAuthSession, Phase};
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::time::UnixTime;
 
@@ -26,5 +29,31 @@ impl Client {
         // Else a clock that is set back before the first poll would leave the times of the snapshot in the future.
         client.follow_clock(now);
         Ok(client)
+    }
+
+    /// Goes on with the live session token of `snapshot`, which another process has asked for, instead of asking for one,
+    /// and returns whether it does. It does not if the snapshot has no live session token, the current one, or one that is
+    /// due to be replaced. A login request in flight is no longer awaited; own requests stay as they are.
+    ///
+    /// What the snapshot says of earlier logins counts for the limit of twelve in an hour in any case.
+    ///
+    /// # Errors
+    /// Those of [`resume`](Self::resume), and [`SnapshotError::Foreign`] for another access token; nothing has changed then.
+    pub fn adopt(&mut self, snapshot: &Snapshot, now: UnixTime) -> Result<bool, SnapshotError> {
+        let stored = OAuthSession::resume(self.consumer().clone(), snapshot, now)?;
+        let access_token = |session: &OAuthSession| session.access_token().map(|access| access.token().to_string());
+        if access_token(&self.oauth) != access_token(&stored) {
+            return Err(SnapshotError::Foreign);
+        }
+        self.follow_clock(now);
+        self.logins.note_asked_elsewhere(snapshot.asked_for_tokens_at(), now);
+        let is_of_use = |live: &LiveSession| Some(live.id()) != self.token() && !live.is_due(now);
+        if !stored.live(now).is_some_and(is_of_use) {
+            return Ok(false);
+        }
+        self.oauth.replace_by(stored);
+        self.logins.note_succeeded(now);
+        self.came_to(Phase::LiveSession, now);
+        Ok(true)
     }
 }

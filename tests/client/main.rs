@@ -1,6 +1,7 @@
 //! One client, its gateway, a virtual clock: everything that a program needs to stay logged in.
 #![cfg(feature = "std")]
 
+mod adoption;
 mod clock;
 mod fleet;
 mod login;
