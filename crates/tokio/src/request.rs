@@ -1,0 +1,83 @@
+//! How a request can fail.
+
+use bytes::Bytes;
+use ibkr_oauth::brokerage::BrokeragePhase;
+use thiserror::Error;
+
+use crate::status::Status;
+use crate::transport::TransportError;
+
+/// Why a request has no successful answer, and what is known of its effect.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The server answered, with a status other than 2xx.
+    #[error("{}", .0.error)]
+    Rejected(Box<Rejection>),
+    /// The request never went out: nothing was done.
+    #[error("the request was not sent: {0}")]
+    NotSent(NotSent),
+    /// The request went out, or may have, and no whole answer came. Whether the server did what it asked for is not known;
+    /// it is not sent again.
+    #[error("the request was sent, and whether it took effect is not known: {0}")]
+    Unanswered(TransportError),
+}
+
+impl RequestError {
+    /// Returns whether it is certain that the server has not done what was asked: then the request may be repeated.
+    pub fn had_no_effect(&self) -> bool {
+        match self {
+            Self::Rejected(rejection) => rejection.response.status().as_u16() < 500,
+            Self::NotSent(_) => true,
+            Self::Unanswered(_) => false,
+        }
+    }
+
+    /// Returns the server's answer, if there is one.
+    pub fn into_response(self) -> Option<http::Response<Bytes>> {
+        match self {
+            Self::Rejected(rejection) => Some(rejection.response),
+            Self::NotSent(_) | Self::Unanswered(_) => None,
+        }
+    }
+}
+
+/// An answer other than success.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    /// What it means, and what to do.
+    pub error: ibkr_oauth::Error,
+    /// The answer itself.
+    pub response: http::Response<Bytes>,
+}
+
+/// Why a request never went out.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum NotSent {
+    /// Its time was up first.
+    #[error("its time was up, {}", what_was_missing(.0))]
+    Deadline(Status),
+    /// The client was logged out, or starts over.
+    #[error("the client is logged out")]
+    LoggedOut,
+    /// The client was shut down.
+    #[error("the client is shut down")]
+    ShutDown,
+    /// The client does not take it: too many are waiting, or it cannot be signed.
+    #[error(transparent)]
+    Refused(ibkr_oauth::Error),
+    /// There was no connection to send it on.
+    #[error(transparent)]
+    NotConnected(TransportError),
+}
+
+fn what_was_missing(status: &Status) -> &'static str {
+    match status.brokerage {
+        _ if !status.is_logged_in() => "and there was no live session yet",
+        _ if status.penalty_ends_at.is_some() => "during the pause after a 429",
+        BrokeragePhase::Competing => "and the user's brokerage session was in use elsewhere",
+        BrokeragePhase::Ready | BrokeragePhase::LoggedOut => "and the request limits had no room for it",
+        _ => "and there was no brokerage session, or no room in the request limits",
+    }
+}

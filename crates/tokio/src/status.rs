@@ -1,0 +1,59 @@
+//! How things stand.
+
+use ibkr_oauth::brokerage::BrokeragePhase;
+use ibkr_oauth::{Phase, UnixTime};
+use thiserror::Error;
+
+/// How things stand at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// What the client is about.
+    pub activity: Activity,
+    /// How far the login has come.
+    pub login: Phase,
+    /// Where the brokerage session stands; `LoggedOut` where none is wanted.
+    pub brokerage: BrokeragePhase,
+    /// Until when the live session token signs. It is replaced before.
+    pub expires_at: Option<UnixTime>,
+    /// By how many seconds the server's clock is ahead, as far as known. Timestamps are corrected by it.
+    pub clock_skew: i32,
+    /// When the pause after a 429 ends, if there is one.
+    pub penalty_ends_at: Option<UnixTime>,
+    /// When a tickle was last answered with success.
+    pub tickled_at: Option<UnixTime>,
+}
+
+impl Status {
+    /// Returns whether there is a live session: `/portfolio` works.
+    pub fn is_logged_in(&self) -> bool {
+        self.login == Phase::LiveSession
+    }
+
+    /// Returns whether there is a brokerage session: `/iserver` works, orders and market data with it.
+    pub fn is_ready(&self) -> bool {
+        self.is_logged_in() && self.brokerage == BrokeragePhase::Ready
+    }
+}
+
+/// What a client is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Activity {
+    /// It logs in and stays logged in.
+    Running,
+    /// No login is possible before something is changed on this machine, and [`WebApi::open`](crate::WebApi::open) is
+    /// called: [`ibkr_oauth::Event::Stopped`] has the reason.
+    Stopped,
+    /// It tells the server good-bye.
+    LoggingOut,
+    /// Nothing is sent before [`WebApi::open`](crate::WebApi::open).
+    LoggedOut,
+    /// It has ended, for good.
+    ShutDown,
+}
+
+/// The client was shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the client was shut down")]
+pub struct Ended;
