@@ -4,7 +4,6 @@ use std::time::Duration;
 
 /// How long each part of an exchange with the server may take, and how large an answer may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// For the connection: name, TCP and TLS. Default: 10 seconds.
     pub connect: Duration,

@@ -1,0 +1,4 @@
+//! A client on tokio and its gateway, over real sockets on loopback.
+
+mod requests;
+mod support;
