@@ -1,4 +1,9 @@
 //! A client on tokio and its gateway, over real sockets on loopback.
 
+mod recovery;
 mod requests;
+mod session;
+mod signer;
+mod store;
 mod support;
+mod web_socket;

@@ -1,7 +1,8 @@
 //! Requests: answered, refused, given up, and never sent twice.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use ibkr_oauth_gateway::Incident;
 use ibkr_oauth_tokio::ibkr_oauth::{ApiRequest, Pacing};
 use ibkr_oauth_tokio::{Limits, NotSent, RequestError, Status, TransportError, WebApi};
 use tokio::task::JoinSet;
@@ -119,18 +120,36 @@ async fn an_order_whose_future_is_dropped_in_mid_flight_is_sent_once() {
 
 #[tokio::test]
 async fn a_rejected_get_that_nobody_awaits_any_more_is_not_repeated() {
-    use ibkr_oauth_gateway::Incident;
     let server = Server::start().await;
-    let api = ready(&server, Limits::default()).await;
-    server.gateway().schedule(std::time::SystemTime::now(), Incident::LiveSessionsEnd);
+    let limits = Limits { head: Duration::from_millis(500), ..Limits::default() };
+    let api = ready(&server, limits).await;
     let path = "/iserver/marketdata/snapshot";
-    let refused = tokio::spawn(api.request(&ApiRequest::get(path).query(&[("conids", "265598")])));
-    soon(server.has_seen(&format!("GET {path}"), 1)).await;
+    let snapshot = ApiRequest::get(path).query(&[("conids", "265598")]);
+    let line = format!("GET {path}");
+
+    // Given up in mid-flight, then rejected.
+    server.spoil(path, Manners::Late);
+    let refused = tokio::spawn(api.request(&snapshot));
+    soon(server.has_seen(&line, 1)).await;
     refused.abort();
     let _ = refused.await;
+    server.gateway().schedule(SystemTime::now(), Incident::LiveSessionsEnd);
+    server.behave();
     // By then the token is replaced, and what waited for that has gone out.
     soon(api.request(&ApiRequest::get("/iserver/accounts"))).await.unwrap();
-    assert_eq!(server.count(&format!("GET {path}")), 1);
+    assert_eq!(server.count(&line), 1);
+
+    // Rejected, then given up while the login is under way.
+    server.spoil("/oauth/live_session_token", Manners::Silent);
+    server.gateway().schedule(SystemTime::now(), Incident::LiveSessionsEnd);
+    let refused = tokio::spawn(api.request(&snapshot));
+    soon(server.has_seen("POST /oauth/live_session_token", 3)).await;
+    assert_eq!(server.count(&line), 2);
+    refused.abort();
+    let _ = refused.await;
+    server.behave();
+    soon(api.request(&ApiRequest::get("/iserver/accounts"))).await.unwrap();
+    assert_eq!(server.count(&line), 2);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -37,6 +37,8 @@ use super::Enrolled;
 pub enum Manners {
     /// No answer.
     Silent,
+    /// An answer once manners are good again.
+    Late,
     /// The gateway's answer is thrown away after it was made.
     Forgetful,
     /// A head, the beginning of a body, and no more.
@@ -166,7 +168,7 @@ impl Server {
     /// Waits until this was asked so often.
     pub async fn has_seen(&self, line: &str, times: usize) {
         while self.count(line) < times {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
@@ -192,9 +194,12 @@ impl Shared {
         if path == "/ws" {
             return Ok(self.open_web_socket(request));
         }
-        let manners = self.manners.lock().unwrap().get(path.as_str()).copied();
+        let manners = self.manners_at(&path);
         if let Some(Manners::Silent) = manners {
             std::future::pending::<()>().await;
+        }
+        while let Some(Manners::Late) = self.manners_at(&path) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let (head, body) = request.into_parts();
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -204,8 +209,12 @@ impl Shared {
             Some(Manners::Forgetful) => std::future::pending().await,
             Some(Manners::Stalling) => Ok(answer.map(|_| Stalled.boxed())),
             Some(Manners::Verbose) => Ok(answer.map(|_| whole(vec![b' '; 2 << 20]))),
-            Some(Manners::Silent) | None => Ok(answer.map(whole)),
+            Some(Manners::Silent | Manners::Late) | None => Ok(answer.map(whole)),
         }
+    }
+
+    fn manners_at(&self, path: &str) -> Option<Manners> {
+        self.manners.lock().unwrap().get(path).copied()
     }
 
     fn open_web_socket(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
