@@ -276,9 +276,7 @@ fn answer_of(
             Err(RequestError::Rejected(Box::new(Rejection { error, response: whole(response) })))
         }
         Outcome::NotSent(ibkr_oauth::NotSent::LoggedOut) => Err(RequestError::NotSent(NotSent::LoggedOut)),
-        Outcome::NotSent(ibkr_oauth::NotSent::Unsignable(error)) => {
-            Err(RequestError::NotSent(NotSent::Refused(error)))
-        }
+        Outcome::NotSent(ibkr_oauth::NotSent::Unsignable(error)) => Err(RequestError::NotSent(NotSent::Refused(error))),
         Outcome::NotSent(_) => Err(RequestError::NotSent(NotSent::Deadline(status()))),
         _ => Err(match failure {
             Some(error) if error.nothing_went_out() => RequestError::NotSent(NotSent::NotConnected(error)),

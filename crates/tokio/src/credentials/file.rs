@@ -16,8 +16,7 @@ type Entries = BTreeMap<String, Entry>;
 
 /// Reads the file at `path`, which `named_by` names, and the files that it names.
 pub(super) fn read(path: &Path, named_by: Option<String>) -> Result<BTreeMap<Field, Piece>, CredentialsError> {
-    let content =
-        read_secret(path).map_err(|error| CredentialsError::unreadable(path.to_owned(), named_by, &error))?;
+    let content = read_secret(path).map_err(|error| CredentialsError::unreadable(path.to_owned(), named_by, &error))?;
     let entries = parse(path, &content)?;
     let mut pieces = BTreeMap::new();
     for field in Field::ALL {
@@ -30,8 +29,7 @@ pub(super) fn read(path: &Path, named_by: Option<String>) -> Result<BTreeMap<Fie
 
 /// What a parser says is not passed on: it may quote a secret.
 fn parse(path: &Path, content: &str) -> Result<Entries, CredentialsError> {
-    let malformed =
-        |format, line| CredentialsError::Malformed { path: path.to_owned(), format, line };
+    let malformed = |format, line| CredentialsError::Malformed { path: path.to_owned(), format, line };
     if content.trim_start().starts_with('{') {
         return serde_json::from_str(content).map_err(|error| malformed("JSON", error.line()));
     }

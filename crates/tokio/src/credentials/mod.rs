@@ -229,7 +229,8 @@ fn from_variables(
         if name.is_of_file {
             return Piece::from_file(PathBuf::from(value), name.text).map(Some);
         }
-        let value = Secret::new(value.into_string().map_err(|_| CredentialsError::NotText { name: name.text.clone() })?);
+        let value =
+            Secret::new(value.into_string().map_err(|_| CredentialsError::NotText { name: name.text.clone() })?);
         return Ok(Some(Piece::new(with_line_breaks(value).expose(), Source::Variable(name.text))));
     }
     Ok(None)

@@ -142,7 +142,11 @@ mod tests {
         subscriptions.begin(later);
         assert_eq!(sent(&mut subscriptions, later, 1000), all);
         subscriptions.begin(later + Duration::from_secs(5));
-        assert_eq!(sent(&mut subscriptions, later, 9000), [], "a server that says again that it is ready forgets nothing");
+        assert_eq!(
+            sent(&mut subscriptions, later, 9000),
+            [],
+            "a server that says again that it is ready forgets nothing"
+        );
     }
 
     #[test]

@@ -233,9 +233,8 @@ async fn connect(transport: &Transport, request: &WebSocketRequest) -> Result<So
     let upgrade = request.headers().fold(upgrade, |upgrade, (name, value)| upgrade.with_header(name, value));
     let upgrade = upgrade.into_client_request().map_err(|error| reason(&error))?;
     let stream = transport.connect(origin).await.map_err(|error| error.to_string())?;
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(limits.body_size))
-        .max_frame_size(Some(limits.body_size));
+    let config =
+        WebSocketConfig::default().max_message_size(Some(limits.body_size)).max_frame_size(Some(limits.body_size));
     let opening = client_async_with_config(upgrade, TokioIo::new(stream), Some(config));
     match timeout(limits.head, opening).await {
         Ok(Ok((socket, _))) => Ok(socket),

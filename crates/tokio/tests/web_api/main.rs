@@ -1,5 +1,6 @@
 //! A client on tokio and its gateway, over real sockets on loopback.
 
+mod credentials;
 mod recovery;
 mod requests;
 mod session;

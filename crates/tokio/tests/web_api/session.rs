@@ -29,7 +29,10 @@ async fn events_and_status_tell_the_way_to_a_brokerage_session() {
     assert!(matches!(told[0], ibkr_oauth::Event::LoggedIn { .. }), "{told:?}");
     assert_eq!(told[1], opening);
     let status = api.status();
-    assert_eq!((status.activity, status.login, status.brokerage), (Activity::Running, Phase::LiveSession, BrokeragePhase::Ready));
+    assert_eq!(
+        (status.activity, status.login, status.brokerage),
+        (Activity::Running, Phase::LiveSession, BrokeragePhase::Ready)
+    );
     assert!(status.expires_at.is_some());
     assert!(soon(api.wait_until(|status| status.tickled_at.is_some())).await.is_ok());
 }

@@ -13,7 +13,13 @@ use crate::support::server::Server;
 use crate::support::{soon, start};
 
 /// Somebody else's HTTP client.
-fn send(server: &Server, method: Method, url: &str, body: &'static str, signature: &Signature) -> http::Response<Vec<u8>> {
+fn send(
+    server: &Server,
+    method: Method,
+    url: &str,
+    body: &'static str,
+    signature: &Signature,
+) -> http::Response<Vec<u8>> {
     let request = http::Request::builder().method(method).uri(url).header("User-Agent", "somebody else's");
     let request = request.header("Authorization", &signature.value).header("Content-Length", body.len());
     let request = match body.starts_with('{') {
@@ -82,8 +88,5 @@ async fn no_other_server_and_no_other_method_is_signed_for() {
         assert_eq!(api.signer().authorization(&Method::GET, url, &[]).unwrap_err(), foreign, "{url}");
     }
     let url = format!("{base_url}/tickle");
-    assert_eq!(
-        api.signer().authorization(&Method::PATCH, &url, &[]).unwrap_err(),
-        SignError::Method(Method::PATCH)
-    );
+    assert_eq!(api.signer().authorization(&Method::PATCH, &url, &[]).unwrap_err(), SignError::Method(Method::PATCH));
 }

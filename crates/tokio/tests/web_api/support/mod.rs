@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, User};
-use ibkr_oauth_tokio::ibkr_oauth::{AccessToken, Client, Consumer, DhParams, OAuthSession, Pacing, RsaKeys, RsaPrivateKey};
+use ibkr_oauth_tokio::ibkr_oauth::{
+    AccessToken, Client, Consumer, DhParams, OAuthSession, Pacing, RsaKeys, RsaPrivateKey,
+};
 use ibkr_oauth_tokio::{Builder, WebApi};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
