@@ -222,7 +222,7 @@ impl Piece {
 
 fn from_variables(
     field: Field,
-    variable: impl Fn(&str) -> Option<OsString>,
+    variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Option<Piece>, CredentialsError> {
     for name in field.variables() {
         let Some(value) = variable(&name.text) else { continue };

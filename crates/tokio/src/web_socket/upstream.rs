@@ -71,7 +71,7 @@ impl Upstream {
     /// Opens the WebSocket when it can be, and keeps it for as long as that goes. Returns why it is closed.
     async fn open_once(&mut self) -> Result<String, Ended> {
         self.taking_messages(sleep(self.pause)).await?;
-        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.pause = self.pause.saturating_mul(2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         let shared = Arc::clone(&self.shared);
         let request = self.taking_messages(shared.find(|state| state.client.web_socket())).await??;
         let transport = self.transport.clone();
@@ -140,7 +140,7 @@ impl Upstream {
                     self.subscriptions.begin(Instant::now());
                     None
                 }
-                () = sleep_until(heard_at + SILENCE) => return Ok("the server is silent".to_owned()),
+                () = sleep(SILENCE.saturating_sub(heard_at.elapsed())) => return Ok("the server is silent".to_owned()),
                 renewed = &mut renewal => {
                     renewed?;
                     close(&mut socket).await;

@@ -114,10 +114,11 @@ impl Server {
                 connections.spawn(async move {
                     match tls {
                         None => shared.serve(stream).await,
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => shared.serve(stream).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                shared.serve(stream).await;
+                            }
+                        }
                     }
                 });
             }
