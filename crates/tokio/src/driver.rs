@@ -145,7 +145,7 @@ async fn log_in(shared: &Shared, transport: &Transport, store: &Store, request: 
         (state.answered(exchange, answer), state.client.snapshot())
     });
     let stored = Storing { shared };
-    tell_failure(shared, store.keep(&locked, snapshot).await);
+    tell_failure(shared, store.keep(locked, snapshot).await);
     drop(stored);
     if let Some(error) = failure {
         shared.tell(Event::NoAnswer(error));

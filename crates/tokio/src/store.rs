@@ -171,8 +171,9 @@ impl Store {
         Ok(stored.filter(|_| seen != *self.seen()))
     }
 
-    /// Stores a session in the place of what was there.
-    pub(crate) async fn keep(&self, _: &Locked, snapshot: Secret<Snapshot>) -> Result<(), StoreError> {
+    /// Stores a session in the place of what was there, and lets go of the lock when it is stored: also if nobody waits for
+    /// that any more.
+    pub(crate) async fn keep(&self, locked: Locked, snapshot: Secret<Snapshot>) -> Result<(), StoreError> {
         let unwritable = |cause: String| StoreError::Write { path: self.path.clone(), cause };
         let json = written(&snapshot).map_err(|error| unwritable(error.to_string()))?;
         let fingerprint = fingerprint(&json);
@@ -189,7 +190,7 @@ impl Store {
         let locked = self.lock().await?;
         match self.news(&locked)? {
             Some(_) => Ok(()),
-            None => self.keep(&locked, snapshot).await,
+            None => self.keep(locked, snapshot).await,
         }
     }
 

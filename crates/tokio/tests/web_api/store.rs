@@ -96,9 +96,15 @@ async fn all_that_run_go_on_with_the_token_that_one_of_them_has_fetched() {
 #[tokio::test]
 async fn a_process_that_ends_right_after_its_answer_has_stored_the_token() {
     let (server, folder) = (Server::start().await, tempdir().unwrap());
+    // What is stored is stored slowly in a crowded folder.
+    for number in 0..30_000 {
+        fs::File::create(folder.path().join(number.to_string())).unwrap();
+    }
+    let path = Store::in_folder(folder.path(), &server.enrolled.session()).unwrap().path().to_owned();
     for _ in 0..3 {
         let api = process(&server.enrolled, folder.path());
         soon(api.request(&ACCOUNTS)).await.unwrap();
+        assert!(path.exists());
     }
     assert_eq!(server.count(LOGIN), 1);
 }

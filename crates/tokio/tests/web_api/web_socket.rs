@@ -98,10 +98,13 @@ async fn a_lost_brokerage_session_is_heard_of_and_prices_come_back() {
     let mut socket = api.web_socket();
     soon(socket.send(PRICES)).await.unwrap();
     price_of(&mut socket, "265598").await;
+    soon(api.wait_until(Status::is_ready)).await.unwrap();
     server.gateway().schedule(SystemTime::now(), Incident::NightlyReset);
     // The server answers that there is no brokerage session.
+    let tickles = server.count("POST /tickle");
     soon(socket.send(OTHER_PRICES)).await.unwrap();
     soon(server.has_seen("POST /iserver/auth/ssodh/init", 2)).await;
+    assert_eq!(server.count("POST /tickle"), tickles, "no tickle had to find out");
     soon(api.wait_until(Status::is_ready)).await.unwrap();
 }
 
