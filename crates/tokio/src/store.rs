@@ -178,8 +178,11 @@ impl Store {
         let json = written(&snapshot).map_err(|error| unwritable(error.to_string()))?;
         let fingerprint = fingerprint(&json);
         let path = self.path.clone();
-        let outcome =
-            spawn_blocking(move || replace(&path, &json)).await.unwrap_or_else(|end| Err(io::Error::other(end)));
+        let storing = spawn_blocking(move || {
+            let _locked = locked;
+            replace(&path, &json)
+        });
+        let outcome = storing.await.unwrap_or_else(|end| Err(io::Error::other(end)));
         outcome.map_err(|error| unwritable(error.to_string()))?;
         *self.seen() = Some(fingerprint);
         Ok(())

@@ -22,6 +22,14 @@ pub enum CredentialsError {
         /// Why.
         cause: String,
     },
+    /// A file of credentials cannot be changed: it is as it was.
+    #[error("cannot change {}: {cause}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
     /// A file of credentials is neither JSON nor TOML.
     #[error("{} is not {format}: see line {line}", path.display())]
     Malformed {

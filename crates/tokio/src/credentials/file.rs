@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use ibkr_oauth::Secret;
+use ibkr_oauth::{AccessToken, Secret};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
 use super::Piece;
 use super::error::CredentialsError;
 use super::field::{Field, Source};
-use crate::files::read_secret;
+use crate::files::{read_secret, replace};
+
+/// Bytes that an access token and its secret add at most.
+const ROOM: usize = 8 * 1024;
 
 type Entries = BTreeMap<String, Entry>;
 
@@ -30,13 +35,67 @@ pub(super) fn read(path: &Path, named_by: Option<String>) -> Result<BTreeMap<Fie
 /// What a parser says is not passed on: it may quote a secret.
 fn parse(path: &Path, content: &str) -> Result<Entries, CredentialsError> {
     let malformed = |format, line| CredentialsError::Malformed { path: path.to_owned(), format, line };
-    if content.trim_start().starts_with('{') {
+    if is_json(content) {
         return serde_json::from_str(content).map_err(|error| malformed("JSON", error.line()));
     }
     toml::from_str(content).map_err(|error| {
         let before = error.span().and_then(|span| content.get(..span.start)).unwrap_or_default();
         malformed("TOML", before.matches('\n').count().saturating_add(1))
     })
+}
+
+/// Puts an access token into the file at `path`.
+pub(super) fn store_access_token(path: &Path, access_token: &AccessToken) -> Result<(), CredentialsError> {
+    let content = read_secret(path).map_err(|error| CredentialsError::unreadable(path.to_owned(), None, &error))?;
+    let entries = parse(path, &content)?;
+    let secret = access_token.secret();
+    let added = [(Field::AccessToken, access_token.token()), (Field::AccessTokenSecret, secret.expose())];
+    let changed = match is_json(&content) {
+        true => with_json(&content, &added),
+        false => with_toml(&content, &entries, &added),
+    };
+    let unwritable = |cause: String| CredentialsError::Unwritable { path: path.to_owned(), cause };
+    let changed = changed.map_err(unwritable)?;
+    replace(path, changed.as_bytes()).map_err(|error| unwritable(error.to_string()))
+}
+
+/// All other fields stay as they are.
+fn with_json(content: &str, added: &[(Field, &str)]) -> Result<Zeroizing<String>, String> {
+    let failed = |error: serde_json::Error| format!("line {} cannot be kept as it is", error.line());
+    let quoted: Vec<_> = added.iter().map(|(_, text)| quoted(text)).collect();
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(content).map_err(failed)?;
+    for ((field, _), text) in added.iter().zip(&quoted) {
+        fields.insert(field.key().to_owned(), serde_json::from_str(text).map_err(failed)?);
+    }
+    // One buffer, large enough from the start: one that grows leaves copies behind.
+    let mut changed = Zeroizing::new(Vec::with_capacity(content.len().saturating_mul(2).saturating_add(ROOM)));
+    serde_json::to_writer_pretty(&mut *changed, &fields).map_err(failed)?;
+    changed.push(b'\n');
+    String::from_utf8(std::mem::take(&mut *changed)).map(Zeroizing::new).map_err(|_| "it is not text".to_owned())
+}
+
+/// New keys stand before all else: what follows may belong to a table.
+fn with_toml(content: &str, entries: &Entries, added: &[(Field, &str)]) -> Result<Zeroizing<String>, String> {
+    let mut changed = Zeroizing::new(String::with_capacity(content.len().saturating_add(ROOM)));
+    for (field, text) in added {
+        if entries.contains_key(field.key()) {
+            return Err(format!("it has {} already: take that out first", field.key()));
+        }
+        for part in [field.key(), " = ", &quoted(text), "\n"] {
+            changed.push_str(part);
+        }
+    }
+    changed.push_str(content);
+    Ok(changed)
+}
+
+/// In quotes, as JSON and TOML have them.
+fn quoted(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(serde_json::Value::from(text).to_string())
+}
+
+fn is_json(content: &str) -> bool {
+    content.trim_start().starts_with('{')
 }
 
 fn piece(path: &Path, field: Field, entries: &Entries) -> Result<Option<Piece>, CredentialsError> {

@@ -142,6 +142,15 @@ impl Credentials {
         access_token.map(Some).map_err(|error| self.unusable(format!("{} or {}", token.source, secret.source), &error))
     }
 
+    /// Puts an access token into the file of credentials at `path`, as a third party does when its user has consented.
+    /// Everything else in the file stays as it is, and whatever happens meanwhile, the file is whole.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] names the file and what is wrong; a TOML file that has an access token already is not changed.
+    pub fn store_access_token(path: impl AsRef<Path>, access_token: &AccessToken) -> Result<(), CredentialsError> {
+        file::store_access_token(path.as_ref(), access_token)
+    }
+
     /// Returns a session that has not logged in yet, with the access token if there is one.
     ///
     /// # Errors

@@ -23,7 +23,8 @@ const WAITING: usize = 256;
 /// loss they are sent again, ten a second, and those of market data every ten minutes, because their prices stop otherwise.
 /// Signs of life (`tic`) are sent every minute.
 ///
-/// It opens when there is a brokerage session. Dropping it closes it.
+/// It opens when the brokerage session has been tickled for the first time, within seconds of the login. Dropping it closes
+/// it; it also ends with the last [`WebApi`](crate::WebApi).
 ///
 /// ```
 /// # async fn run(api: ibkr_oauth_tokio::WebApi) -> Result<(), ibkr_oauth_tokio::Ended> {

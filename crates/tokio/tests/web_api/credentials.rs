@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ibkr_oauth_tokio::ibkr_oauth::{ApiRequest, Client};
+use ibkr_oauth_tokio::ibkr_oauth::{AccessToken, ApiRequest, Client};
 use ibkr_oauth_tokio::{Credentials, CredentialsError, WebApi};
+use serde_json::{Map, Value, json};
 use tempfile::{TempDir, tempdir};
 
 use crate::support::server::Server;
@@ -155,6 +156,34 @@ fn a_third_party_has_no_access_token_and_asks_for_one() {
     variables.remove("IBKR_OAUTH_ACCESS_TOKEN");
     variables.remove("IBKR_OAUTH_ACCESS_TOKEN_SECRET");
     assert!(from(&variables).unwrap().session().unwrap().access_token().is_none());
+}
+
+#[tokio::test]
+async fn an_access_token_is_put_into_the_file_and_the_rest_of_it_stays() {
+    let (server, folder) = (Server::start().await, tempdir().unwrap());
+    let enrolled = &server.enrolled;
+    let access_token = AccessToken::new(&enrolled.token, &enrolled.secret).unwrap();
+    let is_other = |line: &&str| !line.starts_with("access_token");
+    let other_lines: Vec<_> = toml(enrolled).lines().filter(is_other).map(str::to_owned).collect();
+    let without = other_lines.join("\n") + "\n[notes]\ntext = 'kept'\n";
+    fs::create_dir(folder.path().join("keys")).unwrap();
+    write(&folder, "keys/encryption.pem", &encryption_pem());
+    let toml = write(&folder, "credentials.toml", &without);
+    Credentials::store_access_token(&toml, &access_token).unwrap();
+    assert!(fs::read_to_string(&toml).unwrap().ends_with(&without));
+    logs_in(Credentials::from_file(&toml).unwrap()).await;
+    let again = Credentials::store_access_token(&toml, &access_token).unwrap_err();
+    assert!(again.to_string().contains("it has access_token already"), "{again}");
+
+    let mut json: Map<String, Value> = serde_json::from_str(&enrolled.json()).unwrap();
+    json.remove("access_token");
+    json.insert("access_token_secret".into(), Value::Null);
+    json.insert("note".into(), json!([1, { "text": "kept" }]));
+    let path = write(&folder, "credentials.json", &serde_json::to_string(&json).unwrap());
+    Credentials::store_access_token(&path, &access_token).unwrap();
+    let stored: Map<String, Value> = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(stored["note"], json["note"]);
+    logs_in(Credentials::from_file(&path).unwrap()).await;
 }
 
 #[test]
