@@ -2,12 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
+use ibkr_oauth_gateway::Consent;
 use ibkr_oauth_tokio::ibkr_oauth::brokerage::BrokeragePhase;
-use ibkr_oauth_tokio::ibkr_oauth::{self, ApiRequest, Client, Phase, Snapshot};
+use ibkr_oauth_tokio::ibkr_oauth::{self, ApiRequest, Client, OAuthSession, Phase, Snapshot};
 use ibkr_oauth_tokio::{Activity, Ended, Event, NotSent, RequestError, Status, TransportError, WebApi};
 
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+
 use crate::support::server::{Manners, Server};
-use crate::support::{soon, start};
+use crate::support::{USER, registration, soon, start};
 
 const LOGIN: &str = "POST /oauth/live_session_token";
 const ACCOUNTS: ApiRequest<'_> = ApiRequest::get("/portfolio/accounts");
@@ -132,4 +136,34 @@ async fn events_come_as_a_stream_too_and_tell_how_many_were_missed() {
     drop(api);
     let all: Vec<_> = soon(events.into_stream().collect()).await;
     assert!(matches!(all[0], Event::Client(ibkr_oauth::Event::LoggedIn { .. })), "{all:?}");
+}
+
+#[tokio::test]
+async fn a_third_party_gets_consent_and_stores_the_access_token_before_it_goes_on() {
+    let server = Server::start().await;
+    server.gateway().register_consumer(&registration(Some("http://localhost:20000/"))).unwrap();
+    let session = OAuthSession::new(server.enrolled.session().consumer().clone());
+    let (kept, seen) = (Arc::new(Mutex::new(Vec::new())), server.record());
+    let keeping = Arc::clone(&kept);
+    let keep = move |snapshot: &Snapshot| {
+        let logins = seen.lock().unwrap().iter().filter(|line| *line == LOGIN).count();
+        keeping.lock().unwrap().push((serde_json::to_string(snapshot).unwrap(), logins));
+    };
+    let client = Client::new(session).without_brokerage_session();
+    let (api, mut events) = WebApi::builder(client).keep_with(keep).start().unwrap();
+    let url = match soon(events.next()).await {
+        Some(Event::Client(ibkr_oauth::Event::ConsentNeeded { url })) => url,
+        other => panic!("{other:?}"),
+    };
+    let (_, request_token) = url.as_str().split_once("oauth_token=").unwrap();
+    let consent = server.gateway().consent(request_token, USER, Consent::Grant, &mut UnwrapErr(SysRng));
+    assert!(api.handle_callback("http://localhost:20000/?nothing").is_err());
+    api.handle_callback(&consent.unwrap()).unwrap();
+    soon(api.request(&ACCOUNTS)).await.unwrap();
+
+    let token = api.access_token().unwrap();
+    let kept = kept.lock().unwrap();
+    let logins: Vec<_> = kept.iter().map(|(_, logins)| *logins).collect();
+    assert_eq!(logins, [0, 1], "the access token was kept before it was used");
+    assert!(kept[0].0.contains(token.token()));
 }

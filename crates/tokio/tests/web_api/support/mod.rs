@@ -62,17 +62,21 @@ pub fn encryption_pem() -> String {
     keys().encryption.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
 }
 
+/// What is on file of the consumer; a third party has a callback URL.
+pub fn registration(callback_url: Option<&str>) -> RegisteredConsumer {
+    let public = |key: &PrivateKey| key.to_public_key().to_public_key_pem(LineEnding::LF).unwrap();
+    RegisteredConsumer {
+        consumer_key: CONSUMER_KEY.to_owned(),
+        signature_public_key_pem: public(&keys().signature),
+        encryption_public_key_pem: public(&keys().encryption),
+        dhparam_pem: DH_PARAMS.to_owned(),
+        callback_url: callback_url.map(str::to_owned),
+    }
+}
+
 impl Enrolled {
     pub fn at(gateway: &mut Gateway) -> Self {
-        let public = |key: &PrivateKey| key.to_public_key().to_public_key_pem(LineEnding::LF).unwrap();
-        let consumer = RegisteredConsumer {
-            consumer_key: CONSUMER_KEY.to_owned(),
-            signature_public_key_pem: public(&keys().signature),
-            encryption_public_key_pem: public(&keys().encryption),
-            dhparam_pem: DH_PARAMS.to_owned(),
-            callback_url: None,
-        };
-        gateway.register_consumer(&consumer).unwrap();
+        gateway.register_consumer(&registration(None)).unwrap();
         gateway.add_user(User { name: USER.to_owned(), accounts: vec![ACCOUNT.to_owned()], is_paper: true });
         let issued = gateway.issue_access_token(CONSUMER_KEY, USER, &mut UnwrapErr(SysRng)).unwrap();
         Self { base_url: gateway.base_url(), token: issued.token, secret: issued.secret_base64 }

@@ -58,7 +58,7 @@ pub struct Server {
 struct Shared {
     gateway: Mutex<Gateway>,
     /// Method and path of all requests, and all messages of WebSockets.
-    seen: Mutex<Vec<String>>,
+    seen: Arc<Mutex<Vec<String>>>,
     manners: Mutex<HashMap<&'static str, Manners>>,
     /// A change closes all WebSockets.
     kicks: watch::Sender<()>,
@@ -94,7 +94,7 @@ impl Server {
         let enrolled = Enrolled::at(&mut gateway);
         let shared = Arc::new(Shared {
             gateway: Mutex::new(gateway),
-            seen: Mutex::default(),
+            seen: Arc::default(),
             manners: Mutex::default(),
             kicks: watch::Sender::new(()),
             connections: Mutex::default(),
@@ -160,6 +160,11 @@ impl Server {
 
     pub fn seen(&self) -> Vec<String> {
         self.shared.seen.lock().unwrap().clone()
+    }
+
+    /// All that it was asked, as it goes on.
+    pub fn record(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.shared.seen)
     }
 
     pub fn connections(&self) -> usize {
