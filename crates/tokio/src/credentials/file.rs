@@ -1,12 +1,12 @@
 //! A file of credentials: JSON or TOML.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
 use ibkr_oauth::{AccessToken, Secret};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::Piece;
@@ -36,12 +36,18 @@ pub(super) fn read(path: &Path, named_by: Option<String>) -> Result<BTreeMap<Fie
 fn parse(path: &Path, content: &str) -> Result<Entries, CredentialsError> {
     let malformed = |format, line| CredentialsError::Malformed { path: path.to_owned(), format, line };
     if is_json(content) {
-        return serde_json::from_str(content).map_err(|error| malformed("JSON", error.line()));
+        let fields: BTreeMap<String, &RawValue> =
+            serde_json::from_str(content).map_err(|error| malformed("JSON", error.line()))?;
+        return Ok(fields.into_iter().map(|(key, value)| (key, Entry::from_json(value))).collect());
     }
-    toml::from_str(content).map_err(|error| {
+    let table = DeTable::parse(content).map_err(|error| {
         let before = error.span().and_then(|span| content.get(..span.start)).unwrap_or_default();
         malformed("TOML", before.matches('\n').count().saturating_add(1))
-    })
+    })?;
+    let entry = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+        (key.get_ref().to_string(), Entry::from_toml(value.get_ref()))
+    };
+    Ok(table.get_ref().iter().map(entry).collect())
 }
 
 /// Puts an access token into the file at `path`.
@@ -120,57 +126,27 @@ enum Entry {
     Other,
 }
 
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(EntryVisitor)
-    }
-}
-
-struct EntryVisitor;
-
-impl<'de> Visitor<'de> for EntryVisitor {
-    type Value = Entry;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
+impl Entry {
+    fn text(text: impl Into<String>) -> Self {
+        Self::Text(Secret::new(text.into()))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Entry, E> {
-        Ok(Entry::Text(Secret::new(text.to_owned())))
+    /// A generator may be written as a number.
+    fn from_json(value: &RawValue) -> Self {
+        let json = value.get();
+        match (serde_json::from_str::<Option<String>>(json), serde_json::from_str::<u32>(json)) {
+            (Ok(Some(text)), _) => Self::text(text),
+            (Ok(None), _) => Self::Nothing,
+            (Err(_), Ok(number)) => Self::text(number.to_string()),
+            (Err(_), Err(_)) => Self::Other,
+        }
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Entry, E> {
-        Ok(Entry::Text(Secret::new(text)))
-    }
-
-    /// The generator may be written as a number.
-    fn visit_u64<E>(self, number: u64) -> Result<Entry, E> {
-        Ok(Entry::Text(Secret::new(number.to_string())))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Entry, E> {
-        Ok(Entry::Text(Secret::new(number.to_string())))
-    }
-
-    fn visit_unit<E>(self) -> Result<Entry, E> {
-        Ok(Entry::Nothing)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Entry, E> {
-        Ok(Entry::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Entry, E> {
-        Ok(Entry::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Entry, A::Error> {
-        while values.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Entry::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Entry, A::Error> {
-        while values.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Entry::Other)
+    fn from_toml(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::text(&**text),
+            DeValue::Integer(number) => Self::text(number.as_str()),
+            _ => Self::Other,
+        }
     }
 }
