@@ -9,7 +9,6 @@ use tokio::time::sleep;
 
 use crate::event::Event;
 use crate::shared::Shared;
-use crate::status::Activity;
 use crate::store::{Locked, Store, StoreError};
 use crate::surroundings::now;
 use crate::transport::Transport;
@@ -59,6 +58,7 @@ impl Driver {
         use ibkr_oauth::Event::{
             AccessTokenGranted, Finished, LoggedIn, LoggedOut, LoginContested, LoginFailed, QueryPolicyChanged, Stopped,
         };
+        self.shared.note(&event);
         match &event {
             Finished { .. } => {}
             LoginFailed { .. } | Stopped { .. } | LoginContested => tracing::warn!(?event),
@@ -67,12 +67,16 @@ impl Driver {
         match event {
             Finished { ticket, outcome } => return self.shared.finish(ticket, outcome),
             LoggedIn { .. } | AccessTokenGranted => self.keep().await,
-            QueryPolicyChanged(_) => self.store_later(),
-            Stopped { .. } => self.shared.change(|state| state.activity = Activity::Stopped),
+            QueryPolicyChanged(_) => {
+                self.tasks.spawn(store_current(Arc::clone(&self.shared), self.store.clone()));
+            }
             LoggedOut => {
-                self.shared.change(|state| state.activity = Activity::LoggedOut);
                 self.keep().await;
-                self.store_later();
+                let (shared, store) = (Arc::clone(&self.shared), self.store.clone());
+                self.tasks.spawn(async move {
+                    store_current(Arc::clone(&shared), store).await;
+                    shared.farewell_said();
+                });
             }
             _ => {}
         }
@@ -86,18 +90,6 @@ impl Driver {
         if let Err(error) = spawn_blocking(move || keeper(snapshot.expose())).await {
             tracing::error!(%error, "storing the session has failed");
         }
-    }
-
-    /// Stores what there is without a login, and lets those go who wait for a log-out.
-    fn store_later(&mut self) {
-        let (shared, store) = (Arc::clone(&self.shared), self.store.clone());
-        self.tasks.spawn(async move {
-            if let Some(store) = store {
-                let snapshot = shared.look(|state| state.client.snapshot());
-                tell_failure(&shared, store.keep_unless_newer(snapshot).await);
-            }
-            shared.farewell_said();
-        });
     }
 
     fn carry_out(&self, request: Request, exchange: ClientExchange) -> impl Future<Output = ()> + Send + use<> {
@@ -135,8 +127,14 @@ async fn log_in(shared: &Shared, transport: &Transport, store: &Store, request: 
         // The exchange is dropped: the client asks again later, when another process may be done.
         Err(error) => return shared.tell(Event::NotStored(error)),
     };
-    if adopt(shared, store, &locked) {
-        return;
+    match adopt(shared, store, &locked) {
+        Ok(true) => return,
+        Ok(false) => {}
+        Err(error) => {
+            // What is there is somebody else's, and is not replaced.
+            shared.tell(Event::NotStored(error));
+            return send(shared, transport, request, exchange).await;
+        }
     }
     let answer = transport.send(request).await;
     // Until the token is stored nothing is done with it: a process that ends early would lose it.
@@ -153,17 +151,20 @@ async fn log_in(shared: &Shared, transport: &Transport, store: &Store, request: 
 }
 
 /// Goes on with the token that another process has stored meanwhile; false if there is none.
-fn adopt(shared: &Shared, store: &Store, locked: &Locked) -> bool {
-    let news = store.news(locked).unwrap_or_else(|error| {
-        shared.tell(Event::NotStored(error));
-        None
-    });
-    let Some(snapshot) = news else { return false };
+fn adopt(shared: &Shared, store: &Store, locked: &Locked) -> Result<bool, StoreError> {
+    let Some(snapshot) = store.news(locked)? else { return Ok(false) };
     let adopted = shared.change(|state| state.client.adopt(&snapshot, now()));
-    adopted.unwrap_or_else(|error| {
+    Ok(adopted.unwrap_or_else(|error| {
         tracing::warn!(%error, "the stored session is not used");
         false
-    })
+    }))
+}
+
+/// Stores what there is now, without a login.
+async fn store_current(shared: Arc<Shared>, store: Option<Arc<Store>>) {
+    let Some(store) = store else { return };
+    let snapshot = || shared.look(|state| state.client.snapshot());
+    tell_failure(&shared, store.keep_unless_newer(snapshot).await);
 }
 
 fn tell_failure(shared: &Shared, outcome: Result<(), StoreError>) {

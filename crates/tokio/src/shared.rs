@@ -150,6 +150,10 @@ impl Shared {
         self.lock().farewells.clear();
     }
 
+    pub(crate) fn note(&self, event: &ibkr_oauth::Event) {
+        self.lock().note(event);
+    }
+
     pub(crate) fn finish(&self, ticket: RequestTicket, outcome: Outcome) {
         self.lock().finish(ticket, outcome);
     }
@@ -185,12 +189,25 @@ impl State {
     /// Logs out, and returns what comes when that has happened, or will not happen any more.
     pub(crate) fn log_out(&mut self) -> oneshot::Receiver<()> {
         let (farewell, said) = oneshot::channel();
-        if !matches!(self.activity, Activity::LoggedOut | Activity::ShutDown) {
+        if matches!(self.activity, Activity::Running | Activity::Stopped) {
             self.activity = Activity::LoggingOut;
-            self.farewells.push(farewell);
             self.client.log_out(now());
         }
+        if self.activity == Activity::LoggingOut {
+            self.farewells.push(farewell);
+        }
         said
+    }
+
+    /// Takes note of what an event means for what the client is about. It may be old: whoever logged out may have called
+    /// `open` since.
+    fn note(&mut self, event: &ibkr_oauth::Event) {
+        self.activity = match (event, self.activity) {
+            (ibkr_oauth::Event::LoggedOut, Activity::LoggingOut) => Activity::LoggedOut,
+            (ibkr_oauth::Event::Stopped { .. }, Activity::Running) => Activity::Stopped,
+            (ibkr_oauth::Event::LoggedIn { .. }, Activity::Stopped) => Activity::Running,
+            (_, activity) => activity,
+        };
     }
 
     /// Goes on, or begins again.

@@ -188,12 +188,15 @@ impl Store {
         Ok(())
     }
 
-    /// Stores a session, unless another process has stored one meanwhile.
-    pub(crate) async fn keep_unless_newer(&self, snapshot: Secret<Snapshot>) -> Result<(), StoreError> {
+    /// Stores what `snapshot` gives once no other login is under way, unless another process has stored one meanwhile.
+    pub(crate) async fn keep_unless_newer(
+        &self,
+        snapshot: impl FnOnce() -> Secret<Snapshot>,
+    ) -> Result<(), StoreError> {
         let locked = self.lock().await?;
         match self.news(&locked)? {
             Some(_) => Ok(()),
-            None => self.keep(locked, snapshot).await,
+            None => self.keep(locked, snapshot()).await,
         }
     }
 

@@ -60,6 +60,25 @@ async fn a_log_out_tells_the_server_and_open_logs_in_again() {
 }
 
 #[tokio::test]
+async fn two_log_outs_at_once_are_one_and_whoever_comes_back_meanwhile_is_let_in() {
+    let server = Server::start().await;
+    let api = start(WebApi::builder(server.enrolled.client()));
+    soon(api.wait_until(Status::is_ready)).await.unwrap();
+    server.spoil("/logout", Manners::Late);
+    let log_outs = [api.clone(), api.clone()].map(|api| tokio::spawn(async move { api.log_out().await }));
+    soon(server.has_seen("POST /logout", 1)).await;
+    assert_eq!(api.status().activity, Activity::LoggingOut);
+    api.open();
+    server.behave();
+    for log_out in log_outs {
+        soon(log_out).await.unwrap();
+    }
+    soon(api.request(&ACCOUNTS)).await.unwrap();
+    assert_eq!(api.status().activity, Activity::Running);
+    assert_eq!(server.count("POST /logout"), 1);
+}
+
+#[tokio::test]
 async fn a_log_out_ends_what_waits_and_lets_end_what_is_under_way() {
     let server = Server::start().await;
     let api = start(WebApi::builder(server.enrolled.client().without_brokerage_session()));
