@@ -8,7 +8,7 @@ use ibkr_oauth_gateway::Incident;
 
 use super::support::pair::response;
 use super::support::world::{Sound, World};
-use super::{ACCOUNTS, HOUR, LOGIN, ready};
+use super::{ACCOUNTS, HOUR, LOGIN, MINUTE, ready};
 
 /// A client of another process, which has all that `world`'s client has.
 fn twin(world: &World) -> Client {
@@ -52,7 +52,7 @@ fn what_is_known_already_due_or_foreign_is_not_adopted() {
     world.happen(Incident::LiveSessionsEnd);
     world.run(&mut Sound, 120);
     let renewed = world.client.snapshot();
-    let almost_over = world.pair.now.saturating_add(Duration::from_secs(24 * HOUR));
+    let almost_over = world.pair.now.saturating_add(Duration::from_secs(24 * HOUR - 5 * MINUTE));
     assert_eq!(twin.adopt(renewed.expose(), almost_over), Ok(false), "a token that is due");
 
     let mut foreign = serde_json::to_value(renewed.expose()).unwrap();

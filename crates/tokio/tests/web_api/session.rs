@@ -65,8 +65,14 @@ async fn two_log_outs_at_once_are_one_and_whoever_comes_back_meanwhile_is_let_in
     let api = start(WebApi::builder(server.enrolled.client()));
     soon(api.wait_until(Status::is_ready)).await.unwrap();
     server.spoil("/logout", Manners::Late);
-    let log_outs = [api.clone(), api.clone()].map(|api| tokio::spawn(async move { api.log_out().await }));
+    let log_out = || {
+        let api = api.clone();
+        tokio::spawn(async move { api.log_out().await })
+    };
+    let first = log_out();
     soon(server.has_seen("POST /logout", 1)).await;
+    let log_outs = [first, log_out()];
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     assert_eq!(api.status().activity, Activity::LoggingOut);
     api.open();
     server.behave();
