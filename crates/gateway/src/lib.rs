@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 #![cfg_attr(
     not(test),
@@ -35,6 +36,8 @@ mod replay;
 mod response;
 mod rsa_key;
 mod schedule;
+#[cfg(feature = "server")]
+mod server;
 mod settings;
 mod signed_request;
 mod time;
@@ -49,5 +52,7 @@ pub use http;
 pub use incident::Incident;
 pub use rand_core;
 pub use registration::{Consent, IssuedToken, RegisteredConsumer, User};
+#[cfg(feature = "server")]
+pub use server::{Certificate, Server};
 pub use settings::{DeadTokenResponse, LiveSessionTokens, QueryPolicy};
 pub use web_socket::WebSocket;
