@@ -27,11 +27,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, thread};
 
-use ibkr_oauth_gateway::{Gateway, LiveSessionTokens};
+use ibkr_oauth_gateway::{Gateway, LiveSessionTokens, Server};
 
 use support::credentials::{Credentials, Keys, Party};
 use support::files::{fresh_dir, read_secret, write_new};
-use support::server::Server;
 
 const USAGE: &str = "usage: gateway [--listen ADDRESS] [--dir DIR] [--callback URL] [--several-tokens]";
 const CONSUMER_KEY: &str = "EXAMPLECO";

@@ -7,15 +7,13 @@
 mod support;
 
 use std::error::Error;
-use std::net::TcpListener;
 
 use ibkr_oauth::OAuthSession;
-use ibkr_oauth_gateway::Gateway;
+use ibkr_oauth_gateway::Server;
 use ureq::Agent;
 
 use support::credentials::{Credentials, Keys, Party, USER};
 use support::driver::{accounts, agent, drive, now};
-use support::server::Server;
 
 /// Where the third party's users come back to. Nobody listens there: the address in the redirect is all we need.
 const CALLBACK: &str = "https://localhost:20000/";
@@ -23,11 +21,10 @@ const CALLBACK: &str = "https://localhost:20000/";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("Making throw-away keys, two RSA keys of 2048 bits:");
     let keys = Keys::generate(&mut |step| println!("  {step} ..."))?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
-    let third = Credentials::enroll(&mut gateway, &keys, "THIRDPRTY", &Party::Third { callback_url: CALLBACK })?;
-    let first = Credentials::enroll(&mut gateway, &keys, "FIRSTPRTY", &Party::First)?;
-    let server = Server::start(gateway, listener)?;
+    let server = Server::bind("127.0.0.1:0")?;
+    let enroll = |name, party| Credentials::enroll(&mut server.gateway(), &keys, name, &party);
+    let third = enroll("THIRDPRTY", Party::Third { callback_url: CALLBACK })?;
+    let first = enroll("FIRSTPRTY", Party::First)?;
     println!("IBKR's half of the protocol listens on {}", server.base_url());
 
     let agent = agent();

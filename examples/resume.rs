@@ -13,7 +13,6 @@ mod support;
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -21,13 +20,12 @@ use std::{env, io, thread};
 
 use fd_lock::RwLock;
 use ibkr_oauth::{AccessToken, OAuthSession, Phase, Snapshot};
-use ibkr_oauth_gateway::Gateway;
+use ibkr_oauth_gateway::Server;
 
 use support::arguments::Arguments;
 use support::credentials::{Credentials, Keys, Party, json_text, object};
 use support::driver::{accounts, agent, drive, now};
 use support::files::{read_secret, replace};
-use support::server::Server;
 
 /// How long a job waits for others: each of them may wait 30 seconds for an answer.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -206,11 +204,9 @@ fn demonstrate() -> Result<(), Box<dyn Error>> {
 
 fn run_jobs(dir: &Path) -> Result<(), Box<dyn Error>> {
     let keys = Keys::generate(&mut |_| {})?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
+    let server = Server::bind("127.0.0.1:0")?;
     let file = dir.join("credentials.json");
-    Credentials::enroll(&mut gateway, &keys, "SHAREDJOB", &Party::First)?.write_new(&file)?;
-    let _server = Server::start(gateway, listener)?;
+    Credentials::enroll(&mut server.gateway(), &keys, "SHAREDJOB", &Party::First)?.write_new(&file)?;
 
     let start = || Command::new(env::current_exe()?).arg("--credentials").arg(&file).spawn();
     println!("Three at once:");

@@ -6,17 +6,15 @@
 mod async_example;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use async_example::support::credentials::{Credentials, Keys, Party};
 use async_example::support::driver::{self, now};
-use async_example::support::server::Server;
 use async_example::{Sends, https, next_event};
 use ibkr_oauth::{ApiRequest, Client, Event, OAuthSession, Outcome, UnixTime};
-use ibkr_oauth_gateway::Gateway;
+use ibkr_oauth_gateway::Server;
 
 const DOCUMENTATION: &str = include_str!("../src/client/drivers.md");
 const BLOCKING: &str = include_str!("../examples/support/driver.rs");
@@ -54,10 +52,9 @@ fn the_shortest_example_has_at_most_50_lines_and_no_module() {
 
 fn serve() -> (Server, Credentials) {
     let keys = Keys::generate(&mut |_| ()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr().unwrap())).unwrap();
-    let credentials = Credentials::enroll(&mut gateway, &keys, "DRIVENCOM", &Party::First).unwrap();
-    (Server::start(gateway, listener).unwrap(), credentials)
+    let server = Server::bind("127.0.0.1:0").unwrap();
+    let credentials = Credentials::enroll(&mut server.gateway(), &keys, "DRIVENCOM", &Party::First).unwrap();
+    (server, credentials)
 }
 
 fn client(credentials: &Credentials) -> Client {

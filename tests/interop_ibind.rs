@@ -11,13 +11,11 @@ mod support;
 #[path = "support/python.rs"]
 mod python;
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use ibkr_oauth_gateway::Gateway;
+use ibkr_oauth_gateway::Server;
 use support::credentials::{Credentials, Keys, Party};
-use support::server::Server;
 
 const IBIND: &str = "ibind[oauth]==0.2.2";
 
@@ -27,15 +25,12 @@ fn ibind_logs_in_again_and_again() {
     let workplace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ibind");
     let python = python::with_packages(&workplace, &[IBIND]);
 
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let base_url = format!("http://{}/v1/api", listener.local_addr().unwrap());
-    let mut gateway = Gateway::new(&base_url).unwrap();
+    let server = Server::bind("127.0.0.1:0").unwrap();
     let keys = Keys::generate(&mut |step| println!("{step}")).unwrap();
-    let credentials = Credentials::enroll(&mut gateway, &keys, "EXAMPLECO", &Party::First).unwrap();
+    let credentials = Credentials::enroll(&mut server.gateway(), &keys, "EXAMPLECO", &Party::First).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("credentials.json");
     credentials.write_new(&file).unwrap();
-    let _server = Server::start(gateway, listener).unwrap();
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop_ibind.py");
     python::run(Command::new(python).env("IBIND_LOGS_DIR", &workplace).arg(script).arg(file));

@@ -20,13 +20,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use ibkr_oauth_gateway::{Consent, Gateway};
+use ibkr_oauth_gateway::{Consent, Gateway, Server};
 use rand::{Rng, RngExt};
 use serde_json::{Map, Value, json};
 use support::consent_page;
 use support::credentials::{Access, Credentials, Keys, Party, USER};
 use support::driver::rng;
-use support::server::Server;
 use workplace::{Running, Workplace, program_path};
 
 /// All names under which programs write.
@@ -585,11 +584,10 @@ fn no_kill_loses_a_stored_token_or_damages_a_file() {
 
 /// A first party's gateway, and its credentials in a file.
 fn first_party(workplace: &Workplace) -> (Server, Credentials, PathBuf) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr().unwrap())).unwrap();
-    let credentials = Credentials::enroll(&mut gateway, keys(), "SHAREDJOB", &Party::First).unwrap();
+    let server = Server::bind("127.0.0.1:0").unwrap();
+    let credentials = Credentials::enroll(&mut server.gateway(), keys(), "SHAREDJOB", &Party::First).unwrap();
     let file = credentials_file(workplace, &credentials);
-    (Server::start(gateway, listener).unwrap(), credentials, file)
+    (server, credentials, file)
 }
 
 #[test]

@@ -6,18 +6,15 @@
 #[path = "../examples/event_loop.rs"]
 mod event_loop;
 
-use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use event_loop::support;
 use ibkr_oauth::{Client, OAuthSession, Phase};
-use ibkr_oauth_gateway::Gateway;
+use ibkr_oauth_gateway::{Certificate, Server};
 use rustls::{ClientConfig, RootCertStore};
 use support::credentials::{Credentials, Keys, Party};
 use support::driver::{accounts, agent, drive, now};
-use support::server::Server;
-use support::tls::Certificate;
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
@@ -32,20 +29,17 @@ impl Service {
     fn start() -> Self {
         static KEYS: OnceLock<Keys> = OnceLock::new();
         let keys = KEYS.get_or_init(|| Keys::generate(&mut |_| ()).unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut gateway = Gateway::new(&format!("https://{}/v1/api", listener.local_addr().unwrap())).unwrap();
-        let enroll = |name| Credentials::enroll(&mut gateway, keys, name, &Party::First).unwrap();
+        let certificate = Certificate::generate().unwrap();
+        let server = Server::bind_tls("127.0.0.1:0", &certificate).unwrap();
+        let enroll = |name| Credentials::enroll(&mut server.gateway(), keys, name, &Party::First).unwrap();
         let credentials = ["FIRSTUSER", "OTHERUSER"].map(enroll);
-        let certificate = Certificate::generate();
-        let server = Server::start_tls(gateway, listener, &certificate).unwrap();
         Self { server, certificate, credentials }
     }
 
     fn sessions(&self) -> [OAuthSession; 2] {
         self.credentials.each_ref().map(|credentials| {
-            let consumer = credentials.consumer().unwrap().build().unwrap();
-            assert_eq!(consumer.base_url(), self.server.base_url());
-            OAuthSession::with_access_token(consumer, credentials.access_token().unwrap().unwrap())
+            assert_eq!(credentials.base_url, self.server.base_url());
+            session(credentials)
         })
     }
 
@@ -54,10 +48,21 @@ impl Service {
     }
 
     fn trusting_agent(&self) -> Agent {
-        let certificate = ureq::tls::Certificate::from_der(self.certificate.der()).to_owned();
-        let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[certificate])).build();
-        Agent::config_builder().tls_config(tls).build().into()
+        trusting(self.certificate.pem())
     }
+}
+
+/// An HTTP client that trusts this certificate and no other.
+fn trusting(certificate_pem: &str) -> Agent {
+    let certificate = ureq::tls::Certificate::from_pem(certificate_pem.as_bytes()).unwrap();
+    let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[certificate])).build();
+    Agent::config_builder().tls_config(tls).build().into()
+}
+
+fn session(credentials: &Credentials) -> OAuthSession {
+    let consumer = credentials.consumer().unwrap().build().unwrap();
+    assert_eq!(consumer.base_url(), credentials.base_url);
+    OAuthSession::with_access_token(consumer, credentials.access_token().unwrap().unwrap())
 }
 
 fn event_loop_config(roots: RootCertStore) -> Arc<ClientConfig> {
@@ -76,7 +81,7 @@ fn an_http_client_logs_in_over_tls() {
 fn an_event_loop_logs_two_sessions_in_over_tls() {
     let service = Service::start();
     let mut roots = RootCertStore::empty();
-    roots.add(service.certificate.der().clone()).unwrap();
+    roots.add(service.certificate.der().to_vec().into()).unwrap();
     let accounts = event_loop::run(service.clients(), &event_loop_config(roots)).unwrap();
     assert_eq!(accounts, [["DU1234567", "DU7654321"]; 2]);
 }

@@ -5,7 +5,7 @@
 #[path = "../examples/websocket.rs"]
 mod example;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,12 +13,10 @@ use example::support;
 use example::{Feed, in_plain_words, listen};
 use ibkr_oauth::brokerage::{BrokerageOutbound, BrokerageSession, CompetePolicy, WebSocketRequest};
 use ibkr_oauth::{ApiRequest, LiveSession, OAuthSession, UnixTime};
-use ibkr_oauth_gateway::{Gateway, Incident};
+use ibkr_oauth_gateway::{Certificate, Incident, Server};
 use rustls::{ClientConfig, RootCertStore};
 use support::credentials::{Credentials, Keys, Party};
 use support::driver::{agent, drive, now, rng, send};
-use support::server::Server;
-use support::tls::Certificate;
 use tungstenite::client::{ClientRequestBuilder, IntoClientRequest};
 use tungstenite::handshake::HandshakeError;
 use tungstenite::http::Request;
@@ -43,34 +41,25 @@ struct Service {
 impl Service {
     fn start() -> Self {
         let tls = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        Self::serve("http", agent(), tls, |gateway, listener| Server::start(gateway, listener).unwrap())
+        Self::with(Server::bind("127.0.0.1:0").unwrap(), agent(), tls)
     }
 
     fn start_tls() -> Self {
-        let certificate = Certificate::generate();
+        let certificate = Certificate::generate().unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(certificate.der().clone()).unwrap();
+        roots.add(certificate.der().to_vec().into()).unwrap();
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let trusted = RootCerts::new_with_certs(&[ureq::tls::Certificate::from_der(certificate.der()).to_owned()]);
         let agent = Agent::config_builder().tls_config(TlsConfig::builder().root_certs(trusted).build()).build();
-        Self::serve("https", agent.into(), tls, |gateway, listener| {
-            Server::start_tls(gateway, listener, &certificate).unwrap()
-        })
+        Self::with(Server::bind_tls("127.0.0.1:0", &certificate).unwrap(), agent.into(), tls)
     }
 
-    fn serve(
-        scheme: &str,
-        agent: Agent,
-        tls: ClientConfig,
-        start: impl FnOnce(Gateway, TcpListener) -> Server,
-    ) -> Self {
+    fn with(server: Server, agent: Agent, tls: ClientConfig) -> Self {
         static KEYS: OnceLock<Keys> = OnceLock::new();
         let keys = KEYS.get_or_init(|| Keys::generate(&mut |_| ()).unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut gateway = Gateway::new(&format!("{scheme}://{}/v1/api", listener.local_addr().unwrap())).unwrap();
-        let enroll = |name| Credentials::enroll(&mut gateway, keys, name, &Party::First).unwrap();
+        let enroll = |name| Credentials::enroll(&mut server.gateway(), keys, name, &Party::First).unwrap();
         let credentials = ["FIRSTUSER", "OTHERUSER"].map(enroll);
-        Self { server: start(gateway, listener), credentials, agent, tls: Arc::new(tls) }
+        Self { server, credentials, agent, tls: Arc::new(tls) }
     }
 
     fn session(&self, index: usize) -> OAuthSession {

@@ -1,14 +1,12 @@
 //! Whom the examples log in as.
 
 use std::error::Error;
-use std::net::TcpListener;
 
 use ibkr_oauth::OAuthSession;
-use ibkr_oauth_gateway::Gateway;
+use ibkr_oauth_gateway::Server;
 
 use super::arguments::Arguments;
 use super::credentials::{Credentials, Keys, Party};
-use super::server::Server;
 
 /// First parties, and the gateway that they log in to if it is our own.
 pub struct Accounts {
@@ -31,11 +29,11 @@ impl Accounts {
     pub fn on_own_gateway(consumer_keys: &[&str]) -> Result<Self, Box<dyn Error>> {
         println!("No --credentials: logging in to a gateway of our own, with keys made on the spot.");
         let keys = Keys::generate(&mut |step| println!("{step} ..."))?;
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let mut gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
-        let mut enroll = |consumer_key: &&str| Credentials::enroll(&mut gateway, &keys, consumer_key, &Party::First);
-        let credentials = consumer_keys.iter().map(&mut enroll).collect::<Result<_, _>>()?;
-        Ok(Self { credentials, own_gateway: Some(Server::start(gateway, listener)?) })
+        let server = Server::bind("127.0.0.1:0")?;
+        let enroll =
+            |consumer_key: &&str| Credentials::enroll(&mut server.gateway(), &keys, consumer_key, &Party::First);
+        let credentials = consumer_keys.iter().map(enroll).collect::<Result<_, _>>()?;
+        Ok(Self { credentials, own_gateway: Some(server) })
     }
 
     /// May they be asked for as much as we like?

@@ -1,4 +1,4 @@
-//! What examples and tests share: IBKR on a socket, and credentials to log in with.
+//! What examples and tests share: credentials, and drivers to log in with.
 
 // Each example uses a part.
 #![allow(dead_code)]
@@ -9,11 +9,7 @@ pub mod consent_page;
 pub mod credentials;
 pub mod driver;
 pub mod files;
-pub mod http;
 pub mod in_process;
-pub mod server;
-pub mod tls;
-pub mod web_socket;
 pub mod words;
 
 use std::fmt::Display;

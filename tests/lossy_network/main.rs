@@ -13,6 +13,7 @@ mod support;
 mod event_loop;
 
 mod fleet;
+mod http;
 mod wire;
 
 use std::net::TcpListener;

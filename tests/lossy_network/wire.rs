@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::io::{Cursor, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Request;
 use ibkr_oauth::UnixTime;
 use ibkr_oauth_gateway::{Gateway, IssuedToken, User};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::Value;
 
-use crate::event_loop::support::http::{Connection, Request};
+use crate::http::{encode, receive};
 use crate::support::NOW;
 use crate::support::pair::{Answer as Said, CONSUMER, system_time};
 
@@ -145,22 +146,22 @@ impl Server {
 
     /// Returns when the wire is stopped.
     pub fn serve(mut self, listener: &TcpListener, wire: &Wire) -> Log {
-        while let Some(stream) = next_connection(listener, wire) {
-            if let Ok(request) = Connection::new(&stream, &|| wire.stopping()).receive() {
+        while let Some(mut stream) = next_connection(listener, wire) {
+            if let Some(request) = receive(&mut stream, &|| !wire.stopping()) {
                 wire.carry(self.answer(&request, stream, wire.now()));
             }
         }
         self.log
     }
 
-    fn answer(&mut self, request: &Request, stream: TcpStream, now: UnixTime) -> Answer {
+    fn answer(&mut self, request: &Request<Vec<u8>>, stream: TcpStream, now: UnixTime) -> Answer {
         let line = self.lines.get_mut(access_token(request)).expect("only clients with an access token ask");
-        let response = self.gateway.handle(&request.message, &mut line.rng, system_time(now));
+        let response = self.gateway.handle(request, &mut line.rng, system_time(now));
         let fault = Fault::draw(&mut line.rng);
-        let unsent = encode(&response, request);
+        let unsent = encode(&response);
         let answer = line.carry(Answer { stream, unsent, due: now, hang_up_at: now.saturating_add(LINGERING) }, fault);
         self.log.count(fault);
-        if request.message.uri().path().ends_with("/oauth/live_session_token") {
+        if request.uri().path().ends_with("/oauth/live_session_token") {
             line.proved = proof_arrives(&response, &answer.unsent);
             let corrupted = fault == Some(Fault::Corrupted) && response.status() == 200;
             self.log.damaged_proofs += usize::from(corrupted && !line.proved);
@@ -177,8 +178,8 @@ fn next_connection(listener: &TcpListener, wire: &Wire) -> Option<TcpStream> {
     (!wire.stopping()).then_some(stream)
 }
 
-fn access_token(request: &Request) -> &str {
-    let header = request.message.headers()["authorization"].to_str().unwrap();
+fn access_token(request: &Request<Vec<u8>>) -> &str {
+    let header = request.headers()["authorization"].to_str().unwrap();
     let (_, token) = header.split_once("oauth_token=\"").unwrap();
     token.split_once('"').unwrap().0
 }
@@ -188,12 +189,6 @@ fn proof_arrives(response: &Said, arrived: &[u8]) -> bool {
     let arrived = String::from_utf8_lossy(arrived).to_ascii_lowercase();
     let arrives = |field: &str| sent[field].as_str().is_some_and(|value| arrived.contains(value));
     arrives("diffie_hellman_response") && arrives("live_session_token_signature")
-}
-
-fn encode(response: &Said, to: &Request) -> Vec<u8> {
-    let mut connection = Connection::new(Cursor::new(Vec::new()), &|| false);
-    connection.send(response, to).unwrap();
-    connection.into_parts().0.into_inner()
 }
 
 /// What the wire knows of one client.

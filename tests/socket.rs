@@ -1,15 +1,17 @@
 //! One connection, without an HTTP client: a login and the requests after it.
+#![cfg(all(feature = "http", feature = "http1"))]
+
+#[path = "../examples/support/mod.rs"]
+mod support;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use ibkr_oauth::http1::{Decoder, encode};
 use ibkr_oauth::{ApiRequest, OAuthSession, Outbound, Phase, Request, Response};
-use ibkr_oauth_gateway::Gateway;
-
-use crate::support::credentials::{Credentials, Keys, Party};
-use crate::support::driver::{now, rng};
-use crate::support::server::Server;
+use ibkr_oauth_gateway::Server;
+use support::credentials::{Credentials, Keys, Party};
+use support::driver::{now, rng};
 
 /// The example of the module's documentation, on one connection for as many requests as the server takes.
 struct Connection(TcpStream);
@@ -31,16 +33,13 @@ impl Connection {
 
 #[test]
 fn a_login_and_a_signed_request_share_a_socket() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut gateway = Gateway::new(&format!("http://{address}/v1/api")).unwrap();
+    let server = Server::bind("127.0.0.1:0").unwrap();
     let keys = Keys::generate(&mut |_| ()).unwrap();
-    let credentials = Credentials::enroll(&mut gateway, &keys, "SOCKETCON", &Party::First).unwrap();
-    let _server = Server::start(gateway, listener).unwrap();
+    let credentials = Credentials::enroll(&mut server.gateway(), &keys, "SOCKETCON", &Party::First).unwrap();
 
     let access_token = credentials.access_token().unwrap().unwrap();
     let mut session = OAuthSession::with_access_token(credentials.consumer().unwrap().build().unwrap(), access_token);
-    let mut connection = Connection(TcpStream::connect(address).unwrap());
+    let mut connection = Connection(TcpStream::connect(server.address()).unwrap());
     while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now()).unwrap() {
         let response = connection.send(&request);
         session.handle_response(exchange, response, now()).unwrap();
