@@ -1,7 +1,7 @@
 //! IBKR on your own machine: a gateway that logs clients in, with credentials to go with it.
 //!
 //! ```text
-//! cargo run --example gateway -- [--listen ADDRESS] [--dir DIR] [--callback URL] [--several-tokens]
+//! cargo run --example gateway -- [--listen ADDRESS] [--dir DIR] [--callback URL] [--several-tokens] [--tls]
 //! ```
 //!
 //! Serves until interrupted. `DIR` (a fresh temporary directory if there is no `--dir`) receives `credentials.json`,
@@ -15,6 +15,8 @@
 //! that a browser finds under `/authorize?oauth_token=TOKEN`. The program `login` stores the access token in the file;
 //! one that another client keeps elsewhere is void when this program starts again.
 //!
+//! With `--tls` a certificate for clients to trust, in PEM, follows on stdout. It is a new one with each start.
+//!
 //! A new live session token invalidates the one before it, unless there is `--several-tokens`: then clients that log in
 //! with the same access token leave one another alone.
 
@@ -27,12 +29,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, thread};
 
-use ibkr_oauth_gateway::{Gateway, LiveSessionTokens, Server};
+use ibkr_oauth_gateway::{Certificate, Gateway, LiveSessionTokens, Server};
 
 use support::credentials::{Credentials, Keys, Party};
 use support::files::{fresh_dir, read_secret, write_new};
 
-const USAGE: &str = "usage: gateway [--listen ADDRESS] [--dir DIR] [--callback URL] [--several-tokens]";
+const USAGE: &str = "usage: gateway [--listen ADDRESS] [--dir DIR] [--callback URL] [--several-tokens] [--tls]";
 const CONSUMER_KEY: &str = "EXAMPLECO";
 const CREDENTIALS: &str = "credentials.json";
 const PEM_FILES: [&str; 3] = ["private_signature.pem", "private_encryption.pem", "dhparam.pem"];
@@ -43,6 +45,7 @@ struct Options {
     dir: Option<PathBuf>,
     callback: Option<String>,
     several_tokens: bool,
+    tls: bool,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +75,7 @@ impl Options {
                 "--dir" => options.dir = Some(value()?.into()),
                 "--callback" => options.callback = Some(value()?),
                 "--several-tokens" => options.several_tokens = true,
+                "--tls" => options.tls = true,
                 _ => return Err(format!("unknown argument: {flag}")),
             }
         }
@@ -87,16 +91,22 @@ fn run(options: Options) -> Result<Never, Box<dyn Error>> {
         Some(callback_url) => Party::Third { callback_url },
         None => Party::First,
     };
+    let scheme = if options.tls { "https" } else { "http" };
     let (mut gateway, listener) = match earlier_run(&dir)? {
-        Some(credentials) => start_again(&credentials, &dir, options.listen, &party)?,
-        None => start_afresh(&dir, options.listen, &party)?,
+        Some(credentials) => start_again(&credentials, &dir, scheme, options.listen, &party)?,
+        None => start_afresh(&dir, scheme, options.listen, &party)?,
     };
     if options.several_tokens {
         gateway.set_live_session_tokens(LiveSessionTokens::Several);
     }
-    let server = Server::start(gateway, listener)?;
+    let certificate = options.tls.then(Certificate::generate).transpose()?;
+    let server = match &certificate {
+        Some(certificate) => Server::start_tls(gateway, listener, certificate)?,
+        None => Server::start(gateway, listener)?,
+    };
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on {}", server.base_url())?;
+    write!(stdout, "{}", certificate.as_ref().map_or("", Certificate::pem))?;
     stdout.flush()?;
     loop {
         thread::park();
@@ -134,10 +144,11 @@ fn in_the_way(path: &Path) -> String {
 
 fn start_afresh(
     dir: &Path,
+    scheme: &str,
     listen: Option<String>,
     party: &Party<'_>,
 ) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
-    let (mut gateway, listener) = listen_on(&listen.unwrap_or_else(|| "127.0.0.1:0".to_owned()))?;
+    let (mut gateway, listener) = listen_on(scheme, &listen.unwrap_or_else(|| "127.0.0.1:0".to_owned()))?;
     let keys = Keys::generate(&mut |step| eprintln!("{step}"))?;
     let credentials = Credentials::enroll(&mut gateway, &keys, CONSUMER_KEY, party)?;
     let file = dir.join(CREDENTIALS);
@@ -150,6 +161,7 @@ fn start_afresh(
 fn start_again(
     credentials: &Credentials,
     dir: &Path,
+    scheme: &str,
     listen: Option<String>,
     party: &Party<'_>,
 ) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
@@ -158,9 +170,10 @@ fn start_again(
     if credentials.access.is_none() && matches!(party, Party::First) {
         return Err(unusable("there is no access token in it; a third party's gateway needs --callback").into());
     }
-    let earlier = credentials.base_url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/v1/api"));
+    let earlier = credentials.base_url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+    let earlier = earlier.and_then(|rest| rest.strip_suffix("/v1/api"));
     let earlier = earlier.ok_or_else(|| unusable("its base_url is not that of an earlier run"))?;
-    let (mut gateway, listener) = listen_on(listen.as_deref().unwrap_or(earlier))?;
+    let (mut gateway, listener) = listen_on(scheme, listen.as_deref().unwrap_or(earlier))?;
     credentials.enroll_again(&mut gateway, party).map_err(|problem| unusable(&problem))?;
     write_pem_files(credentials, dir)?;
     eprintln!("going on with the credentials in {}", dir.display());
@@ -170,9 +183,9 @@ fn start_again(
     Ok((gateway, listener))
 }
 
-fn listen_on(address: &str) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
+fn listen_on(scheme: &str, address: &str) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
     let listener = TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let gateway = Gateway::new(&format!("http://{}/v1/api", listener.local_addr()?))?;
+    let gateway = Gateway::new(&format!("{scheme}://{}/v1/api", listener.local_addr()?))?;
     Ok((gateway, listener))
 }
 

@@ -1,10 +1,12 @@
-//! Logins over TLS: by an HTTP client and by the event loop of the example, and never past a certificate that nobody
-//! vouches for.
+//! Logins over TLS: by an HTTP client and by the event loop of the example, to the server and to the program `gateway`, and
+//! never past a certificate that nobody vouches for.
 #![cfg(all(feature = "http", feature = "http1"))]
 
 #[allow(dead_code, reason = "its `main` is the example's")]
 #[path = "../examples/event_loop.rs"]
 mod event_loop;
+#[path = "support/workplace.rs"]
+mod workplace;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use support::credentials::{Credentials, Keys, Party};
 use support::driver::{accounts, agent, drive, now};
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
+use workplace::Workplace;
 
 /// A gateway behind TLS, and two consumers which it knows.
 struct Service {
@@ -100,4 +103,17 @@ fn a_certificate_nobody_vouches_for_stops_the_login_and_harms_nothing() {
     let in_haste = service.clients().into_iter().map(|client| client.with_request_deadline(Duration::from_secs(4)));
     let error = event_loop::run(in_haste.collect(), &event_loop_config(roots)).unwrap_err();
     assert!(error.to_string().contains("invalid peer certificate: UnknownIssuer"), "{error:?}");
+}
+
+#[test]
+fn the_program_gateway_says_which_certificate_to_trust() {
+    let workplace = Workplace::new("tls");
+    for _ in ["the first time", "again, with the same credentials"] {
+        let (gateway, _) = workplace.start_gateway(&["--tls"]);
+        let said = gateway.wait_for("-----END CERTIFICATE-----\n");
+        let certificate = &said[said.find("-----BEGIN").unwrap()..];
+        let credentials = Credentials::read(workplace.file("credentials.json").as_ref()).unwrap();
+        assert!(credentials.base_url.starts_with("https://"), "{}", credentials.base_url);
+        drive(&mut session(&credentials), &trusting(certificate)).unwrap();
+    }
 }
