@@ -28,6 +28,14 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+/// A published value, from a file of `tests/vectors`.
+#[cfg(test)]
+macro_rules! published {
+    ($($part:literal),+) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/", $($part),+)).trim_end()
+    };
+}
+
 mod advice;
 mod agreement;
 pub mod brokerage;

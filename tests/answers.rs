@@ -110,7 +110,7 @@ fn a_server_that_cannot_prove_the_token_is_not_trusted() {
 
 #[test]
 fn a_server_value_that_would_give_the_secret_away_is_refused() {
-    let prime = support::vectors(include_str!("vectors/ibkr.json"))
+    let prime = support::vectors::vectors(support::vectors::IBKR)
         .iter()
         .find_map(|vector| vector["inputs"]["primeHex"].as_str().map(str::to_string))
         .unwrap();

@@ -88,7 +88,7 @@ fn a_legacy_passphrase_is_named_with_its_remedy() {
 
 #[test]
 fn diffie_hellman_numbers_are_checked_before_they_are_used() {
-    let group14 = support::vectors(include_str!("vectors/ibkr.json"))
+    let group14 = support::vectors::vectors(support::vectors::IBKR)
         .iter()
         .find_map(|vector| vector["inputs"]["primeHex"].as_str().map(str::to_string))
         .unwrap();

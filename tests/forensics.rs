@@ -5,7 +5,8 @@ mod support;
 use hmac::{Hmac, KeyInit, Mac};
 use ibkr_oauth::{Consumer, DhParams, Error, Mismatch, OAuthSession, Phase, Response};
 use sha1::Sha1;
-use support::{NOW, WorkedLogin, hex, vectors};
+use support::vectors::{IBKR, vector};
+use support::{NOW, WorkedLogin, hex};
 
 fn hmac_sha1(key: &[u8], message: &[u8]) -> Vec<u8> {
     Hmac::<Sha1>::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes().to_vec()
@@ -23,17 +24,17 @@ struct Case {
 }
 
 impl Case {
-    fn new(file: &str, id: &str, secret: &str) -> Self {
-        let vector = vectors(file).into_iter().find(|vector| vector["id"] == id).unwrap();
+    fn new(id: &str, secret: &str) -> Self {
+        let vector = vector(IBKR, id);
         Self { login: WorkedLogin::read(&vector), secret: hex(vector["outputs"][secret].as_str().unwrap()) }
     }
 
     fn with_sign_byte() -> Self {
-        Self::new(include_str!("vectors/ibkr.json"), "ibkrdotnet-dh-signBitPadded", "sharedSecretBytesHex")
+        Self::new("ibkrdotnet-dh-signBitPadded", "sharedSecretBytesHex")
     }
 
     fn short() -> Self {
-        Self::new(include_str!("vectors/ibkr.json"), "synthetic-k-2039-bits", "sharedSecretHex")
+        Self::new("synthetic-k-2039-bits", "sharedSecretHex")
     }
 
     fn prepend(&self) -> &[u8] {
@@ -106,8 +107,7 @@ fn a_consumer_key_given_in_lower_case_is_named() {
 #[test]
 fn a_generator_other_than_2_is_named_where_nothing_else_is_known() {
     let mut case = Case::with_sign_byte();
-    let vector = vectors(include_str!("vectors/ibkr.json")).into_iter().find(|vector| vector["id"] == case.login.id);
-    let prime = vector.unwrap()["inputs"]["primeHex"].as_str().unwrap().to_string();
+    let prime = vector(IBKR, &case.login.id)["inputs"]["primeHex"].as_str().unwrap().to_string();
     let keys = case.login.keys.clone();
     case.login.consumer = Consumer::builder("TESTCONS", keys, DhParams::from_hex(&prime, 5).unwrap()).build().unwrap();
     let (key, prepend) = (case.secret.as_slice(), case.prepend());

@@ -10,14 +10,8 @@ use rsa::pkcs8::DecodePublicKey;
 use serde_json::Value;
 use sha1::Sha1;
 use sha2::Sha256;
-use support::{NOW, WorkedLogin, header, parameter, vectors};
-
-const IBKR: &str = include_str!("vectors/ibkr.json");
-const RFC5849: &str = include_str!("vectors/rfc5849.json");
-
-fn find(file: &str, id: &str) -> Value {
-    vectors(file).into_iter().find(|vector| vector["id"] == id).unwrap_or_else(|| panic!("no vector {id}"))
-}
+use support::vectors::{IBKR, RFC5849, vector, vectors};
+use support::{NOW, WorkedLogin, header, parameter};
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap()
@@ -56,7 +50,7 @@ fn hmac_sha1(consumer_secret: &str, token_secret: &str, message: &str) -> String
 #[test]
 fn ibkrs_published_signatures_fit_our_base_strings() {
     for id in ["pdf-request-token", "guide2020-request-token", "guide2020-access-token"] {
-        let vector = find(IBKR, id);
+        let vector = vector(IBKR, id);
         let inputs = &vector["inputs"];
         let base = single(method(&inputs["method"]), text(&inputs["url"]), &object(&inputs["oauth_params"]));
         assert_eq!(base, text(&vector["outputs"]["base_string"]), "{id}");
@@ -66,7 +60,7 @@ fn ibkrs_published_signatures_fit_our_base_strings() {
 
 #[test]
 fn ibkrs_token_request_is_signed_in_single_encoding_behind_the_prepend() {
-    let vector = find(IBKR, "guide2020-live-session-token");
+    let vector = vector(IBKR, "guide2020-live-session-token");
     let inputs = &vector["inputs"];
     let base_string = |encoding| {
         let base = BaseString::new(Method::Post, text(&inputs["url"]), &object(&inputs["params"]), encoding);
@@ -82,7 +76,7 @@ fn ibkrs_token_request_is_signed_in_single_encoding_behind_the_prepend() {
 
 #[test]
 fn ibkrs_worked_api_request_has_its_query_in_the_base_string() {
-    let vector = find(IBKR, "pdf-7.5-protected-get-query-folded");
+    let vector = vector(IBKR, "pdf-7.5-protected-get-query-folded");
     let inputs = &vector["inputs"];
     let (url, query) = text(&inputs["request_url"]).split_once('?').unwrap();
     let mut parameters = object(&inputs["oauth_params"]);
@@ -95,13 +89,13 @@ fn ibkrs_worked_api_request_has_its_query_in_the_base_string() {
 
 #[test]
 fn another_implementations_base_string_and_encoding_are_ours() {
-    let vector = find(IBKR, "ibkrdotnet-base-string");
-    let inputs = &vector["inputs"];
+    let whole = vector(IBKR, "ibkrdotnet-base-string");
+    let inputs = &whole["inputs"];
     let base = single(method(&inputs["method"]), text(&inputs["url"]), &object(&inputs["params"]));
-    assert_eq!(base, text(&vector["outputs"]["base_string"]));
+    assert_eq!(base, text(&whole["outputs"]["base_string"]));
 
-    for file in [(IBKR, "ibkrdotnet-percent-encoding"), (RFC5849, "oauth-testcases-percent-encoding")] {
-        for (plain, encoded) in object(&find(file.0, file.1)["outputs"]) {
+    for (set, id) in [(IBKR, "ibkrdotnet-percent-encoding"), (RFC5849, "oauth-testcases-percent-encoding")] {
+        for (plain, encoded) in object(&vector(set, id)["outputs"]) {
             assert_eq!(single(Method::Get, "", &[(plain, "")]), format!("GET&&{encoded}%3D"));
         }
     }
@@ -132,7 +126,7 @@ fn the_double_encoding_mode_is_rfc_5849s() {
 /// The wiki's normalization cases, in which a name may be without value and names may repeat.
 #[test]
 fn parameters_sort_as_the_oauth_wiki_has_it() {
-    for (query, normalized) in object(&find(RFC5849, "oauth-testcases-normalize")["outputs"]) {
+    for (query, normalized) in object(&vector(RFC5849, "oauth-testcases-normalize")["outputs"]) {
         let pairs: Vec<_> = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
         // The wiki's cases are decoded as forms are.
         let decoded: Vec<(&str, String)> = pairs.iter().map(|(name, value)| (*name, value.replace('+', " "))).collect();
@@ -145,7 +139,7 @@ fn parameters_sort_as_the_oauth_wiki_has_it() {
 
 #[test]
 fn the_wikis_rsa_signature_fits_our_base_string() {
-    let vector = find(RFC5849, "oauth-testcases-rsa-sha1");
+    let vector = vector(RFC5849, "oauth-testcases-rsa-sha1");
     let parameters = [
         ("file", "vacaction.jpg"),
         ("size", "original"),
@@ -167,7 +161,7 @@ fn the_wikis_rsa_signature_fits_our_base_string() {
 #[test]
 fn the_wikis_hmac_signatures_are_reproduced() {
     for id in ["oauth-testcases-hmac-empty", "oauth-testcases-hmac-ts"] {
-        let vector = find(RFC5849, id);
+        let vector = vector(RFC5849, id);
         let inputs = &vector["inputs"];
         let signature =
             hmac_sha1(text(&inputs["consumer_secret"]), text(&inputs["token_secret"]), text(&inputs["base_string"]));

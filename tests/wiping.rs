@@ -12,7 +12,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 
 use ibkr_oauth::{AccessToken, ApiRequest, Callback, OAuthSession, Response, RsaKeys, RsaPrivateKey, Secret};
-use support::{NOW, SIGNATURE_PEM, Script, WorkedLogin, hex, vectors};
+use support::vectors::{IBKR, vector};
+use support::{NOW, SIGNATURE_PEM, Script, WorkedLogin, hex};
 
 /// Looks for planted bytes in whatever this thread frees.
 struct Inspector;
@@ -89,10 +90,7 @@ fn the_inspector_sees_what_is_not_wiped() {
 
 #[test]
 fn a_login_and_its_end_leave_no_secret_behind() {
-    let vector = vectors(include_str!("vectors/ibkr.json"))
-        .into_iter()
-        .find(|vector| vector["id"] == "ibkrdotnet-dh-signBitPadded")
-        .unwrap();
+    let vector = vector(IBKR, "ibkrdotnet-dh-signBitPadded");
     let login = WorkedLogin::read(&vector);
     let shared_secret = hex(vector["outputs"]["sharedSecretBytesHex"].as_str().unwrap());
     let exponent = hex(vector["inputs"]["clientPrivateHex"].as_str().unwrap());
@@ -283,10 +281,7 @@ fn a_live_session_and_its_end_leave_no_access_token_behind() {
 /// Much is derived in search of a reason, and all of it is as secret as the token.
 #[test]
 fn a_mismatch_leaves_no_secret_behind() {
-    let vector = vectors(include_str!("vectors/ibkr.json"))
-        .into_iter()
-        .find(|vector| vector["id"] == "ibkrdotnet-dh-signBitPadded")
-        .unwrap();
+    let vector = vector(IBKR, "ibkrdotnet-dh-signBitPadded");
     let login = WorkedLogin::read(&vector);
     let shared_secret = hex(vector["outputs"]["sharedSecretBytesHex"].as_str().unwrap());
     let text = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes();

@@ -7,8 +7,9 @@ pub mod tests;
 use hmac::{Hmac, KeyInit, Mac};
 use ibkr_oauth::{ApiRequest, Consumer, LiveSession, QueryPolicy};
 use sha2::Sha256;
+use tests::WorkedLogin;
+use tests::vectors::{IBKR, vectors};
 pub use tests::{NOW, rng};
-use tests::{WorkedLogin, vectors};
 
 pub const PATH: &str = "/iserver/marketdata/history";
 pub const SIZES: [usize; 5] = [0, 1, 10, 100, 1000];
@@ -40,7 +41,7 @@ pub fn borrowed<'a>(parameters: &'a [(String, &'a str)]) -> Vec<(&'a str, &'a st
 
 /// Signs the query too: the dearer of the two policies.
 pub fn live_session() -> LiveSession {
-    let vectors = vectors(include_str!("../../tests/vectors/ibkr.json"));
+    let vectors = vectors(IBKR);
     let worked = vectors.iter().find(|vector| vector["inputs"]["clientPrivateHex"].is_string()).unwrap();
     let mut login = WorkedLogin::read(worked);
     let builder = Consumer::builder(login.consumer.consumer_key(), login.keys.clone(), login.dh.clone());

@@ -194,13 +194,20 @@ impl SharedSecret {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
 
-    fn vectors() -> Vec<Value> {
-        let files =
-            [include_str!("../../tests/vectors/ibkr.json"), include_str!("../../tests/vectors/short-secrets.json")];
-        let parse = |file| serde_json::from_str::<Value>(file).unwrap();
-        files.into_iter().flat_map(|file| parse(file)["vectors"].as_array().unwrap().clone()).collect()
+    /// What is published of some secrets: its digits, how long it is as Java writes it, and its first byte then.
+    macro_rules! secrets {
+        ($($case:literal),*) => {
+            [$((
+                published!($case, "/outputs/sharedSecretHex.txt"),
+                published!($case, "/outputs/sharedSecretBytesLen.json"),
+                published!($case, "/outputs/sharedSecretFirstByte.txt"),
+            )),*]
+        };
+    }
+
+    fn list(json: &str) -> Vec<String> {
+        serde_json::from_str(json).unwrap()
     }
 
     fn java_bytes(hex: &str) -> Vec<u8> {
@@ -210,40 +217,45 @@ mod tests {
 
     #[test]
     fn a_secret_is_written_as_java_writes_integers() {
-        let vectors = vectors();
-        let k_bytes = vectors.iter().find(|vector| vector["id"] == "k-bytes").unwrap();
-        let cases = k_bytes["inputs"]["K_hex"].as_array().unwrap().iter();
-        for (secret, bytes) in cases.zip(k_bytes["outputs"]["bytes_hex"].as_array().unwrap()) {
-            assert_eq!(java_bytes(secret.as_str().unwrap()), decode_hex(bytes.as_str().unwrap()).unwrap());
+        let secrets = list(published!("ibkr/k-bytes/inputs/K_hex.json"));
+        for (secret, bytes) in secrets.iter().zip(list(published!("ibkr/k-bytes/outputs/bytes_hex.json"))) {
+            assert_eq!(java_bytes(secret), decode_hex(&bytes).unwrap());
         }
-        for vector in vectors.iter().filter(|vector| vector["outputs"]["sharedSecretBytesLen"].is_u64()) {
-            let bytes = java_bytes(vector["outputs"]["sharedSecretHex"].as_str().unwrap());
-            assert_eq!(bytes.len(), vector["outputs"]["sharedSecretBytesLen"], "{}", vector["id"]);
-            let first = decode_hex(vector["outputs"]["sharedSecretFirstByte"].as_str().unwrap()).unwrap();
-            assert_eq!(bytes[..1], first, "{}", vector["id"]);
+        for (secret, length, first_byte) in secrets!(
+            "ibkr/synthetic-k-2047-bits",
+            "ibkr/synthetic-k-2041-bits",
+            "ibkr/synthetic-k-2040-bits",
+            "ibkr/synthetic-k-2039-bits",
+            "short-secrets/short-k-2033-bits",
+            "short-secrets/short-k-2032-bits"
+        ) {
+            let bytes = java_bytes(secret);
+            assert_eq!((bytes.len(), &bytes[..1]), (length.parse().unwrap(), &*decode_hex(first_byte).unwrap()));
         }
     }
 
     #[test]
     fn a_worked_agreement_has_its_challenge_and_its_secret() {
-        let vectors = vectors();
-        let vector = vectors.iter().find(|vector| vector["id"] == "ibkrdotnet-dh-signBitPadded").unwrap();
-        let number = |side: &str, name: &str| decode_hex(vector[side][name].as_str().unwrap()).unwrap();
-        let dh = DhParams::from_hex(vector["inputs"]["primeHex"].as_str().unwrap(), 2).unwrap();
-        let exponent = number("inputs", "clientPrivateHex");
+        macro_rules! of_the_agreement {
+            ($file:literal) => {
+                published!("ibkr/ibkrdotnet-dh-signBitPadded/", $file)
+            };
+        }
+        let dh = DhParams::from_hex(of_the_agreement!("inputs/primeHex.txt"), 2).unwrap();
+        let exponent = decode_hex(of_the_agreement!("inputs/clientPrivateHex.txt")).unwrap();
         let exponent = Exponent(Zeroizing::new(BoxedUint::from_be_slice(&exponent, EXPONENT_BITS).unwrap()));
-        assert_eq!(dh.challenge(&exponent), vector["outputs"]["clientChallengeHex"].as_str().unwrap());
-        let secret = dh.shared_secret(&exponent, &number("inputs", "serverResponseHex")).unwrap();
-        assert_eq!(secret.to_java_bytes(), number("outputs", "sharedSecretBytesHex"));
+        assert_eq!(dh.challenge(&exponent), of_the_agreement!("outputs/clientChallengeHex.txt"));
+        let response = decode_hex(of_the_agreement!("inputs/serverResponseHex.txt")).unwrap();
+        let secret = dh.shared_secret(&exponent, &response).unwrap();
+        assert_eq!(secret.to_java_bytes(), decode_hex(of_the_agreement!("outputs/sharedSecretBytesHex.txt")).unwrap());
     }
 
     #[test]
     fn the_length_that_openssl_may_append_is_ignored() {
-        let vectors = vectors();
-        let vector = vectors.iter().find(|vector| vector["id"] == "dhparam-der-trailing-field").unwrap();
-        let der = decode_hex(vector["inputs"]["der_hex"].as_str().unwrap()).unwrap();
+        let der = decode_hex(published!("ibkr/dhparam-der-trailing-field/inputs/der_hex.txt")).unwrap();
         let (prime, generator) = read_pkcs3(&der).unwrap();
-        assert_eq!(prime, decode_hex(vector["outputs"]["prime_hex"].as_str().unwrap()).unwrap());
+        let expected = published!("ibkr/dhparam-der-trailing-field/outputs/prime_hex.txt");
+        assert_eq!(prime, decode_hex(expected).unwrap());
         assert_eq!(generator, [2]);
     }
 }

@@ -94,25 +94,24 @@ mod tests {
     use super::*;
     use crate::encoding::BASE64;
     use base64::Engine;
-    use serde_json::Value;
 
     /// The two worked values of IBKR's PDF: the proof of a token (section 7.4.4) and a request signed with it
     /// (section 7.5).
     #[test]
     fn ibkrs_worked_token_has_its_proof_and_signs_as_published() {
-        let vectors: Value = serde_json::from_str(include_str!("../../tests/vectors/ibkr.json")).unwrap();
-        let find = |id: &str| vectors["vectors"].as_array().unwrap().iter().find(|v| v["id"] == id).unwrap();
-        let validation = find("pdf-7.4.4-lst-validation");
-        let token = BASE64.decode(validation["inputs"]["live_session_token"].as_str().unwrap()).unwrap();
+        let token = BASE64.decode(published!("ibkr/pdf-7.4.4-lst-validation/inputs/live_session_token.txt")).unwrap();
         let token = Secret::new(<[u8; 20]>::try_from(token).unwrap());
-        let proof = validation["outputs"]["live_session_token_signature"].as_str().unwrap();
+        let proof = published!("ibkr/pdf-7.4.4-lst-validation/outputs/live_session_token_signature.txt");
         let proof = base16ct::lower::decode_vec(proof).unwrap();
-        let consumer_key = validation["inputs"]["consumer_key"].as_str().unwrap();
+        let consumer_key = published!("ibkr/pdf-7.4.4-lst-validation/inputs/consumer_key.txt");
         let proved = LiveSessionToken::proved(token.clone(), consumer_key, &proof).unwrap();
 
-        let request = find("pdf-7.5-protected-get-query-folded");
-        let signature = proved.sign(|mac| mac(request["outputs"]["base_string"].as_str().unwrap().as_bytes()));
-        assert_eq!(BASE64.encode(signature), request["outputs"]["oauth_signature"].as_str().unwrap());
+        let base_string = published!("ibkr/pdf-7.5-protected-get-query-folded/outputs/base_string.txt");
+        let signature = proved.sign(|mac| mac(base_string.as_bytes()));
+        assert_eq!(
+            BASE64.encode(signature),
+            published!("ibkr/pdf-7.5-protected-get-query-folded/outputs/oauth_signature.txt")
+        );
 
         for byte in 0..proof.len() {
             let mut forged = proof.clone();

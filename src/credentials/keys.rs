@@ -147,21 +147,17 @@ mod tests {
     use crate::encoding::BASE64;
     use base64::Engine;
     use rand::SeedableRng;
-    use serde_json::Value;
 
     /// The only published signature whose private key is published too; the key is too short for a login.
     #[test]
     fn oauthlibs_rsa_sha256_signature_is_reproduced() {
-        let vectors: Value = serde_json::from_str(include_str!("../../tests/vectors/rfc5849.json")).unwrap();
-        let vectors = vectors["vectors"].as_array().unwrap();
-        let vector = vectors.iter().find(|vector| vector["id"] == "oauthlib-rsa-sha256").unwrap();
-        let pem = vector["inputs"]["private_key_pem"].as_str().unwrap();
+        let pem = published!("rfc5849/oauthlib-rsa-sha256/inputs/private_key_pem.txt");
         let block = pem::find(pem, &["RSA PRIVATE KEY"]).unwrap();
         let key = PrivateKey::from_pkcs1_der(block.der.expose()).unwrap();
-        let base_string = vector["inputs"]["base_string"].as_str().unwrap();
+        let base_string = published!("rfc5849/oauthlib-rsa-sha256/inputs/base_string.txt");
         let mut rng = rand::rngs::StdRng::seed_from_u64(1);
         let signature = sign(&key, base_string.as_bytes(), &mut rng).unwrap();
-        assert_eq!(BASE64.encode(signature), vector["outputs"]["oauth_signature"].as_str().unwrap());
+        assert_eq!(BASE64.encode(signature), published!("rfc5849/oauthlib-rsa-sha256/outputs/oauth_signature.txt"));
         assert_eq!(RsaPrivateKey::from_pem(pem).unwrap_err(), KeyError::RsaSize { bits: 1024 });
     }
 }

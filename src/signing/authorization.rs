@@ -54,26 +54,23 @@ mod tests {
     use crate::encoding::BASE64;
     use crate::signing::percent_encoding::append_to;
     use crate::signing::template::Filling;
-    use alloc::string::{String, ToString};
+    use alloc::collections::BTreeMap;
+    use alloc::string::String;
     use alloc::vec::Vec;
     use base64::Engine;
-    use serde_json::Value;
 
     /// IBKR's published header has the realm last, ours first: [protocol section 2.2](crate::protocol#section-2-2)
     /// finds both accepted.
     #[test]
     fn ibkrs_published_header_is_ours_but_for_the_place_of_the_realm() {
-        let vectors: Value = serde_json::from_str(include_str!("../../tests/vectors/ibkr.json")).unwrap();
-        let vectors = vectors["vectors"].as_array().unwrap();
-        let vector = vectors.iter().find(|vector| vector["id"] == "pdf-request-token").unwrap();
-        let text = |value: &Value| value.as_str().unwrap().to_string();
-        let parameters = vector["inputs"]["oauth_params"].as_object().unwrap();
-        let parameters: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let parameters: BTreeMap<&str, &str> =
+            serde_json::from_str(published!("ibkr/pdf-request-token/inputs/oauth_params.json")).unwrap();
+        let parameters: Vec<_> = parameters.into_iter().map(|(name, value)| (name, Some(value))).collect();
         let mut written = String::new();
-        let signature = BASE64.decode(text(&vector["outputs"]["oauth_signature"])).unwrap();
+        let signature = BASE64.decode(published!("ibkr/pdf-request-token/outputs/oauth_signature.txt")).unwrap();
         append_to(&mut written, |text| header("test_realm", parameters).fill(text, &[Filling::Base64(&signature)]));
-        let published = text(&vector["outputs"]["authorization_header"]);
-        let realm_first = published.replace(", realm=\"test_realm\"", "");
+        let realm_first =
+            published!("ibkr/pdf-request-token/outputs/authorization_header.txt").replace(", realm=\"test_realm\"", "");
         let realm_first = realm_first.replace("OAuth ", "OAuth realm=\"test_realm\", ");
         assert_eq!(written, realm_first);
     }

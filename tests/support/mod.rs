@@ -3,6 +3,7 @@
 
 pub mod pair;
 pub mod scripted;
+pub mod vectors;
 pub mod world;
 
 use std::sync::OnceLock;
@@ -15,6 +16,7 @@ use ibkr_oauth::{
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::Value;
+use vectors::{IBKR, SHORT_SECRETS, vectors};
 
 pub const SIGNATURE_PEM: &str = include_str!("../keys/private_signature.pem");
 pub const ENCRYPTION_PEM: &str = include_str!("../keys/private_encryption.pem");
@@ -124,12 +126,6 @@ impl TryRng for Counting {
 
 impl TryCryptoRng for Counting {}
 
-/// The vectors of one file, by id.
-pub fn vectors(text: &str) -> Vec<Value> {
-    let file: Value = serde_json::from_str(text).unwrap();
-    file["vectors"].as_array().unwrap().clone()
-}
-
 pub fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     request.headers().find(|(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
@@ -198,8 +194,7 @@ impl WorkedLogin {
     }
 
     fn read_all() -> Vec<Self> {
-        let files = [include_str!("../vectors/ibkr.json"), include_str!("../vectors/short-secrets.json")];
-        let vectors = files.into_iter().flat_map(vectors);
+        let vectors = [IBKR, SHORT_SECRETS].into_iter().flat_map(vectors);
         vectors.filter(|vector| vector["inputs"]["clientPrivateHex"].is_string()).map(|v| Self::read(&v)).collect()
     }
 

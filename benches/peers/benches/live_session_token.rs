@@ -145,7 +145,7 @@ fn live_session_token(criterion: &mut Criterion) {
     group.bench_function("RSA-2048 decryption, OpenSSL", |bencher| bencher.iter(|| openssl.decrypt()));
 
     // With keys that cost nothing, a login is its two powers.
-    let vectors = support::tests::vectors(include_str!("../../../tests/vectors/ibkr.json"));
+    let vectors = support::tests::vectors::vectors(support::tests::vectors::IBKR);
     let worked = vectors.iter().find(|vector| vector["inputs"]["clientPrivateHex"].is_string()).unwrap();
     let worked = WorkedLogin::read(worked);
     group.bench_function("two Diffie-Hellman powers, ours", |bencher| bencher.iter(|| worked.live_session(NOW)));
