@@ -23,16 +23,16 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy};
 use ibkr_oauth::{
-    AccessToken, ApiRequest, Client, ClientExchange, Error, Event, Method, OAuthSession, Outcome, Output, Receipt,
-    Request, RequestTicket, Response, Signer, Snapshot, UnixTime,
+    ApiRequest, Client, ClientExchange, Error, Event, Method, OAuthSession, Outcome, Output, Receipt, Request,
+    RequestTicket, Response, Signer, Snapshot, UnixTime,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::server::{Reply, Server, is_login, is_signed_with};
 use super::{
-    START, assert_one_message, assert_silent, assert_silent_error, authorization, consumer, hex, number, operations,
-    parameter,
+    START, access_token, assert_one_message, assert_silent, assert_silent_error, authorization, consumer, hex, number,
+    operations, parameter,
 };
 
 /// A clock that goes back by less is another thread's.
@@ -157,9 +157,8 @@ enum Farewell {
 impl World {
     /// A first party, or a third party that has no consent yet.
     fn new(is_first_party: bool, policy: CompetePolicy, trades: bool) -> Self {
-        let access_token = AccessToken::new("PLANTED-a1b2", "UExBTlRFRA==").unwrap();
         let session = match is_first_party {
-            true => OAuthSession::with_access_token(consumer(), access_token),
+            true => OAuthSession::with_access_token(consumer(), access_token()),
             false => OAuthSession::new(consumer()),
         };
         let client = set_up(Client::new(session), policy, trades);

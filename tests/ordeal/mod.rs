@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test file and each fuzz target uses its own part")]
 
 pub mod client;
-mod server;
+pub mod server;
+pub mod sessions;
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -14,7 +15,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use ibkr_oauth::rand_core::CryptoRng;
-use ibkr_oauth::{Consumer, ConsumerKeys, DhParams, KeyError, Request, Secret, UnixTime, http1};
+use ibkr_oauth::{AccessToken, Consumer, ConsumerKeys, DhParams, KeyError, Request, Secret, UnixTime, http1};
 use num_bigint::BigUint;
 use sha1::Sha1;
 use sha2::Sha256;
@@ -84,6 +85,10 @@ pub fn dh() -> DhParams {
 
 pub fn consumer() -> Consumer {
     Consumer::builder(CONSUMER_KEY, FakeKeys, dh()).build().unwrap()
+}
+
+pub fn access_token() -> AccessToken {
+    AccessToken::new("PLANTED-a1b2c3d4e5f6", "UExBTlRFRA==").unwrap()
 }
 
 pub fn hmac_sha1(key: &[u8], message: &[u8]) -> Vec<u8> {

@@ -3,15 +3,17 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ibkr_oauth::Request;
+use ibkr_oauth::{AccessToken, Consumer, Request, Response, UnixTime};
+use rand::rngs::StdRng;
 
-use super::{Agreement, authorization, hmac_sha256, parameter};
+use super::sessions::Honest;
+use super::{Agreement, PREPEND, access_token, authorization, consumer, hex, hmac_sha256, parameter};
 
 const READY: &str = r#"{"authenticated":true,"established":true,"competing":false}"#;
 const ABSENT: &str = r#"{"authenticated":false,"established":false,"competing":false}"#;
 const COMPETING: &str = r#"{"authenticated":false,"established":false,"competing":true}"#;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Server {
     token: Option<Vec<u8>>,
     has_bridge: bool,
@@ -106,4 +108,32 @@ pub fn is_signed_with(token: &[u8], request: &Request) -> bool {
 /// Whether it is about logging in, and no live session token signed it.
 pub fn is_login(request: &Request) -> bool {
     authorization(request).contains("RSA-SHA256")
+}
+
+/// As a server of two sessions it cares for no clock, and takes every request token for its own.
+impl Honest for Server {
+    fn consumer(&self) -> Consumer {
+        consumer()
+    }
+
+    fn access_token(&mut self, _: &mut StdRng) -> AccessToken {
+        access_token()
+    }
+
+    fn respond(&mut self, request: &Request, now: UnixTime, _: &mut StdRng) -> Response<'static> {
+        let Reply { status, body, .. } = self.answer(request);
+        Response::new(status, body.into_bytes()).with_server_time(now)
+    }
+
+    fn consent(&mut self, request_token: &str, _: &str, _: &mut StdRng) -> Option<String> {
+        Some(format!("?oauth_token={request_token}&oauth_verifier=0ffb"))
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn decrypted(&self, _: &AccessToken) -> Option<String> {
+        Some(hex(PREPEND))
+    }
 }
