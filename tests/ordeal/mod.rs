@@ -1,5 +1,6 @@
 //! What the tests of sequences share with the fuzz targets: scripts of operations, keys that cost nothing, a server that can
-//! prove a live session token, and what holds for every request and every text. `client` has what holds for a client.
+//! prove a live session token, and what holds for every request and every text. `client` has what holds for a client,
+//! `sessions` what holds for two sessions.
 #![allow(dead_code, reason = "each test file and each fuzz target uses its own part")]
 
 pub mod client;
