@@ -74,10 +74,11 @@ impl Client {
                 let url = self.oauth.consent_url().map(super::ConsentUrl);
                 self.events.extend(url.map(|url| Event::ConsentNeeded { url }));
             }
-            Phase::AccessToken => self.events.push_back(Event::AccessTokenGranted),
+            Phase::AccessToken if self.token().is_none() => self.events.push_back(Event::AccessTokenGranted),
             // The caller logged out while the response was on its way.
-            Phase::LiveSession if self.goal == Goal::LoggedOut => self.forget_token(),
-            Phase::LiveSession => {
+            _ if self.goal == Goal::LoggedOut => self.forget_token(),
+            // Back at the access token: the live session token took a day on its way and has expired.
+            Phase::AccessToken | Phase::LiveSession => {
                 self.health.note_born(now);
                 self.publish();
                 let until = self.oauth.live(now).map(LiveSession::expires_at);

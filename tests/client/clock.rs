@@ -159,6 +159,17 @@ fn a_response_that_lay_in_the_socket_for_8_hours_of_sleep_is_old() {
 }
 
 #[test]
+fn a_token_that_expired_on_its_way_is_no_new_access_token_and_replaced() {
+    let mut world = World::new();
+    let (request, exchange) = world.next_send().unwrap();
+    let answer = response(&world.pair.send(&request));
+    world.pair.wait(DAY + HOUR);
+    world.client.handle_response(exchange, answer, world.pair.now).unwrap();
+    assert!(recovery(&mut world) <= 5);
+    assert_eq!((world.count(LOGIN), world.has(&Event::AccessTokenGranted)), (2, false));
+}
+
+#[test]
 fn a_token_whose_response_lay_in_the_socket_for_20_hours_lives_4_more() {
     let mut world = World::new();
     let (request, login) = world.next_send().unwrap();
