@@ -2,7 +2,6 @@
 
 use alloc::collections::VecDeque;
 #[cfg(feature = "serde")]
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::advice::backoff::{Backoff, Jitter};
@@ -69,14 +68,19 @@ impl LoginLimit {
         Self::new(asked)
     }
 
-    /// Counts what another process has asked for.
+    /// Counts what another process has asked for, and once what both know of.
     #[cfg(feature = "serde")]
     pub(super) fn note_asked_elsewhere(&mut self, asked: impl Iterator<Item = UnixTime>, now: UnixTime) {
-        let mut all: Vec<UnixTime> = self.asked.iter().copied().chain(asked.map(|at| at.min(now))).collect();
-        all.sort_unstable();
-        all.dedup();
-        let surplus = all.len().saturating_sub(PER_HOUR);
-        self.asked = all.into_iter().skip(surplus).collect();
+        let mut own = self.asked.clone();
+        for at in asked.map(|at| at.min(now)) {
+            match own.iter().position(|known| *known == at) {
+                Some(position) => drop(own.remove(position)),
+                None => self.asked.push_back(at),
+            }
+        }
+        self.asked.make_contiguous().sort_unstable();
+        let surplus = self.asked.len().saturating_sub(PER_HOUR);
+        self.asked.drain(..surplus);
     }
 
     /// When live session tokens were asked for.
@@ -176,6 +180,19 @@ mod tests {
     use super::*;
 
     const NOW: UnixTime = UnixTime::from_secs(1_714_650_000);
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn what_several_processes_asked_for_counts_each_and_once() {
+        let times = |seconds: &[u64]| -> VecDeque<UnixTime> {
+            seconds.iter().map(|at| NOW.saturating_sub(Duration::from_secs(*at))).collect()
+        };
+        let mut limit = LoginLimit::new(times(&[9, 5, 5, 5]));
+        limit.note_asked_elsewhere(times(&[9, 7, 5]).into_iter(), NOW);
+        assert_eq!(limit.asked, times(&[9, 7, 5, 5, 5]), "9 and one of 5 are known to both");
+        limit.note_asked_elsewhere(times(&[1; 10]).into_iter(), NOW);
+        assert_eq!(limit.asked, times(&[5, 5, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]), "twelve, the latest");
+    }
 
     #[test]
     fn attempts_that_fail_stay_below_the_hourly_limit_by_their_pauses() {
