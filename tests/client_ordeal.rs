@@ -55,6 +55,7 @@ fn operation() -> impl Strategy<Value = String> {
         1 => word("log_out"),
         1 => word("reauthorize"),
         1 => word("resume"),
+        1 => prop_oneof![word("keep"), word("adopt")],
         1 => word("consent"),
         1 => word("reset"),
         1 => prop_oneof![word("compete"), word("give_up")],

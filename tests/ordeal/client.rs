@@ -71,6 +71,8 @@ pub struct World {
     /// All of them, in the forms that they could be shown in.
     secrets: Vec<String>,
     proof: Option<String>,
+    /// A snapshot, and the token in it.
+    kept: Option<(String, Option<Vec<u8>>)>,
     nonces: BTreeSet<String>,
     /// When live session tokens were asked for, and when the client asked anything of the brokerage.
     tokens_asked: Vec<Duration>,
@@ -175,6 +177,7 @@ impl World {
             token: None,
             secrets: Vec::new(),
             proof: None,
+            kept: None,
             nonces: BTreeSet::new(),
             tokens_asked: Vec::new(),
             questions: Vec::new(),
@@ -227,6 +230,8 @@ impl World {
             "log_out" => self.log_out(),
             "reauthorize" => self.reauthorize(),
             "resume" => self.resume(),
+            "keep" => self.kept = Some((self.stored(), self.token.clone())),
+            "adopt" => self.adopt(),
             "consent" => self.consent(),
             "callback" => self.decide(|client| client.handle_callback(argument)),
             "verifier" => self.decide(|client| client.handle_verifier(argument)),
@@ -637,6 +642,21 @@ impl World {
         (self.witness, self.receipt) = (None, None);
         self.silent_until = Duration::ZERO;
         self.farewell = Farewell::No;
+    }
+
+    /// Goes on with what was kept, as if another process had asked for it.
+    fn adopt(&mut self) {
+        let Some((kept, token)) = self.kept.clone() else { return };
+        let before = self.stored();
+        let Ok(is_adopted) = self.client.adopt(&serde_json::from_str(&kept).unwrap(), self.now) else {
+            assert_eq!(self.stored(), before, "an error changed the client");
+            return;
+        };
+        self.lived.see(self.now);
+        if is_adopted {
+            self.end_flights(|kind| kind == Kind::Login);
+            self.token = token.filter(|_| self.farewell != Farewell::Over);
+        }
     }
 
     /// The user agrees, and the browser comes back.
