@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ended_is_not_repeated_and_what_is_changed_is_repeated_as_changed() {
+    fn subscriptions_are_repeated_as_last_changed_and_not_when_ended() {
         let (mut subscriptions, now) = ready();
         let wider = r#"smd+265598+{"fields":["31","84"]}"#;
         for message in [PRICES, wider, "sbd+DU1+265598+NYSE", "sbd+DU12+8314", "sor+{}"] {

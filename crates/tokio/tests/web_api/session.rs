@@ -60,7 +60,7 @@ async fn a_log_out_tells_the_server_and_open_logs_in_again() {
 }
 
 #[tokio::test]
-async fn two_log_outs_at_once_are_one_and_whoever_comes_back_meanwhile_is_let_in() {
+async fn two_log_outs_at_once_are_one_and_a_login_meanwhile_is_let_in() {
     let server = Server::start().await;
     let api = start(WebApi::builder(server.enrolled.client()));
     soon(api.wait_until(Status::is_ready)).await.unwrap();
@@ -164,7 +164,7 @@ async fn events_come_as_a_stream_too_and_tell_how_many_were_missed() {
 }
 
 #[tokio::test]
-async fn a_third_party_gets_consent_and_stores_the_access_token_before_it_goes_on() {
+async fn a_third_party_stores_the_access_token_of_a_consent_before_it_goes_on() {
     let server = Server::start().await;
     server.gateway().register_consumer(&registration(Some("http://localhost:20000/"))).unwrap();
     let session = OAuthSession::new(server.enrolled.session().consumer().clone());
