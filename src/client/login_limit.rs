@@ -1,7 +1,6 @@
 //! When the next login may be tried: growing pauses, a limit for each hour, and the recognition of a rival.
 
 use alloc::collections::VecDeque;
-#[cfg(feature = "serde")]
 use core::time::Duration;
 
 use crate::advice::backoff::{Backoff, Jitter};
