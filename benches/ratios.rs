@@ -7,7 +7,7 @@
 
 mod support;
 
-use ibkr_oauth::ApiRequest;
+use ibkr_oauth::{ApiRequest, PreparedRequest};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use support::{Floor, NOW, PATH, SIZES, base_string, borrowed, live_session, parameters, rng};
@@ -55,6 +55,8 @@ fn compare(count: usize) {
     let (live, floor) = (live_session(), Floor::new());
     let signed = base_string(&live, &request);
     let (mut header, mut headers_rng, mut requests_rng) = (String::with_capacity(1024), rng(1), rng(1));
+    let (mut again, mut prepared_rng) = (String::with_capacity(1024), rng(1));
+    let mut prepared = PreparedRequest::new(&request).unwrap();
     let mut contenders = [
         Contender::new("the MAC alone", || {
             black_box(floor.sign(black_box(signed.as_bytes())));
@@ -62,6 +64,10 @@ fn compare(count: usize) {
         Contender::new("`authorization_into`", || {
             header.clear();
             live.authorization_into(black_box(&mut header), black_box(&request), &mut headers_rng, NOW).unwrap();
+        }),
+        Contender::new("`prepared_authorization_into`", || {
+            again.clear();
+            live.prepared_authorization_into(black_box(&mut again), &mut prepared, &mut prepared_rng, NOW).unwrap();
         }),
         Contender::new("`sign`", || drop(black_box(live.sign(black_box(&request), &mut requests_rng, NOW).unwrap()))),
     ];

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 //! # Where to find what
 //! - [`Client`]: the whole; [`Event`] and [`Outcome`] say what happened, [`Signer`] signs beside it.
+//! - [`PreparedRequest`]: a request that is signed every second.
 //! - [`OAuthSession`], [`LiveSession`] and [`brokerage`]: its parts, for those who want them apart.
 //! - [`Consumer`], [`RsaKeys`], [`ConsumerKeys`] (keys in hardware), [`DhParams`], [`AccessToken`]: credentials.
 //! - [`ApiRequest`], [`Request`], [`Response`], [`UnixTime`]: what goes in and out.
@@ -80,7 +81,7 @@ pub use credentials::keys::{ConsumerKeys, RsaKeys, RsaPrivateKey};
 pub use credentials::token::{AccessToken, AccountKind};
 pub use error::{Error, Malformed, Misuse, Rejected};
 pub use exchange::{Exchange, Outbound};
-pub use live_session::LiveSession;
+pub use live_session::{LiveSession, PreparedRequest};
 pub use rand_core;
 pub use secret::Secret;
 pub use session::{OAuthSession, Phase};

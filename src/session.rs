@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use base64::Engine;
 use core::fmt;
 use rand_core::CryptoRng;
 
@@ -10,16 +11,16 @@ use crate::agreement::live_session_token::{LiveSessionToken, TokenId};
 use crate::agreement::mismatch_search::Evidence;
 use crate::credentials::consumer::Consumer;
 use crate::credentials::token::{AccessToken, Token};
+use crate::encoding::BASE64;
 use crate::error::{Error, Malformed, Misuse, Rejected};
 use crate::exchange::{Exchange, Outbound, Step};
 use crate::live_session::{Life, LiveSession};
 use crate::signing::authorization::{Parameter, common_parameters, header};
 use crate::signing::base_string::BaseString;
 use crate::signing::nonce_and_timestamp::Stamp;
-use crate::signing::percent_encoding::{append_to, encode_into};
+use crate::signing::percent_encoding::{encode, encode_into};
 use crate::signing::policy::QueryPolicy;
 use crate::signing::server_clock::ClockVerdict;
-use crate::signing::template::Filling;
 use crate::ticket::Awaited;
 use crate::time::UnixTime;
 use crate::wire::method::Method;
@@ -323,7 +324,8 @@ impl OAuthSession {
     ) -> Result<(Step, Request), Error> {
         let consumer = &self.consumer;
         let endpoint = step.endpoint();
-        let common = common_parameters(consumer, "RSA-SHA256", stamp.nonce.as_str(), stamp.timestamp.as_str());
+        let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
+        let common = common_parameters(consumer, "RSA-SHA256", nonce.as_str(), timestamp.as_str());
         let mut parameters = [&common, own].concat();
         // Their names are of letters and `_`, which stand for themselves in an encoding.
         parameters.sort_unstable();
@@ -335,7 +337,7 @@ impl OAuthSession {
 
         let mut authorization = String::new();
         let header = header(consumer.realm(), parameters.iter().map(|(name, value)| (*name, Some(*value))));
-        append_to(&mut authorization, |out| header.fill(out, &[Filling::Base64(&signature)]));
+        header.fill(&[&encode(&BASE64.encode(signature))], |text| authorization.push_str(text));
         let request = Request::new(consumer, Method::Post, endpoint, authorization, base_string, None, receipt);
         Ok((step, request))
     }

@@ -10,7 +10,7 @@ use crate::advice::diagnosis::Diagnosis;
 use crate::advice::penalty::Penalty;
 use crate::agreement::live_session_token::TokenId;
 use crate::error::Error;
-use crate::live_session::LiveSession;
+use crate::live_session::{LiveSession, PreparedRequest};
 use crate::lock::Lock;
 use crate::time::UnixTime;
 use crate::wire::api_request::ApiRequest;
@@ -100,6 +100,23 @@ impl Signer {
         now: UnixTime,
     ) -> Result<Receipt, Error> {
         self.live().ok_or(Error::NoLiveSession)?.authorization_into(out, request, rng, now)
+    }
+
+    /// Appends the `Authorization` value for a request that was prepared to `out`, as
+    /// [`LiveSession::prepared_authorization_into`] does. After a refresh, the first signature keeps anew what the later
+    /// ones share.
+    ///
+    /// # Errors
+    /// [`Error::NoLiveSession`] while there is no live session; else those of
+    /// [`LiveSession::prepared_authorization_into`].
+    pub fn prepared_authorization_into(
+        &self,
+        out: &mut String,
+        prepared: &mut PreparedRequest,
+        rng: &mut dyn CryptoRng,
+        now: UnixTime,
+    ) -> Result<Receipt, Error> {
+        self.live().ok_or(Error::NoLiveSession)?.prepared_authorization_into(out, prepared, rng, now)
     }
 
     /// Takes the response to a request that was signed here, before you read it: a refusal becomes an error that explains

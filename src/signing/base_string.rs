@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::secret::Secret;
-use crate::signing::percent_encoding::{Encoder, append_to, compare_encoded, encoded_prefix};
-use crate::signing::percent_tables::{AMPERSAND, Code, EQUALS, NOTHING, ONCE, TWICE, Table};
+use crate::signing::percent_encoding::{Encoder, Sink, compare_encoded, eight_ranks, write_to};
+use crate::signing::percent_tables::{AMPERSAND, Code, EQUALS, LONGEST_CODE, NOTHING, ONCE, TWICE, Table};
 use crate::signing::policy::ParameterEncoding;
-use crate::signing::template::{Filling, Slot, Template};
+use crate::signing::template::{Slot, Template};
 use crate::wire::method::Method;
 
 impl ParameterEncoding {
@@ -48,7 +48,7 @@ impl BaseString {
         let mut sorted: Vec<_> = parameters.iter().map(Parameter::new).collect();
         sort(&mut sorted);
         let mut text = String::new();
-        append_to(&mut text, |out| Writer::new(out, method, "", url, encoding).parameters(&sorted));
+        write_to(&mut text, |out| Writer::new(out, method, "", url, encoding).parameters(&sorted));
         Self::without_prepend(text)
     }
 
@@ -73,50 +73,70 @@ impl BaseString {
 /// A parameter that can be sorted.
 #[derive(Clone, Copy)]
 pub(crate) struct Parameter<'a> {
-    /// The beginning of the name. Most names differ here already, and numbers are compared faster than texts.
-    prefix: u128,
+    /// Of the name's first eight bytes: most names differ there, and numbers are compared faster than texts.
+    ranks: u64,
     pair: &'a (&'a str, &'a str),
 }
 
 impl<'a> Parameter<'a> {
-    pub(crate) const NONE: Self = Self { prefix: 0, pair: &("", "") };
+    pub(crate) const NONE: Self = Self { ranks: 0, pair: &("", "") };
 
     pub(crate) fn new(pair: &'a (&'a str, &'a str)) -> Self {
-        Self { prefix: encoded_prefix(pair.0), pair }
+        Self { ranks: eight_ranks(pair.0, 0), pair }
     }
 }
 
 /// Sorts by encoded name, then encoded value
 /// ([RFC 5849 section 3.4.1.3.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.3.2)).
 pub(crate) fn sort(parameters: &mut [Parameter<'_>]) {
-    parameters.sort_unstable_by_key(|parameter| parameter.prefix);
-    if parameters.is_sorted_by(|left, right| left.prefix < right.prefix) {
-        return;
-    }
-    for alike in parameters.chunk_by_mut(|left, right| left.prefix == right.prefix) {
-        alike.sort_unstable_by(|Parameter { pair: left, .. }, Parameter { pair: right, .. }| {
-            compare_encoded(left.0, right.0).then_with(|| compare_encoded(left.1, right.1))
+    sort_alike(parameters, |alike| {
+        alike.iter_mut().for_each(|parameter| parameter.ranks = eight_ranks(parameter.pair.0, 8));
+        sort_alike(alike, |alike| {
+            alike.sort_unstable_by(|Parameter { pair: left, .. }, Parameter { pair: right, .. }| {
+                compare_encoded(left.0, right.0).then_with(|| compare_encoded(left.1, right.1))
+            });
         });
-    }
+    });
 }
 
-/// Where in a sorted list parameters belong whose names begin with `beginning`, if it has none of them.
-pub(crate) fn place_of(beginning: &str, sorted: &[Parameter<'_>]) -> usize {
-    let beginning = encoded_prefix(beginning);
-    sorted.partition_point(|parameter| parameter.prefix < beginning)
+/// Sorts by ranks, and leaves those that are alike to `sort_further`.
+fn sort_alike<'a>(parameters: &mut [Parameter<'a>], sort_further: impl Fn(&mut [Parameter<'a>])) {
+    parameters.sort_unstable_by_key(|parameter| parameter.ranks);
+    if parameters.is_sorted_by(|left, right| left.ranks < right.ranks) {
+        return;
+    }
+    parameters
+        .chunk_by_mut(|left, right| left.ranks == right.ranks)
+        .filter(|alike| alike.len() > 1)
+        .for_each(sort_further);
+}
+
+/// Where parameters belong whose names begin with `beginning`, when these are sorted: they are none of them, and not
+/// sorted yet.
+pub(crate) fn place_of(beginning: &str, unsorted: &[Parameter<'_>]) -> usize {
+    let beginning = eight_ranks(beginning, 0);
+    unsorted.iter().filter(|parameter| parameter.ranks < beginning).count()
+}
+
+/// Bytes that parameters can take at most.
+pub(crate) fn longest(parameters: &[Parameter<'_>]) -> usize {
+    let longest = |(name, value): &(&str, &str)| {
+        name.len().saturating_add(value.len()).saturating_add(2).saturating_mul(LONGEST_CODE)
+    };
+    parameters.iter().map(|parameter| longest(parameter.pair)).fold(LONGEST_CODE, usize::saturating_add)
 }
 
 /// Writes a base string from left to right.
-pub(crate) struct Writer<'w, 's> {
-    out: &'w mut Encoder<'s>,
+pub(crate) struct Writer<'w, 's, S> {
+    out: &'w mut Encoder<'s, S>,
     encoding: ParameterEncoding,
     separator: Code,
 }
 
-impl<'w, 's> Writer<'w, 's> {
+impl<'w, 's, S: Sink> Writer<'w, 's, S> {
     /// Writes what stands before the parameters. The URL comes in two parts; the first is encoded already.
     pub(crate) fn new(
-        out: &'w mut Encoder<'s>,
+        out: &'w mut Encoder<'s, S>,
         method: Method,
         encoded_url: &str,
         path: &str,
@@ -130,44 +150,46 @@ impl<'w, 's> Writer<'w, 's> {
         Self { out, encoding, separator: NOTHING }
     }
 
+    /// Goes on behind other parameters.
+    pub(crate) fn following(out: &'w mut Encoder<'s, S>, encoding: ParameterEncoding) -> Self {
+        Self { out, encoding, separator: AMPERSAND }
+    }
+
     /// Writes parameters that are sorted already.
     pub(crate) fn parameters(&mut self, sorted: &[Parameter<'_>]) {
         let table = self.encoding.table();
         for Parameter { pair: (name, value), .. } in sorted {
-            write_name(self.out, self.separator, name, table);
+            // The separators are encoded once, whatever becomes of the parameters.
+            self.out.code(self.separator);
+            self.out.encode(name, table);
+            self.out.code(EQUALS);
             self.out.encode(value, table);
             self.separator = AMPERSAND;
         }
     }
 
     /// Writes parameters from a [`template`].
-    pub(crate) fn template(&mut self, template: &Template, fillings: &[Filling<'_>]) {
+    pub(crate) fn template(&mut self, template: &Template, fillings: &[&str]) {
         self.out.code(self.separator);
-        template.fill(self.out, fillings);
+        template.fill(fillings, |text| self.out.plain(text));
         self.separator = AMPERSAND;
     }
 }
 
 /// Parameters that are sorted already, and some of which have no value yet.
 pub(crate) fn template<'a>(sorted: impl IntoIterator<Item = Slot<'a>>, encoding: ParameterEncoding) -> Template {
-    let (mut template, mut separator) = (Template::default(), NOTHING);
+    let (mut template, mut separator) = (Template::default(), "");
     for (name, value) in sorted {
-        template.text(|out| write_name(out, separator, name, encoding.table()));
+        template.encode(separator, &ONCE);
+        template.encode(name, encoding.table());
+        template.encode("=", &ONCE);
         match value {
-            Some(value) => template.text(|out| out.encode(value, encoding.table())),
+            Some(value) => template.encode(value, encoding.table()),
             None => template.gap(),
         }
-        separator = AMPERSAND;
+        separator = "&";
     }
     template
-}
-
-/// The separators are encoded once, whatever becomes of the parameters.
-#[inline]
-fn write_name(out: &mut Encoder<'_>, separator: Code, name: &str, table: &Table) {
-    out.code(separator);
-    out.encode(name, table);
-    out.code(EQUALS);
 }
 
 impl fmt::Display for BaseString {

@@ -12,52 +12,47 @@ use crate::signing::percent_tables::{BASE64, Code, EQUALS, FIRST_UNRESERVED, ONC
 /// Bytes of a block: enough for the base string of a usual request.
 const BLOCK: usize = 1024;
 
-/// Writes text from left to right, in blocks that go to `sink`: see [`write_to`].
-pub(crate) struct Encoder<'a> {
-    sink: &'a mut dyn FnMut(&[u8]),
+/// What an [`Encoder`] writes to.
+pub(crate) trait Sink {
+    /// Takes the next part, which is ASCII.
+    fn take(&mut self, part: &[u8]);
+}
+
+impl Sink for String {
+    fn take(&mut self, part: &[u8]) {
+        self.push_str(str::from_utf8(part).unwrap_or_default());
+    }
+}
+
+/// Writes text from left to right, in blocks that go to `sink`.
+pub(crate) struct Encoder<'a, S> {
+    sink: &'a mut S,
     block: [u8; BLOCK],
     end: usize,
 }
 
-impl Encoder<'_> {
+impl<S: Sink> Encoder<'_, S> {
     /// Writes `text` as it is: it is ASCII.
     #[inline]
-    pub(crate) fn plain(&mut self, text: impl AsRef<[u8]>) {
-        let text = text.as_ref();
+    pub(crate) fn plain(&mut self, text: &str) {
         if text.len() > BLOCK.saturating_sub(self.end) {
             self.end = self.flush(self.end);
         }
         match self.block.get_mut(self.end..).and_then(|room| room.get_mut(..text.len())) {
             Some(room) => {
-                room.copy_from_slice(text);
+                room.copy_from_slice(text.as_bytes());
                 self.end = self.end.saturating_add(text.len());
             }
-            None => (self.sink)(text),
+            None => self.sink.take(text.as_bytes()),
         }
     }
 
     /// Writes `text` encoded.
     #[inline]
-    pub(crate) fn encode(&mut self, text: impl AsRef<[u8]>, table: &Table) {
+    pub(crate) fn encode(&mut self, text: &str, table: &Table) {
         let mut end = self.end;
-        for byte in text.as_ref() {
-            end = self.put(end, table.get(usize::from(*byte)).copied().unwrap_or_default());
-        }
-        self.end = end;
-    }
-
-    /// Writes the base64 of `bytes` encoded, in one pass.
-    pub(crate) fn base64(&mut self, bytes: &[u8]) {
-        let mut end = self.end;
-        for group in bytes.chunks(3) {
-            let byte = |index| group.get(index).copied().map_or(0, u32::from);
-            let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-            for (index, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-                let digit = usize::try_from(bits >> shift & 63).unwrap_or_default();
-                // One byte gives two digits, two give three, three give four.
-                let is_padding = index > group.len();
-                end = self.put(end, if is_padding { EQUALS } else { BASE64.get(digit).copied().unwrap_or_default() });
-            }
+        for byte in text.bytes() {
+            end = self.put(end, table.get(usize::from(byte)).copied().unwrap_or_default());
         }
         self.end = end;
     }
@@ -86,27 +81,72 @@ impl Encoder<'_> {
     /// Hands over what stands before `end`, and begins a new block.
     #[cold]
     fn flush(&mut self, end: usize) -> usize {
-        (self.sink)(self.block.get(..end).unwrap_or_default());
+        self.sink.take(self.block.get(..end).unwrap_or_default());
         0
     }
 }
 
 /// Hands what `write` writes to `sink`, in as many parts as it takes.
-pub(crate) fn write_to(sink: &mut dyn FnMut(&[u8]), write: impl FnOnce(&mut Encoder<'_>)) {
+pub(crate) fn write_to<S: Sink>(sink: &mut S, write: impl FnOnce(&mut Encoder<'_, S>)) {
     let mut encoder = Encoder { sink, block: [0; BLOCK], end: 0 };
     write(&mut encoder);
     encoder.flush(encoder.end);
 }
 
-/// Appends what `write` writes to `out`.
-pub(crate) fn append_to(out: &mut String, write: impl FnOnce(&mut Encoder<'_>)) {
-    // Never fails: all that is written is ASCII.
-    write_to(&mut |part| out.push_str(str::from_utf8(part).unwrap_or_default()), write);
+/// The base64 of an HMAC-SHA256, percent-encoded: 132 bytes at most.
+pub(crate) struct SignatureText {
+    bytes: [u8; 264],
+    end: usize,
+}
+
+impl SignatureText {
+    /// Of up to 32 bytes.
+    pub(crate) fn new(signature: &[u8]) -> Self {
+        let mut text = Self { bytes: [0; 264], end: 0 };
+        let (groups, rest) = signature.as_chunks();
+        for [first, second, third] in groups {
+            let bits = u32::from(*first) << 16 | u32::from(*second) << 8 | u32::from(*third);
+            text.put([digit(bits >> 18), digit(bits >> 12), digit(bits >> 6), digit(bits)]);
+        }
+        // 32 bytes are two more than a multiple of three.
+        if let [first, second] = rest {
+            let bits = u32::from(*first) << 10 | u32::from(*second) << 2;
+            text.put([digit(bits >> 12), digit(bits >> 6), digit(bits), EQUALS]);
+        }
+        text
+    }
+
+    #[inline(always)]
+    fn put(&mut self, codes: [Code; 4]) {
+        let mut length = 0_usize;
+        for code in codes {
+            let code = code.to_le_bytes();
+            if let Some(room) =
+                self.bytes.get_mut(self.end.wrapping_add(length) & 255..).and_then(<[u8]>::first_chunk_mut)
+            {
+                *room = code;
+            }
+            let [.., added] = code;
+            length = length.wrapping_add(usize::from(added));
+        }
+        self.end = self.end.wrapping_add(length);
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(self.bytes.get(..self.end).unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+/// The base64 digit for the last six bits.
+#[inline(always)]
+fn digit(bits: u32) -> Code {
+    let value = usize::try_from(bits & 63).unwrap_or_default();
+    BASE64.get(value).copied().unwrap_or_default()
 }
 
 /// Appends `text`, percent-encoded.
 pub(crate) fn encode_into(out: &mut String, text: &str) {
-    append_to(out, |encoder| encoder.encode(text, &ONCE));
+    write_to(out, |encoder| encoder.encode(text, &ONCE));
 }
 
 /// `text`, percent-encoded.
@@ -122,16 +162,11 @@ pub(crate) fn compare_encoded(left: &str, right: &str) -> Ordering {
     left.bytes().map(rank).cmp(right.bytes().map(rank))
 }
 
-/// The beginning of `text` as a number: if it is less than that of another text, so is the encoding.
+/// Eight bytes of `text` from `start` on as a number: where it is less than that of another text with the same bytes
+/// before, so is the encoding.
 #[inline]
-pub(crate) fn encoded_prefix(text: &str) -> u128 {
-    let (first, second) = text.as_bytes().split_at_checked(8).unwrap_or((text.as_bytes(), &[]));
-    u128::from(eight_ranks(first)) << 64 | u128::from(eight_ranks(second))
-}
-
-/// The ranks of the first eight bytes.
-#[inline]
-fn eight_ranks(bytes: &[u8]) -> u64 {
+pub(crate) fn eight_ranks(text: &str, start: usize) -> u64 {
+    let bytes = text.as_bytes().get(start..).unwrap_or_default();
     let places = [56, 48, 40, 32, 24, 16, 8, 0];
     bytes.iter().zip(places).fold(0, |ranks, (byte, place)| ranks | u64::from(rank(*byte)) << place)
 }
@@ -189,11 +224,9 @@ mod tests {
     #[test]
     fn signatures_are_base64_percent_encoded() {
         let bytes: Vec<u8> = (0..=255).rev().collect();
-        for length in 0..=bytes.len() {
-            let mut written = String::new();
-            append_to(&mut written, |out| out.base64(&bytes[..length]));
-            assert_eq!(decode(&written), Ok(crate::encoding::BASE64.encode(&bytes[..length])));
-            assert!(!written.contains(['+', '/', '=']), "{written}");
+        for signature in bytes.windows(32).chain([&[0xff; 32][..], &[0xfb; 32]]) {
+            let text = SignatureText::new(signature);
+            assert_eq!(text.as_str(), encode(&crate::encoding::BASE64.encode(signature)));
         }
     }
 

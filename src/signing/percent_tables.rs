@@ -9,6 +9,9 @@
 /// The encoding of a byte, and in the last place its length: eight bytes, little-endian.
 pub(crate) type Code = u64;
 
+/// Bytes of the longest encoding.
+pub(crate) const LONGEST_CODE: usize = 5;
+
 /// The encoding of no byte.
 pub(crate) const NOTHING: Code = 0;
 /// `&`, percent-encoded.

@@ -5,34 +5,36 @@ use alloc::vec::Vec;
 use core::mem;
 use zeroize::Zeroizing;
 
-use crate::signing::percent_encoding::{Encoder, append_to, write_to};
+use crate::signing::percent_encoding::{Encoder, write_to};
+use crate::signing::percent_tables::{LONGEST_CODE, Table};
 
 /// A parameter whose value each request has anew (`None`), or all requests share.
 pub(crate) type Slot<'a> = (&'a str, Option<&'a str>);
 
-/// What comes into a gap.
-pub(crate) enum Filling<'a> {
-    /// Of characters that percent-encoding leaves as they are.
-    Unreserved(&'a [u8]),
-    /// To be written in base64, percent-encoded.
-    Base64(&'a [u8]),
-}
-
 /// Texts, and gaps between them. Wiped on drop: tokens are among the texts.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Template {
     before_gaps: Vec<Zeroizing<String>>,
     last: Zeroizing<String>,
 }
 
 impl Template {
-    /// Goes on with text, in a block that is large enough from the start: one that grows leaves copies behind.
-    pub(crate) fn text(&mut self, write: impl Fn(&mut Encoder<'_>)) {
-        let mut length = self.last.len();
-        write_to(&mut |part| length = length.saturating_add(part.len()), &write);
-        let mut longer = Zeroizing::new(String::with_capacity(length));
+    /// Goes on with text that is ASCII.
+    pub(crate) fn plain(&mut self, text: &str) {
+        self.text(text.len(), |out| out.plain(text));
+    }
+
+    /// Goes on with text, encoded.
+    pub(crate) fn encode(&mut self, text: &str, table: &Table) {
+        self.text(text.len().saturating_mul(LONGEST_CODE), |out| out.encode(text, table));
+    }
+
+    /// Goes on with a text of up to `length` bytes, in a block that is large enough from the start: one that grows leaves
+    /// copies behind.
+    pub(crate) fn text(&mut self, length: usize, write: impl FnOnce(&mut Encoder<'_, String>)) {
+        let mut longer = Zeroizing::new(String::with_capacity(self.last.len().saturating_add(length)));
         longer.push_str(&self.last);
-        append_to(&mut longer, write);
+        write_to(&mut *longer, write);
         self.last = longer;
     }
 
@@ -41,22 +43,30 @@ impl Template {
         self.before_gaps.push(mem::take(&mut self.last));
     }
 
-    /// Gives back the room that nothing was written to: this template is kept for as long as a live session.
-    pub(crate) fn trimmed(mut self) -> Self {
-        self.before_gaps.shrink_to_fit();
-        self.last = Zeroizing::new(String::from(self.last.as_str()));
-        self
+    /// Gives back the room that nothing was written to: templates are kept for as long as a live session.
+    pub(crate) fn trimmed(&self) -> Self {
+        self.clone()
     }
 
-    /// Writes the texts, and `fillings` in the gaps.
-    pub(crate) fn fill(&self, out: &mut Encoder<'_>, fillings: &[Filling<'_>]) {
+    /// What stands before the first gap, and the rest, which begins with that gap.
+    pub(crate) fn split_at_first_gap(&self) -> (Self, Self) {
+        let mut rest = self.clone();
+        let first = rest.before_gaps.first_mut().map(mem::take).unwrap_or_default();
+        (Self { before_gaps: Vec::new(), last: first }, rest)
+    }
+
+    /// Hands the texts to `write`, and `fillings` in the gaps. They are ASCII.
+    #[inline]
+    pub(crate) fn fill(&self, fillings: &[&str], mut write: impl FnMut(&str)) {
         for (text, filling) in self.before_gaps.iter().zip(fillings) {
-            out.plain(text.as_str());
-            match filling {
-                Filling::Unreserved(text) => out.plain(text),
-                Filling::Base64(bytes) => out.base64(bytes),
-            }
+            write(text);
+            write(filling);
         }
-        out.plain(self.last.as_str());
+        write(&self.last);
+    }
+
+    /// Bytes of the texts.
+    pub(crate) fn length(&self) -> usize {
+        self.before_gaps.iter().map(|text| text.len()).fold(self.last.len(), usize::saturating_add)
     }
 }

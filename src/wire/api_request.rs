@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::credentials::base_url;
 use crate::error::Misuse;
-use crate::signing::percent_encoding::{append_to, decode};
+use crate::signing::percent_encoding::{decode, write_to};
 use crate::signing::percent_tables::ONCE;
 use crate::wire::method::Method;
 use crate::wire::request::TypedBody;
@@ -158,7 +158,12 @@ pub(crate) struct Parameters<'a> {
     pub(crate) form: Pairs<'a>,
 }
 
-impl Parameters<'_> {
+impl<'a> Parameters<'a> {
+    /// Parameters that were checked before.
+    pub(crate) fn new(query: Pairs<'a>, form: Pairs<'a>) -> Self {
+        Self { query, raw_query: Vec::new(), form }
+    }
+
     /// The raw query, decoded.
     pub(crate) fn raw_query(&self) -> Vec<(&str, &str)> {
         self.raw_query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
@@ -174,7 +179,7 @@ fn decoded(query: &str) -> Result<Vec<(String, String)>, Misuse> {
 
 /// Appends `name=value&...` with names and values encoded: a query or a form body.
 fn encode_pairs(out: &mut String, pairs: Pairs<'_>) {
-    append_to(out, |out| {
+    write_to(out, |out| {
         let mut separator = "";
         for (name, value) in pairs {
             out.plain(separator);

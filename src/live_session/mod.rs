@@ -1,11 +1,15 @@
 //! A live session: signs API requests until it expires.
 
+mod prepared_request;
+
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
+use hmac::{Hmac, Mac};
 use rand_core::CryptoRng;
+use sha2::Sha256;
 
 use crate::agreement::live_session_token::{LiveSessionToken, TokenId};
 use crate::credentials::consumer::Consumer;
@@ -14,15 +18,19 @@ use crate::error::Error;
 use crate::signing::authorization::common_parameters;
 use crate::signing::base_string::{BaseString, Parameter, Writer};
 use crate::signing::nonce_and_timestamp::Stamp;
-use crate::signing::percent_encoding::{Encoder, append_to, encode, write_to};
+use crate::signing::percent_encoding::{Encoder, SignatureText, Sink, encode, write_to};
 use crate::signing::policy::QueryPolicy;
-use crate::signing::template::{Filling, Template};
+use crate::signing::template::Template;
 use crate::signing::{authorization, base_string};
 use crate::time::UnixTime;
 use crate::wire::api_request::{ApiRequest, Parameters};
+use crate::wire::method::Method;
 use crate::wire::receipt::Receipt;
 use crate::wire::request::Request;
 use crate::wire::response::Response;
+
+use prepared_request::Kept;
+pub use prepared_request::PreparedRequest;
 
 /// Parameters of a request that are sorted without an allocation.
 const INLINE_PARAMETERS: usize = 16;
@@ -162,11 +170,13 @@ impl LiveSession {
     pub fn sign(&self, request: &ApiRequest<'_>, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Request, Error> {
         let parameters = request.parameters()?;
         let stamp = self.stamp(rng, now)?;
+        let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
+        let stamped = [nonce.as_str(), timestamp.as_str()];
         let mut base_string = String::new();
-        append_to(&mut base_string, |out| self.write_base_string(out, request, &parameters, &stamp));
-        let signature = self.0.token.sign(|mac| mac(base_string.as_bytes()));
+        write_to(&mut base_string, |out| self.write_base_string(out, request, &parameters, stamped));
+        let signature = self.0.token.mac().chain_update(&base_string).finalize().into_bytes();
         let mut authorization = String::new();
-        append_to(&mut authorization, |out| self.write_header(out, &stamp, signature));
+        self.write_header(&mut authorization, stamped, &signature);
         Ok(Request::new(
             &self.0.consumer,
             request.method(),
@@ -212,9 +222,34 @@ impl LiveSession {
     ) -> Result<Receipt, Error> {
         let parameters = request.parameters()?;
         let stamp = self.stamp(rng, now)?;
-        let write_base_string = |out: &mut Encoder<'_>| self.write_base_string(out, request, &parameters, &stamp);
-        let signature = self.0.token.sign(|mac| write_to(mac, write_base_string));
-        append_to(out, |out| self.write_header(out, &stamp, signature));
+        let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
+        let stamped = [nonce.as_str(), timestamp.as_str()];
+        let mut mac = self.0.token.mac();
+        write_to(&mut mac, |out| self.write_base_string(out, request, &parameters, stamped));
+        self.write_header(out, stamped, &mac.finalize().into_bytes());
+        Ok(self.receipt(&stamp, now))
+    }
+
+    /// Appends the `Authorization` value for a request that was prepared, as
+    /// [`authorization_into`](Self::authorization_into) does for any. If `out` has room for it, nothing is allocated but
+    /// for the first signature of `prepared` with this session.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign), but for what [`PreparedRequest::new`] has checked.
+    pub fn prepared_authorization_into(
+        &self,
+        out: &mut String,
+        prepared: &mut PreparedRequest,
+        rng: &mut dyn CryptoRng,
+        now: UnixTime,
+    ) -> Result<Receipt, Error> {
+        let stamp = self.stamp(rng, now)?;
+        let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
+        let stamped = [nonce.as_str(), timestamp.as_str()];
+        let kept = prepared.kept_for(self);
+        let mut mac = kept.before_nonce.clone();
+        kept.rest.fill(&stamped, |text| mac.update(text.as_bytes()));
+        self.write_header(out, stamped, &mac.finalize().into_bytes());
         Ok(self.receipt(&stamp, now))
     }
 
@@ -233,14 +268,45 @@ impl LiveSession {
         Ok(stamp)
     }
 
-    fn write_base_string(
+    fn write_base_string<S: Sink>(
         &self,
-        out: &mut Encoder<'_>,
+        out: &mut Encoder<'_, S>,
         request: &ApiRequest<'_>,
         parameters: &Parameters<'_>,
-        stamp: &Stamp,
+        [nonce, timestamp]: [&str; 2],
     ) {
-        let consumer = &self.0.consumer;
+        self.sorted(parameters, |before, after| {
+            let mut base_string = self.begin(out, request.method(), request.path());
+            base_string.parameters(before);
+            base_string.template(&self.0.texts.signed, &[nonce, timestamp]);
+            base_string.parameters(after);
+        });
+    }
+
+    /// What the signatures of a request have in common.
+    fn keep(&self, method: Method, path: &str, parameters: &Parameters<'_>) -> Kept {
+        let mut mac = self.0.token.mac();
+        let (before_nonce, mut rest) = self.0.texts.signed.split_at_first_gap();
+        self.sorted(parameters, |before, after| {
+            write_to(&mut mac, |out| {
+                let mut base_string = self.begin(out, method, path);
+                base_string.parameters(before);
+                base_string.template(&before_nonce, &[]);
+            });
+            rest.text(base_string::longest(after), |out| {
+                Writer::following(out, self.0.consumer.parameter_encoding()).parameters(after);
+            });
+        });
+        Kept::new(Arc::downgrade(&self.0), mac, rest.trimmed())
+    }
+
+    fn begin<'w, 's, S: Sink>(&self, out: &'w mut Encoder<'s, S>, method: Method, path: &str) -> Writer<'w, 's, S> {
+        Writer::new(out, method, &self.0.texts.base_url, path, self.0.consumer.parameter_encoding())
+    }
+
+    /// Hands the parameters that are signed to `write`: first those that come before the protocol's own, then those that
+    /// come after them.
+    fn sorted(&self, parameters: &Parameters<'_>, write: impl FnOnce(&[Parameter<'_>], &[Parameter<'_>])) {
         let raw_query = parameters.raw_query();
         let lists = match self.0.query_policy {
             QueryPolicy::Fold => [parameters.query, &raw_query, parameters.form],
@@ -252,32 +318,28 @@ impl LiveSession {
             heap.resize(count, Parameter::NONE);
             &mut heap
         });
-        for (slot, pair) in sorted.iter_mut().zip(lists.into_iter().flatten()) {
-            *slot = Parameter::new(pair);
+        let mut slots = sorted.iter_mut();
+        for list in lists {
+            list.iter().zip(slots.by_ref()).for_each(|(pair, slot)| *slot = Parameter::new(pair));
         }
-        base_string::sort(sorted);
-
         // No other parameter's name begins with `oauth_`, so in the sorted list these stand together.
         let place = base_string::place_of("oauth_", sorted);
+        base_string::sort(sorted);
         let (before, after) = sorted.split_at(place);
-        let Texts { base_url, signed, .. } = &self.0.texts;
-        let mut base_string =
-            Writer::new(out, request.method(), base_url, request.path(), consumer.parameter_encoding());
-        base_string.parameters(before);
-        base_string.template(
-            signed,
-            &[Filling::Unreserved(stamp.nonce.as_bytes()), Filling::Unreserved(stamp.timestamp.as_bytes())],
-        );
-        base_string.parameters(after);
+        write(before, after);
     }
 
-    fn write_header(&self, out: &mut Encoder<'_>, stamp: &Stamp, signature: [u8; 32]) {
-        let fillings = [
-            Filling::Unreserved(stamp.nonce.as_bytes()),
-            Filling::Base64(&signature),
-            Filling::Unreserved(stamp.timestamp.as_bytes()),
-        ];
-        self.0.texts.header.fill(out, &fillings);
+    fn write_header(&self, out: &mut String, [nonce, timestamp]: [&str; 2], signature: &[u8]) {
+        let signature = SignatureText::new(signature);
+        let fillings = [nonce, signature.as_str(), timestamp];
+        out.reserve(fillings.iter().map(|text| text.len()).fold(self.0.texts.header.length(), usize::saturating_add));
+        self.0.texts.header.fill(&fillings, |text| out.push_str(text));
+    }
+}
+
+impl Sink for Hmac<Sha256> {
+    fn take(&mut self, part: &[u8]) {
+        self.update(part);
     }
 }
 
