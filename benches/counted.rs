@@ -1,9 +1,10 @@
-//! A fixed number of signatures, for `benches/instructions` to count the instructions of. Arguments: `floor` or `ours`,
+//! A fixed number of signatures, for `benches/instructions` to count the instructions of. Arguments: `floor`, `ours` or
+//! `prepared`,
 //! the number of parameters, the number of signatures.
 
 mod support;
 
-use ibkr_oauth::ApiRequest;
+use ibkr_oauth::{ApiRequest, PreparedRequest};
 use std::hint::black_box;
 use support::{Floor, NOW, PATH, base_string, borrowed, live_session, parameters, rng};
 
@@ -17,6 +18,7 @@ fn main() {
     let request = ApiRequest::get(PATH).query(&query);
     let (live, floor, mut rng) = (live_session(), Floor::new(), rng(1));
     let signed = base_string(&live, &request);
+    let mut prepared = PreparedRequest::new(&request).unwrap();
     let mut buffer = String::with_capacity(64 * 1024);
     for _ in 0..iterations.parse().unwrap() {
         match what.as_str() {
@@ -25,7 +27,11 @@ fn main() {
                 buffer.clear();
                 live.authorization_into(black_box(&mut buffer), black_box(&request), &mut rng, NOW).unwrap();
             }
-            other => panic!("floor or ours, not {other}"),
+            "prepared" => {
+                buffer.clear();
+                live.prepared_authorization_into(black_box(&mut buffer), &mut prepared, &mut rng, NOW).unwrap();
+            }
+            other => panic!("floor, ours or prepared, not {other}"),
         }
     }
 }

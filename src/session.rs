@@ -25,7 +25,7 @@ use crate::ticket::Awaited;
 use crate::time::UnixTime;
 use crate::wire::method::Method;
 use crate::wire::receipt::Receipt;
-use crate::wire::request::Request;
+use crate::wire::request::{Head, Request};
 use crate::wire::response::Response;
 use crate::wire::{callback, response};
 
@@ -335,10 +335,16 @@ impl OAuthSession {
         let base_string = base_string.with_prepend(step.prepend());
         let signature = consumer.keys().sign_rsa_sha256(base_string.text().expose().as_bytes(), rng)?;
 
-        let mut authorization = String::new();
         let header = header(consumer.realm(), parameters.iter().map(|(name, value)| (*name, Some(*value))));
-        header.fill(&[&encode(&BASE64.encode(signature))], |text| authorization.push_str(text));
-        let request = Request::new(consumer, Method::Post, endpoint, authorization, base_string, None, receipt);
+        let signature = encode(&BASE64.encode(signature));
+        let length = endpoint.len().saturating_add(header.length()).saturating_add(signature.len());
+        let head = Head::write(
+            consumer,
+            length,
+            |text| text.push_str(endpoint),
+            |text| header.fill(&[&signature], |part| text.push_str(part)),
+        );
+        let request = Request::new(consumer, Method::Post, head, base_string, None, receipt);
         Ok((step, request))
     }
 

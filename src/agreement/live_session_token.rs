@@ -2,10 +2,10 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
-use sha2::Sha256;
 
 use crate::agreement::diffie_hellman::SharedSecret;
 use crate::secret::Secret;
+use crate::signing::mac::MacKey;
 
 /// A live session token which the server has proved to hold too.
 ///
@@ -14,7 +14,7 @@ use crate::secret::Secret;
 pub(crate) struct LiveSessionToken {
     id: TokenId,
     /// HMAC-SHA256 keyed with the 20 raw bytes of the token ([protocol section 5](crate::protocol#section-5), step 9).
-    signer: Hmac<Sha256>,
+    signer: MacKey,
     #[cfg(feature = "serde")]
     bytes: Secret<[u8; 20]>,
     #[cfg(feature = "serde")]
@@ -44,7 +44,7 @@ impl LiveSessionToken {
         proof.verify_slice(server_proof).ok()?;
         Some(Self {
             id: TokenId(server_proof.first_chunk().copied()?),
-            signer: keyed(token.expose())?,
+            signer: MacKey::new(token.expose()),
             #[cfg(feature = "serde")]
             proof: server_proof.try_into().ok()?,
             #[cfg(feature = "serde")]
@@ -69,10 +69,9 @@ impl LiveSessionToken {
         &self.proof
     }
 
-    /// Begins the HMAC-SHA256 of a base string.
-    #[inline]
-    pub(crate) fn mac(&self) -> Hmac<Sha256> {
-        self.signer.clone()
+    /// What signs base strings.
+    pub(crate) fn signer(&self) -> &MacKey {
+        &self.signer
     }
 }
 
@@ -92,6 +91,7 @@ fn keyed<M: KeyInit>(key: &[u8]) -> Option<M> {
 mod tests {
     use super::*;
     use crate::encoding::BASE64;
+    use crate::signing::percent_encoding::write_to;
     use base64::Engine;
 
     /// The two worked values of IBKR's PDF: the proof of a token (section 7.4.4) and a request signed with it
@@ -106,9 +106,10 @@ mod tests {
         let proved = LiveSessionToken::proved(token.clone(), consumer_key, &proof).unwrap();
 
         let base_string = published!("ibkr/pdf-7.5-protected-get-query-folded/outputs/base_string.txt");
-        let signature = proved.mac().chain_update(base_string).finalize().into_bytes();
+        let mut mac = proved.signer().mac();
+        write_to(&mut mac, |out| out.plain(base_string));
         assert_eq!(
-            BASE64.encode(signature),
+            BASE64.encode(proved.signer().finish(&mac)),
             published!("ibkr/pdf-7.5-protected-get-query-folded/outputs/oauth_signature.txt")
         );
 

@@ -32,5 +32,5 @@ mod head;
 mod lines;
 
 pub use decoder::Decoder;
-pub use encode::encode;
+pub use encode::{encode, encode_into};
 pub use error::Http1Error;

@@ -7,9 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
-use hmac::{Hmac, Mac};
 use rand_core::CryptoRng;
-use sha2::Sha256;
 
 use crate::agreement::live_session_token::{LiveSessionToken, TokenId};
 use crate::credentials::consumer::Consumer;
@@ -17,7 +15,8 @@ use crate::credentials::token::Token;
 use crate::error::Error;
 use crate::signing::authorization::common_parameters;
 use crate::signing::base_string::{BaseString, Parameter, Writer};
-use crate::signing::nonce_and_timestamp::Stamp;
+use crate::signing::mac::Recorded;
+use crate::signing::nonce_and_timestamp::{NONCE, Stamp, TIMESTAMP};
 use crate::signing::percent_encoding::{Encoder, SignatureText, Sink, encode, write_to};
 use crate::signing::policy::QueryPolicy;
 use crate::signing::template::Template;
@@ -26,7 +25,7 @@ use crate::time::UnixTime;
 use crate::wire::api_request::{ApiRequest, Parameters};
 use crate::wire::method::Method;
 use crate::wire::receipt::Receipt;
-use crate::wire::request::Request;
+use crate::wire::request::{Head, Request};
 use crate::wire::response::Response;
 
 use prepared_request::Kept;
@@ -162,7 +161,8 @@ impl LiveSession {
 
     /// Signs `request` and describes it whole: the URL with the query exactly as signed, and all headers.
     ///
-    /// The result is to be sent once: a retry is a new signature, with a new nonce.
+    /// The result is to be sent once: a retry is a new signature, with a new nonce. Two allocations, if what is signed is
+    /// shorter than a kilobyte and there is no body.
     ///
     /// # Errors
     /// [`Error::Expired`] from [`expires_at`](Self::expires_at) on; [`Error::Misuse`] for a path or a parameter that
@@ -172,20 +172,17 @@ impl LiveSession {
         let stamp = self.stamp(rng, now)?;
         let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
         let stamped = [nonce.as_str(), timestamp.as_str()];
-        let mut base_string = String::new();
-        write_to(&mut base_string, |out| self.write_base_string(out, request, &parameters, stamped));
-        let signature = self.0.token.mac().chain_update(&base_string).finalize().into_bytes();
-        let mut authorization = String::new();
-        self.write_header(&mut authorization, stamped, &signature);
-        Ok(Request::new(
+        let mut signed = Recorded { mac: self.0.token.signer().mac(), text: String::new() };
+        write_to(&mut signed, |out| self.write_base_string(out, request, &parameters, stamped));
+        let (signature, base_string) = (self.0.token.signer().finish(&signed.mac), signed.text);
+        let head = Head::write(
             &self.0.consumer,
-            request.method(),
-            &request.path_and_query(&parameters),
-            authorization,
-            BaseString::without_prepend(base_string),
-            request.typed_body(),
-            self.receipt(&stamp, now),
-        ))
+            request.longest_target(&parameters).saturating_add(self.header_length()),
+            |text| request.write_target(text, &parameters),
+            |text| self.write_header(text, stamped, &signature),
+        );
+        let (base_string, body) = (BaseString::without_prepend(base_string), request.typed_body());
+        Ok(Request::new(&self.0.consumer, request.method(), head, base_string, body, self.receipt(&stamp, now)))
     }
 
     /// Signs `request` and returns the `Authorization` value alone, for callers who build the rest of the request
@@ -202,7 +199,7 @@ impl LiveSession {
         rng: &mut dyn CryptoRng,
         now: UnixTime,
     ) -> Result<(String, Receipt), Error> {
-        let mut out = String::new();
+        let mut out = String::with_capacity(self.header_length());
         let receipt = self.authorization_into(&mut out, request, rng, now)?;
         Ok((out, receipt))
     }
@@ -224,9 +221,9 @@ impl LiveSession {
         let stamp = self.stamp(rng, now)?;
         let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
         let stamped = [nonce.as_str(), timestamp.as_str()];
-        let mut mac = self.0.token.mac();
+        let mut mac = self.0.token.signer().mac();
         write_to(&mut mac, |out| self.write_base_string(out, request, &parameters, stamped));
-        self.write_header(out, stamped, &mac.finalize().into_bytes());
+        self.write_header(out, stamped, &self.0.token.signer().finish(&mac));
         Ok(self.receipt(&stamp, now))
     }
 
@@ -248,8 +245,8 @@ impl LiveSession {
         let stamped = [nonce.as_str(), timestamp.as_str()];
         let kept = prepared.kept_for(self);
         let mut mac = kept.before_nonce.clone();
-        kept.rest.fill(&stamped, |text| mac.update(text.as_bytes()));
-        self.write_header(out, stamped, &mac.finalize().into_bytes());
+        write_to(&mut mac, |out| kept.rest.fill(&stamped, |text| out.plain(text)));
+        self.write_header(out, stamped, &self.0.token.signer().finish(&mac));
         Ok(self.receipt(&stamp, now))
     }
 
@@ -258,6 +255,7 @@ impl LiveSession {
     }
 
     /// Nonce and timestamp, if the token still lives.
+    #[inline(always)]
     fn stamp(&self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Stamp, Error> {
         if now >= self.0.life.expires_at {
             return Err(Error::Expired { at: self.0.life.expires_at });
@@ -285,19 +283,24 @@ impl LiveSession {
 
     /// What the signatures of a request have in common.
     fn keep(&self, method: Method, path: &str, parameters: &Parameters<'_>) -> Kept {
-        let mut mac = self.0.token.mac();
-        let (before_nonce, mut rest) = self.0.texts.signed.split_at_first_gap();
+        let signed = &self.0.texts.signed;
         self.sorted(parameters, |before, after| {
-            write_to(&mut mac, |out| {
+            let mut beginning = String::new();
+            write_to(&mut beginning, |out| {
                 let mut base_string = self.begin(out, method, path);
                 base_string.parameters(before);
-                base_string.template(&before_nonce, &[]);
+                base_string.encoded(signed.first());
             });
+            let (blocks, remainder) = beginning.as_bytes().as_chunks();
+            let mut mac = self.0.token.signer().mac();
+            mac.blocks(blocks);
+            let remainder = beginning.len().saturating_sub(remainder.len());
+            let mut rest = signed.with_first(beginning.get(remainder..).unwrap_or_default());
             rest.text(base_string::longest(after), |out| {
                 Writer::following(out, self.0.consumer.parameter_encoding()).parameters(after);
             });
-        });
-        Kept::new(Arc::downgrade(&self.0), mac, rest.trimmed())
+            Kept::new(Arc::downgrade(&self.0), mac, rest.trimmed())
+        })
     }
 
     fn begin<'w, 's, S: Sink>(&self, out: &'w mut Encoder<'s, S>, method: Method, path: &str) -> Writer<'w, 's, S> {
@@ -306,7 +309,7 @@ impl LiveSession {
 
     /// Hands the parameters that are signed to `write`: first those that come before the protocol's own, then those that
     /// come after them.
-    fn sorted(&self, parameters: &Parameters<'_>, write: impl FnOnce(&[Parameter<'_>], &[Parameter<'_>])) {
+    fn sorted<R>(&self, parameters: &Parameters<'_>, write: impl FnOnce(&[Parameter<'_>], &[Parameter<'_>]) -> R) -> R {
         let raw_query = parameters.raw_query();
         let lists = match self.0.query_policy {
             QueryPolicy::Fold => [parameters.query, &raw_query, parameters.form],
@@ -326,20 +329,23 @@ impl LiveSession {
         let place = base_string::place_of("oauth_", sorted);
         base_string::sort(sorted);
         let (before, after) = sorted.split_at(place);
-        write(before, after);
+        write(before, after)
+    }
+
+    /// Bytes of the longest header.
+    fn header_length(&self) -> usize {
+        self.0
+            .texts
+            .header
+            .length()
+            .saturating_add(NONCE)
+            .saturating_add(SignatureText::LONGEST)
+            .saturating_add(TIMESTAMP)
     }
 
     fn write_header(&self, out: &mut String, [nonce, timestamp]: [&str; 2], signature: &[u8]) {
         let signature = SignatureText::new(signature);
-        let fillings = [nonce, signature.as_str(), timestamp];
-        out.reserve(fillings.iter().map(|text| text.len()).fold(self.0.texts.header.length(), usize::saturating_add));
-        self.0.texts.header.fill(&fillings, |text| out.push_str(text));
-    }
-}
-
-impl Sink for Hmac<Sha256> {
-    fn take(&mut self, part: &[u8]) {
-        self.update(part);
+        self.0.texts.header.fill(&[nonce, signature.as_str(), timestamp], |text| out.push_str(text));
     }
 }
 

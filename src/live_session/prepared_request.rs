@@ -4,11 +4,10 @@ use alloc::string::{String, ToString};
 use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::{fmt, ptr};
-use hmac::Hmac;
-use sha2::Sha256;
 
 use super::{Inner, LiveSession};
 use crate::error::Misuse;
+use crate::signing::mac::Mac;
 use crate::signing::template::Template;
 use crate::wire::api_request::{ApiRequest, Pairs, Parameters};
 use crate::wire::method::Method;
@@ -56,7 +55,7 @@ type OwnedPairs = Vec<(String, String)>;
 pub(super) struct Kept {
     session: Weak<Inner>,
     /// The MAC of everything before the nonce.
-    pub(super) before_nonce: Hmac<Sha256>,
+    pub(super) before_nonce: Mac,
     /// Everything after it. Gaps: nonce, timestamp.
     pub(super) rest: Template,
 }
@@ -69,12 +68,14 @@ impl PreparedRequest {
     pub fn new(request: &ApiRequest<'_>) -> Result<Self, Misuse> {
         let parameters = request.parameters()?;
         let query = [parameters.query, &parameters.raw_query()].concat();
+        let mut path_and_query = String::new();
+        request.write_target(&mut path_and_query, &parameters);
         Ok(Self {
             method: request.method(),
             path: request.path().to_string(),
             query: owned(&query),
             form: owned(parameters.form),
-            path_and_query: request.path_and_query(&parameters),
+            path_and_query,
             kept: None,
         })
     }
@@ -102,7 +103,7 @@ impl PreparedRequest {
 }
 
 impl Kept {
-    pub(super) fn new(session: Weak<Inner>, before_nonce: Hmac<Sha256>, rest: Template) -> Self {
+    pub(super) fn new(session: Weak<Inner>, before_nonce: Mac, rest: Template) -> Self {
         Self { session, before_nonce, rest }
     }
 }

@@ -168,6 +168,13 @@ impl<'w, 's, S: Sink> Writer<'w, 's, S> {
         }
     }
 
+    /// Writes parameters that are encoded already.
+    pub(crate) fn encoded(&mut self, text: &str) {
+        self.out.code(self.separator);
+        self.out.plain(text);
+        self.separator = AMPERSAND;
+    }
+
     /// Writes parameters from a [`template`].
     pub(crate) fn template(&mut self, template: &Template, fillings: &[&str]) {
         self.out.code(self.separator);

@@ -3,6 +3,7 @@
 
 pub(crate) mod authorization;
 pub(crate) mod base_string;
+pub(crate) mod mac;
 pub(crate) mod nonce_and_timestamp;
 pub(crate) mod percent_encoding;
 pub(crate) mod percent_tables;

@@ -6,6 +6,11 @@ use crate::error::Misuse;
 use crate::signing::server_clock::ServerClock;
 use crate::time::UnixTime;
 
+/// Digits of a nonce.
+pub(crate) const NONCE: usize = 32;
+/// Digits of a timestamp.
+pub(crate) const TIMESTAMP: usize = 10;
+
 /// Nonce and timestamp of one attempt at one request.
 #[derive(Clone, Copy)]
 pub(crate) struct Stamp {
@@ -25,6 +30,7 @@ impl<const COUNT: usize> Digits<COUNT> {
 
 impl Stamp {
     /// Makes a stamp for `now`. The clock notes nothing until [`ServerClock::note`].
+    #[inline(always)]
     pub(crate) fn new(clock: &ServerClock, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Self, Misuse> {
         let second = clock.next_second(now)?;
         let mut nonce = [0; 16];
@@ -34,8 +40,8 @@ impl Stamp {
 
     /// 128 random bits as 32 hex digits, a length that is seen in practice
     /// ([protocol section 7](crate::protocol#section-7)).
-    pub(crate) fn nonce(&self) -> Digits<32> {
-        let mut digits = [0; 32];
+    pub(crate) fn nonce(&self) -> Digits<NONCE> {
+        let mut digits = [0; NONCE];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(self.nonce) {
             pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 0xf)]);
         }
@@ -43,8 +49,8 @@ impl Stamp {
     }
 
     /// Ten digits.
-    pub(crate) fn timestamp(&self) -> Digits<10> {
-        let mut digits = [b'0'; 10];
+    pub(crate) fn timestamp(&self) -> Digits<TIMESTAMP> {
+        let mut digits = [b'0'; TIMESTAMP];
         let mut rest = self.second;
         for digit in digits.iter_mut().rev() {
             *digit = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or_default());

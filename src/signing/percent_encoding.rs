@@ -12,15 +12,21 @@ use crate::signing::percent_tables::{BASE64, Code, EQUALS, FIRST_UNRESERVED, ONC
 /// Bytes of a block: enough for the base string of a usual request.
 const BLOCK: usize = 1024;
 
-/// What an [`Encoder`] writes to.
+/// What an [`Encoder`] writes to: text in blocks, and what is left at the end. All of it is ASCII.
 pub(crate) trait Sink {
-    /// Takes the next part, which is ASCII.
-    fn take(&mut self, part: &[u8]);
+    /// Takes the next blocks.
+    fn blocks(&mut self, blocks: &[[u8; 64]]);
+    /// Takes what is left: less than a block.
+    fn end(&mut self, rest: &[u8]);
 }
 
 impl Sink for String {
-    fn take(&mut self, part: &[u8]) {
-        self.push_str(str::from_utf8(part).unwrap_or_default());
+    fn blocks(&mut self, blocks: &[[u8; 64]]) {
+        self.end(blocks.as_flattened());
+    }
+
+    fn end(&mut self, rest: &[u8]) {
+        self.push_str(str::from_utf8(rest).unwrap_or_default());
     }
 }
 
@@ -35,15 +41,18 @@ impl<S: Sink> Encoder<'_, S> {
     /// Writes `text` as it is: it is ASCII.
     #[inline]
     pub(crate) fn plain(&mut self, text: &str) {
-        if text.len() > BLOCK.saturating_sub(self.end) {
-            self.end = self.flush(self.end);
-        }
-        match self.block.get_mut(self.end..).and_then(|room| room.get_mut(..text.len())) {
-            Some(room) => {
-                room.copy_from_slice(text.as_bytes());
-                self.end = self.end.saturating_add(text.len());
+        let mut bytes = text.as_bytes();
+        loop {
+            let room = self.block.get_mut(self.end..).unwrap_or_default();
+            if let Some(room) = room.get_mut(..bytes.len()) {
+                room.copy_from_slice(bytes);
+                self.end = self.end.saturating_add(bytes.len());
+                return;
             }
-            None => self.sink.take(text.as_bytes()),
+            let (now, later) = bytes.split_at_checked(room.len()).unwrap_or_default();
+            room.copy_from_slice(now);
+            self.end = self.flush(BLOCK);
+            bytes = later;
         }
     }
 
@@ -78,11 +87,14 @@ impl<S: Sink> Encoder<'_, S> {
         end.saturating_add(usize::from(length))
     }
 
-    /// Hands over what stands before `end`, and begins a new block.
+    /// Hands over the blocks before `end`, moves what is left to the front, and returns where that ends.
     #[cold]
     fn flush(&mut self, end: usize) -> usize {
-        self.sink.take(self.block.get(..end).unwrap_or_default());
-        0
+        let (blocks, rest) = self.block.get(..end).unwrap_or_default().as_chunks();
+        self.sink.blocks(blocks);
+        let length = rest.len();
+        self.block.copy_within(end.saturating_sub(length)..end, 0);
+        length
     }
 }
 
@@ -90,7 +102,9 @@ impl<S: Sink> Encoder<'_, S> {
 pub(crate) fn write_to<S: Sink>(sink: &mut S, write: impl FnOnce(&mut Encoder<'_, S>)) {
     let mut encoder = Encoder { sink, block: [0; BLOCK], end: 0 };
     write(&mut encoder);
-    encoder.flush(encoder.end);
+    let (blocks, rest) = encoder.block.get(..encoder.end).unwrap_or_default().as_chunks();
+    encoder.sink.blocks(blocks);
+    encoder.sink.end(rest);
 }
 
 /// The base64 of an HMAC-SHA256, percent-encoded: 132 bytes at most.
@@ -100,6 +114,9 @@ pub(crate) struct SignatureText {
 }
 
 impl SignatureText {
+    /// Bytes of 43 digits and the padding, if all have an escape.
+    pub(crate) const LONGEST: usize = 132;
+
     /// Of up to 32 bytes.
     pub(crate) fn new(signature: &[u8]) -> Self {
         let mut text = Self { bytes: [0; 264], end: 0 };

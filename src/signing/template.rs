@@ -48,11 +48,16 @@ impl Template {
         self.clone()
     }
 
-    /// What stands before the first gap, and the rest, which begins with that gap.
-    pub(crate) fn split_at_first_gap(&self) -> (Self, Self) {
-        let mut rest = self.clone();
-        let first = rest.before_gaps.first_mut().map(mem::take).unwrap_or_default();
-        (Self { before_gaps: Vec::new(), last: first }, rest)
+    /// What stands before the first gap.
+    pub(crate) fn first(&self) -> &str {
+        self.before_gaps.first().unwrap_or(&self.last)
+    }
+
+    /// The same with another text before the first gap.
+    pub(crate) fn with_first(&self, text: &str) -> Self {
+        let mut other = self.clone();
+        *other.before_gaps.first_mut().unwrap_or(&mut other.last) = Zeroizing::new(String::from(text));
+        other
     }
 
     /// Hands the texts to `write`, and `fillings` in the gaps. They are ASCII.

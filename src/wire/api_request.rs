@@ -103,6 +103,7 @@ impl<'a> ApiRequest<'a> {
     }
 
     /// Checks the request and decodes its parameters.
+    #[inline(always)]
     pub(crate) fn parameters(&self) -> Result<Parameters<'a>, Misuse> {
         if !base_url::is_path(self.path) {
             return Err(Misuse::InvalidPath);
@@ -124,16 +125,24 @@ impl<'a> ApiRequest<'a> {
         Ok(Parameters { query, raw_query, form })
     }
 
-    /// Path and query as sent.
-    pub(crate) fn path_and_query(&self, parameters: &Parameters<'_>) -> String {
-        let mut target = String::from(self.path);
+    /// Appends path and query as sent.
+    pub(crate) fn write_target(&self, out: &mut String, parameters: &Parameters<'_>) {
+        out.push_str(self.path);
         let raw_query = parameters.raw_query();
         let query = if raw_query.is_empty() { parameters.query } else { &raw_query };
         if !query.is_empty() {
-            target.push('?');
-            encode_pairs(&mut target, query);
+            out.push('?');
+            encode_pairs(out, query);
         }
-        target
+    }
+
+    /// Bytes that path and query can take at most.
+    pub(crate) fn longest_target(&self, parameters: &Parameters<'_>) -> usize {
+        let longest =
+            |name: &str, value: &str| name.len().saturating_add(value.len()).saturating_mul(3).saturating_add(2);
+        let pairs = parameters.query.iter().map(|(name, value)| longest(name, value));
+        let raw = parameters.raw_query.iter().map(|(name, value)| longest(name, value));
+        pairs.chain(raw).fold(self.path.len(), usize::saturating_add)
     }
 
     /// The body as sent.

@@ -1,8 +1,9 @@
 //! Request descriptors: what to send, for the caller's HTTP client to send as it is.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write};
+use core::ops::Range;
 
 use crate::credentials::consumer::Consumer;
 use crate::signing::base_string::BaseString;
@@ -19,10 +20,13 @@ use crate::wire::receipt::Receipt;
 #[derive(PartialEq, Eq)]
 pub struct Request {
     method: Method,
-    url: String,
-    /// Where the path begins in `url`.
+    /// The URL, then the values of `Authorization`, `Content-Length` and `User-Agent`.
+    text: String,
+    /// Where the path begins in `text`.
     path_start: usize,
-    headers: Vec<(&'static str, String)>,
+    /// Where URL, `Authorization` and `Content-Length` end in `text`.
+    ends: [usize; 3],
+    content_type: Option<&'static str>,
     base_string: BaseString,
     body: Vec<u8>,
     receipt: Receipt,
@@ -31,31 +35,60 @@ pub struct Request {
 /// A body with its `Content-Type`.
 pub(crate) type TypedBody = (&'static str, Vec<u8>);
 
+/// URL and `Authorization` value, in one block with room for the other headers.
+pub(crate) struct Head {
+    text: String,
+    url_end: usize,
+}
+
+impl Head {
+    /// `length` is what `write_target` and `write_authorization` write at most. The target goes behind the base URL.
+    pub(crate) fn write(
+        consumer: &Consumer,
+        length: usize,
+        write_target: impl FnOnce(&mut String),
+        write_authorization: impl FnOnce(&mut String),
+    ) -> Self {
+        let (base_url, user_agent) = (consumer.base_url(), consumer.user_agent());
+        let own = base_url.len().saturating_add(LONGEST_NUMBER).saturating_add(user_agent.len());
+        let mut text = String::with_capacity(length.saturating_add(own));
+        text.push_str(base_url);
+        write_target(&mut text);
+        let url_end = text.len();
+        write_authorization(&mut text);
+        Self { text, url_end }
+    }
+}
+
+/// Digits of the longest `Content-Length`.
+const LONGEST_NUMBER: usize = 20;
+
 impl Request {
-    /// `path_and_query` goes behind the consumer's base URL.
     pub(crate) fn new(
         consumer: &Consumer,
         method: Method,
-        path_and_query: &str,
-        authorization: String,
+        head: Head,
         base_string: BaseString,
         body: Option<TypedBody>,
         receipt: Receipt,
     ) -> Self {
-        let mut headers = Vec::from([("Accept", "*/*".to_string()), ("Authorization", authorization)]);
+        let Head { mut text, url_end } = head;
+        let authorization_end = text.len();
         let (content_type, body) = body.map_or((None, Vec::new()), |(kind, body)| (Some(kind), body));
         // Protocol section 2.4: a POST without a body and without `Content-Length: 0` is answered with 411.
         if method != Method::Get || content_type.is_some() {
-            headers.push(("Content-Length", body.len().to_string()));
+            // Writing to a `String` does not fail.
+            let _ = write!(text, "{}", body.len());
         }
-        headers.extend(content_type.map(|kind| ("Content-Type", kind.to_string())));
+        let length_end = text.len();
         // Protocol section 2.3: without it the edge answers 403.
-        headers.push(("User-Agent", consumer.user_agent().to_string()));
+        text.push_str(consumer.user_agent());
         Self {
             method,
-            url: [consumer.base_url(), path_and_query].concat(),
+            text,
             path_start: consumer.base_path_start(),
-            headers,
+            ends: [url_end, authorization_end, length_end],
+            content_type,
             base_string,
             body,
             receipt,
@@ -69,24 +102,33 @@ impl Request {
 
     /// Returns the whole URL, query included.
     pub fn url(&self) -> &str {
-        &self.url
+        self.text.get(..self.url_end()).unwrap_or_default()
     }
 
     /// Returns the host, and the port unless it is the scheme's own: what stands in the `Host` header.
     pub fn authority(&self) -> &str {
-        let origin = self.url.get(..self.path_start).unwrap_or_default();
+        let origin = self.text.get(..self.path_start).unwrap_or_default();
         origin.split_once("://").map_or(origin, |(_, authority)| authority)
     }
 
     /// Returns path and query: what stands on the request line of HTTP/1.1.
     pub fn path(&self) -> &str {
-        self.url.get(self.path_start..).unwrap_or_default()
+        self.text.get(self.path_start..self.url_end()).unwrap_or_default()
     }
 
     /// Names and values, in alphabetical order. Always `Accept`, `Authorization` and `User-Agent`; `Content-Length` on
     /// everything but a GET, `Content-Type` where there is a body.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.headers.iter().map(|(name, value)| (*name, value.as_str()))
+        let [url_end, authorization_end, length_end] = self.ends;
+        let text = |part: Range<usize>| self.text.get(part).unwrap_or_default();
+        let headers = [
+            ("Accept", "*/*"),
+            ("Authorization", text(url_end..authorization_end)),
+            ("Content-Length", text(authorization_end..length_end)),
+            ("Content-Type", self.content_type.unwrap_or_default()),
+            ("User-Agent", text(length_end..self.text.len())),
+        ];
+        headers.into_iter().filter(|(_, value)| !value.is_empty())
     }
 
     /// Returns what was signed, for comparing with a server's or another client's idea of it. It is not sent.
@@ -108,6 +150,11 @@ impl Request {
         &self.body
     }
 
+    fn url_end(&self) -> usize {
+        let [url_end, ..] = self.ends;
+        url_end
+    }
+
     #[cfg(feature = "http")]
     pub(crate) fn into_body(self) -> Vec<u8> {
         self.body
@@ -116,6 +163,6 @@ impl Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("method", &self.method).field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Request").field("method", &self.method).field("url", &self.url()).finish_non_exhaustive()
     }
 }

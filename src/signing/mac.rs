@@ -1,0 +1,134 @@
+//! HMAC-SHA256 of text in blocks ([RFC 2104](https://www.rfc-editor.org/rfc/rfc2104)), over the compression function of
+//! `sha2`.
+//!
+//! The `hmac` crate collects blocks in a buffer of its own. An [`Encoder`](super::percent_encoding::Encoder) has them
+//! already.
+
+use alloc::string::String;
+use sha2::block_api::compress256;
+use sha2::digest::common::hazmat::SerializableState;
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::signing::percent_encoding::Sink;
+
+/// Bytes of a block.
+const BLOCK: usize = 64;
+const BLOCK_BYTES: u64 = 64;
+/// Of the last block, what its text can take: behind it come one byte of padding, and the length.
+const ROOM_FOR_TEXT: usize = 56;
+type Block = [u8; BLOCK];
+type State = Zeroizing<[u32; 8]>;
+
+/// A key, absorbed. Wiped on drop.
+#[derive(Clone)]
+pub(crate) struct MacKey {
+    inner: State,
+    outer: State,
+}
+
+impl MacKey {
+    /// Takes a key that is no longer than a block.
+    pub(crate) fn new(key: &[u8; 20]) -> Self {
+        let absorb = |pad: u8| {
+            let mut block = [pad; BLOCK];
+            block.iter_mut().zip(key).for_each(|(padded, byte)| *padded ^= byte);
+            let mut state = initial_state();
+            compress256(&mut state, &[block]);
+            block.zeroize();
+            state
+        };
+        Self { inner: absorb(0x36), outer: absorb(0x5c) }
+    }
+
+    /// Begins the MAC of a text.
+    pub(crate) fn mac(&self) -> Mac {
+        Mac { state: self.inner.clone(), bytes: BLOCK_BYTES }
+    }
+
+    /// The MAC of a text that has come to its end.
+    pub(crate) fn finish(&self, text: &Mac) -> [u8; 32] {
+        let mut state = self.outer.clone();
+        absorb_end(&mut state, &to_bytes(&text.state), BLOCK_BYTES);
+        to_bytes(&state)
+    }
+}
+
+/// How far a text has been hashed. Wiped on drop.
+#[derive(Clone)]
+pub(crate) struct Mac {
+    state: State,
+    /// Bytes so far, the key's block included.
+    bytes: u64,
+}
+
+impl Sink for Mac {
+    fn blocks(&mut self, blocks: &[Block]) {
+        compress256(&mut self.state, blocks);
+        self.bytes = self.bytes.wrapping_add(length(blocks.as_flattened()));
+    }
+
+    fn end(&mut self, rest: &[u8]) {
+        absorb_end(&mut self.state, rest, self.bytes);
+    }
+}
+
+/// A text that is hashed and kept.
+pub(crate) struct Recorded {
+    pub(crate) mac: Mac,
+    pub(crate) text: String,
+}
+
+impl Sink for Recorded {
+    fn blocks(&mut self, blocks: &[Block]) {
+        // Room for what is left too: mostly these blocks are all.
+        self.text.reserve(blocks.as_flattened().len().saturating_add(BLOCK));
+        self.text.blocks(blocks);
+        self.mac.blocks(blocks);
+    }
+
+    fn end(&mut self, rest: &[u8]) {
+        self.text.end(rest);
+        self.mac.end(rest);
+    }
+}
+
+/// Pads the `rest` of a message behind `bytes` others with a one bit, zeros, and the length in bits
+/// ([FIPS 180-4 section 5.1.1](https://csrc.nist.gov/pubs/fips/180-4/upd1/final)).
+#[inline]
+fn absorb_end(state: &mut State, rest: &[u8], bytes: u64) {
+    let mut padded = [0; BLOCK];
+    if let Some((text, padding)) = padded.split_at_mut_checked(rest.len()) {
+        text.copy_from_slice(rest);
+        padding.iter_mut().take(1).for_each(|first| *first = 0x80);
+    }
+    if rest.len() >= ROOM_FOR_TEXT {
+        compress256(state, &[padded]);
+        padded = [0; BLOCK];
+    }
+    if let Some(bits) = padded.last_chunk_mut() {
+        *bits = bytes.wrapping_add(length(rest)).wrapping_mul(8).to_be_bytes();
+    }
+    compress256(state, &[padded]);
+}
+
+fn length(text: &[u8]) -> u64 {
+    u64::try_from(text.len()).unwrap_or_default()
+}
+
+fn initial_state() -> State {
+    let serialized = Sha256::new().serialize();
+    let mut state = State::default();
+    for (word, bytes) in state.iter_mut().zip(serialized.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    state
+}
+
+fn to_bytes(state: &State) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (chunk, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(state.iter()) {
+        *chunk = word.to_be_bytes();
+    }
+    bytes
+}
