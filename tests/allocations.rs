@@ -6,7 +6,7 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use ibkr_oauth::{ApiRequest, Consumer, LiveSession, ParameterEncoding, QueryPolicy};
+use ibkr_oauth::{ApiRequest, Consumer, LiveSession, ParameterEncoding, PreparedRequest, QueryPolicy};
 use support::{NOW, WorkedLogin, rng};
 
 /// Counts what this thread asks for.
@@ -91,6 +91,22 @@ impl Bench {
         let owned = allocations(|| drop(self.live.authorization(&request, &mut rng, NOW).unwrap()));
         (reused, owned)
     }
+
+    /// Allocations of a prepared signature: the first with a live session, and a later one.
+    fn count_prepared(&self, in_query: usize, in_form: usize) -> (usize, usize) {
+        let pairs: Vec<_> = self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let (query, rest) = pairs.split_at(in_query);
+        let request = ApiRequest::post("/iserver/marketdata/snapshot").query(query).form(&rest[..in_form]);
+        let mut prepared = PreparedRequest::new(&request).unwrap();
+        let (mut out, mut rng) = (String::with_capacity(HEADER), rng(1));
+        let mut count = || {
+            out.clear();
+            allocations(|| {
+                self.live.prepared_authorization_into(&mut out, &mut prepared, &mut rng, NOW).unwrap();
+            })
+        };
+        (count(), count())
+    }
 }
 
 #[test]
@@ -119,4 +135,35 @@ fn more_parameters_cost_one_more_allocation_however_many_they_are() {
         }
         assert_eq!(bench.count(0, 17), (1, 2), "a form is signed by either policy");
     }
+}
+
+#[test]
+fn a_prepared_signature_allocates_nothing_after_the_first_of_a_session() {
+    for bench in Bench::all() {
+        for (query, form) in [(0, 0), (10, 0), (0, 10), (17, 17), (1000, 0), (0, 1000)] {
+            let (first, later) = bench.count_prepared(query, form);
+            assert!(first > 0, "the first keeps what they share");
+            assert_eq!(later, 0, "{query} in the query, {form} in the form");
+        }
+    }
+}
+
+#[test]
+fn a_signed_request_is_two_blocks_and_its_bytes_fit_a_callers_buffer() {
+    let bench = &Bench::all()[0];
+    let values = ["265598,8314", "31,84,86", "1714650000000", "SMART", "1d", "5mins", "true", "Bid_Ask", "|", ""];
+    let query: Vec<_> = ["j", "i", "h", "g", "f", "e", "d", "c", "b", "z"].into_iter().zip(values).collect();
+    for request in [ApiRequest::get("/iserver/x").query(&query), ApiRequest::get("/x"), ApiRequest::post("/tickle")] {
+        let (mut signed, mut rng) = (None, rng(1));
+        let count = allocations(|| signed = Some(bench.live.sign(&request, &mut rng, NOW).unwrap()));
+        assert_eq!(count, 2, "{request:?}");
+        #[cfg(feature = "http1")]
+        {
+            let (signed, mut bytes) = (signed.unwrap(), Vec::with_capacity(2048));
+            assert_eq!(allocations(|| ibkr_oauth::http1::encode_into(&mut bytes, &signed)), 0);
+            assert_eq!(bytes, ibkr_oauth::http1::encode(&signed));
+        }
+    }
+    let with_body = ApiRequest::post("/iserver/account/U1/orders").json(br#"{"orders":[]}"#);
+    assert_eq!(allocations(|| drop(bench.live.sign(&with_body, &mut rng(1), NOW).unwrap())), 3);
 }

@@ -132,3 +132,29 @@ fn to_bytes(state: &State) -> [u8; 32] {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signing::percent_encoding::write_to;
+    use alloc::vec::Vec;
+    use hmac::{Hmac, KeyInit, Mac as _};
+
+    #[test]
+    fn it_is_hmac_sha256_of_texts_of_every_length() {
+        let text: String = (0..3000_u32).filter_map(|i| char::from_digit(i * 7 % 36, 36)).collect();
+        let key: [u8; 20] = core::array::from_fn(|i| u8::try_from(i).unwrap() ^ 0xa5);
+        let (reference, own) = (Hmac::<Sha256>::new_from_slice(&key).unwrap(), MacKey::new(&key));
+        for length in (0..300).chain([1016, 1017, 1023, 1024, 1025, 2047, 2048, 3000]) {
+            let text = &text[..length];
+            let expected: [u8; 32] = reference.clone().chain_update(text).finalize().into_bytes().into();
+            for parts in [1, 7, 64, 3000] {
+                let mut mac = own.mac();
+                let parts: Vec<&str> =
+                    text.as_bytes().chunks(parts).map(|part| str::from_utf8(part).unwrap()).collect();
+                write_to(&mut mac, |out| parts.iter().for_each(|part| out.plain(part)));
+                assert_eq!(own.finish(&mac), expected, "{length} bytes");
+            }
+        }
+    }
+}

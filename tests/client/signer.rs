@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use ibkr_oauth::brokerage::BrokeragePhase;
-use ibkr_oauth::{Diagnosis, Error, Event, Receipt, Request, Response, Signer};
+use ibkr_oauth::{Diagnosis, Error, Event, PreparedRequest, Receipt, Request, Response, Signer};
 use ibkr_oauth_gateway::Incident;
 
 use crate::support::pair::response;
-use crate::support::rng;
 use crate::support::world::{Sound, World};
+use crate::support::{self, rng};
 use crate::{ACCOUNTS, DAY, HOUR, LOGIN, MINUTE, SNAPSHOT, answering, phase, ready};
 
 /// Status of the response to a request that was signed beside the client.
@@ -28,6 +28,27 @@ fn a_signer_works_through_3_days_of_refreshes() {
         assert_eq!(ask(&mut world, &signer), Ok(200));
     }
     assert_eq!(world.count(LOGIN), 4);
+}
+
+#[test]
+fn a_prepared_request_follows_3_days_of_refreshes() {
+    let mut world = ready();
+    let (signer, mut prepared) = (world.client.signer(), PreparedRequest::new(&SNAPSHOT).unwrap());
+    let mut tokens = Vec::new();
+    for hour in 0..3 * 24 {
+        world.run(&mut Sound, HOUR);
+        let (now, mut header) = (world.pair.now, String::new());
+        let receipt = signer.prepared_authorization_into(&mut header, &mut prepared, &mut rng(hour), now).unwrap();
+        let ordinary = signer.sign(&SNAPSHOT, &mut rng(hour), now).unwrap();
+        assert_eq!((Some(&*header), receipt), (support::header(&ordinary, "Authorization"), ordinary.receipt()));
+        tokens.extend(signer.live());
+    }
+    tokens.dedup_by(|left, right| left.expires_at() == right.expires_at());
+    assert_eq!(tokens.len(), 4, "several tokens signed it");
+    world.client.log_out(world.pair.now);
+    world.settle(&mut Sound);
+    let refused = signer.prepared_authorization_into(&mut String::new(), &mut prepared, &mut rng(1), world.pair.now);
+    assert_eq!(refused, Err(Error::NoLiveSession));
 }
 
 #[test]
