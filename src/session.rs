@@ -308,7 +308,7 @@ impl OAuthSession {
     ) -> Result<(Step, Request), Error> {
         let prepend = self.consumer.keys().decrypt_pkcs1v15(access_token.encrypted_secret(), rng)?;
         let exponent = Exponent::random(rng)?;
-        let challenge = self.consumer.dh().challenge(&exponent);
+        let challenge = self.consumer.dh().challenge(&exponent, self.consumer.keys())?;
         let own = [("diffie_hellman_challenge", challenge.as_str()), ("oauth_token", access_token.token())];
         self.rsa_signed(Step::LiveSessionToken { exponent, prepend }, &own, stamp, receipt, rng)
     }
@@ -426,7 +426,7 @@ impl OAuthSession {
     ) -> Result<LiveSession, Error> {
         let agreement = response::agreement(response)?;
         let (dh, consumer_key) = (self.consumer.dh(), self.consumer.consumer_key());
-        let shared_secret = dh.shared_secret(exponent, &agreement.peer_value);
+        let shared_secret = dh.shared_secret(exponent, &agreement.peer_value, self.consumer.keys())?;
         let shared_secret = shared_secret.ok_or(Malformed::DiffieHellmanOutOfRange)?;
         let token = LiveSessionToken::agree(&shared_secret, prepend, consumer_key, &agreement.proof);
         let token = token.ok_or_else(|| {

@@ -9,9 +9,11 @@ use crypto_primes::{Flavor, is_prime};
 use der::asn1::{AnyRef, UintRef};
 use der::{Decode, Reader, SliceReader};
 use rand_core::CryptoRng;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::credentials::error::KeyError;
+use crate::credentials::keys::ConsumerKeys;
 use crate::credentials::pem;
 use crate::encoding::{bits, decode_hex, trimmed};
 use crate::error::Misuse;
@@ -71,17 +73,41 @@ impl DhParams {
         Self::new(&bytes, &generator.to_be_bytes())
     }
 
+    /// As [`from_pem`](Self::from_pem), in a twentieth of the time if the prime is one that was checked before: its
+    /// [`fingerprint`](Self::fingerprint) is `checked`. Any other prime is checked now.
+    ///
+    /// The test for a prime is most of what a start takes. Whoever can write `checked` can name a number that is no prime,
+    /// so keep it as safe as the parameters.
+    ///
+    /// # Errors
+    /// As [`from_pem`](Self::from_pem).
+    pub fn from_pem_checked_before(text: &str, checked: &[u8; 32]) -> Result<Self, KeyError> {
+        let block = pem::find(text, &["DH PARAMETERS"])?;
+        let (prime, generator) = read_pkcs3(block.der.expose())?;
+        Self::known(prime, generator, |prime| fingerprint(prime) == *checked || is_prime(Flavor::Any, &uint(prime)))
+    }
+
+    /// SHA-256 of the prime, which was found to be one: for
+    /// [`from_pem_checked_before`](Self::from_pem_checked_before).
+    pub fn fingerprint(&self) -> [u8; 32] {
+        fingerprint(trimmed(&self.prime.modulus().to_be_bytes()))
+    }
+
     fn new(prime: &[u8], generator: &[u8]) -> Result<Self, KeyError> {
+        Self::known(prime, generator, |prime| is_prime(Flavor::Any, &uint(prime)))
+    }
+
+    /// If the prime is large enough, not too large, and `is_prime`.
+    fn known(prime: &[u8], generator: &[u8], is_prime: impl FnOnce(&[u8]) -> bool) -> Result<Self, KeyError> {
         let prime = trimmed(prime);
         let size = bits(prime);
         if !(MIN_BITS..=MAX_BITS).contains(&size) {
             return Err(KeyError::PrimeSize { bits: size });
         }
-        let prime = BoxedUint::from_be_slice_vartime(prime);
-        if !is_prime(Flavor::Any, &prime) {
+        if !is_prime(prime) {
             return Err(KeyError::NotPrime);
         }
-        let odd = Odd::new(prime).into_option().ok_or(KeyError::NotPrime)?;
+        let odd = Odd::new(uint(prime)).into_option().ok_or(KeyError::NotPrime)?;
         let prime = BoxedMontyParams::new_vartime(odd);
         Ok(Self { prime, names_two: trimmed(generator) == [GENERATOR] })
     }
@@ -93,14 +119,15 @@ impl DhParams {
 
     /// `A = 2^a mod p` in lower-case hex without leading zeros: `diffie_hellman_challenge`
     /// ([protocol section 5](crate::protocol#section-5), step 3).
-    pub(crate) fn challenge(&self, exponent: &Exponent) -> String {
-        let hex = base16ct::lower::encode_string(&self.public_value(exponent));
-        String::from(hex.trim_start_matches('0'))
+    pub(crate) fn challenge(&self, exponent: &Exponent, keys: &dyn ConsumerKeys) -> Result<String, KeyError> {
+        let power = self.power(&number(GENERATOR, &self.prime), exponent, keys)?;
+        let hex = base16ct::lower::encode_string(&power.to_be_bytes());
+        Ok(String::from(hex.trim_start_matches('0')))
     }
 
     /// `A`, as long as the prime.
     pub(crate) fn public_value(&self, exponent: &Exponent) -> Vec<u8> {
-        self.power(&number(GENERATOR, &self.prime), exponent).to_be_bytes().into_vec()
+        self.own_power(&number(GENERATOR, &self.prime), exponent).to_be_bytes().into_vec()
     }
 
     /// Bytes of the prime.
@@ -109,12 +136,31 @@ impl DhParams {
     }
 
     /// `K = B^a mod p`, if `B` is in 2..=p-2: any other value would make `K` known to everybody.
-    pub(crate) fn shared_secret(&self, exponent: &Exponent, peer: &[u8]) -> Option<SharedSecret> {
-        let peer = element(trimmed(peer), &self.prime)?;
-        Some(SharedSecret::from_uint(&self.power(&peer, exponent)))
+    pub(crate) fn shared_secret(
+        &self,
+        exponent: &Exponent,
+        peer: &[u8],
+        keys: &dyn ConsumerKeys,
+    ) -> Result<Option<SharedSecret>, KeyError> {
+        let Some(peer) = element(trimmed(peer), &self.prime) else { return Ok(None) };
+        Ok(Some(SharedSecret::from_uint(&*self.power(&peer, exponent, keys)?)))
     }
 
-    fn power(&self, base: &BoxedUint, exponent: &Exponent) -> Zeroizing<BoxedUint> {
+    fn power(
+        &self,
+        base: &BoxedUint,
+        exponent: &Exponent,
+        keys: &dyn ConsumerKeys,
+    ) -> Result<Zeroizing<BoxedUint>, KeyError> {
+        let secret = Secret::new(exponent.0.to_be_bytes().into_vec());
+        let prime = self.prime.modulus().to_be_bytes();
+        match keys.diffie_hellman_power(&base.to_be_bytes(), &secret, &prime) {
+            Some(power) => element(trimmed(power.expose()), &self.prime).map(Zeroizing::new).ok_or(KeyError::Power),
+            None => Ok(self.own_power(base, exponent)),
+        }
+    }
+
+    fn own_power(&self, base: &BoxedUint, exponent: &Exponent) -> Zeroizing<BoxedUint> {
         let base = BoxedMontyForm::new(base.clone(), &self.prime);
         let power = Zeroizing::new(base.pow_bounded_exp(&exponent.0, EXPONENT_BITS));
         Zeroizing::new(power.retrieve())
@@ -125,6 +171,14 @@ impl fmt::Debug for DhParams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DhParams({} bits)", self.prime.modulus().bit_width_vartime())
     }
+}
+
+fn uint(bytes: &[u8]) -> BoxedUint {
+    BoxedUint::from_be_slice_vartime(bytes)
+}
+
+fn fingerprint(prime: &[u8]) -> [u8; 32] {
+    Sha256::digest(prime).into()
 }
 
 /// `bytes` as a number in 2..=p-2.
@@ -195,6 +249,19 @@ impl SharedSecret {
 mod tests {
     use super::*;
 
+    /// Computes no power.
+    struct NoKeys;
+
+    impl ConsumerKeys for NoKeys {
+        fn sign_rsa_sha256(&self, _: &[u8], _: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError> {
+            Err(KeyError::Sign)
+        }
+
+        fn decrypt_pkcs1v15(&self, _: &[u8], _: &mut dyn CryptoRng) -> Result<Secret<Vec<u8>>, KeyError> {
+            Err(KeyError::Decrypt)
+        }
+    }
+
     /// What is published of some secrets: its digits, how long it is as Java writes it, and its first byte then.
     macro_rules! secrets {
         ($($case:literal),*) => {
@@ -244,9 +311,9 @@ mod tests {
         let dh = DhParams::from_hex(of_the_agreement!("inputs/primeHex.txt"), 2).unwrap();
         let exponent = decode_hex(of_the_agreement!("inputs/clientPrivateHex.txt")).unwrap();
         let exponent = Exponent(Zeroizing::new(BoxedUint::from_be_slice(&exponent, EXPONENT_BITS).unwrap()));
-        assert_eq!(dh.challenge(&exponent), of_the_agreement!("outputs/clientChallengeHex.txt"));
+        assert_eq!(dh.challenge(&exponent, &NoKeys).unwrap(), of_the_agreement!("outputs/clientChallengeHex.txt"));
         let response = decode_hex(of_the_agreement!("inputs/serverResponseHex.txt")).unwrap();
-        let secret = dh.shared_secret(&exponent, &response).unwrap();
+        let secret = dh.shared_secret(&exponent, &response, &NoKeys).unwrap().unwrap();
         assert_eq!(secret.to_java_bytes(), decode_hex(of_the_agreement!("outputs/sharedSecretBytesHex.txt")).unwrap());
     }
 

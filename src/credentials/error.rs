@@ -121,6 +121,10 @@ pub enum KeyError {
     /// The access token secret does not decrypt.
     #[error("the encryption key does not decrypt the access token secret")]
     Decrypt,
+    /// A power that [`ConsumerKeys::diffie_hellman_power`](crate::ConsumerKeys::diffie_hellman_power) computed is not in
+    /// 2..=p-2.
+    #[error("the Diffie-Hellman power that the keys computed is out of range")]
+    Power,
     /// Signing failed. With keys of this crate that means the key is inconsistent.
     #[error("the signature key does not sign")]
     Sign,

@@ -19,7 +19,8 @@ pub(crate) const MIN_BITS: u32 = 2048;
 /// Bits of the largest: beyond it a login takes seconds.
 pub(crate) const MAX_BITS: u32 = 8192;
 
-/// What a consumer's private keys do. Implement it to keep them in hardware; [`RsaKeys`] keeps them in memory.
+/// What a consumer's private keys do. Implement it to keep them in hardware, or to have a faster library compute a login;
+/// [`RsaKeys`] keeps them in memory.
 ///
 /// Object-safe. `rng` blinds the private-key operation; implementations that need none ignore it.
 pub trait ConsumerKeys: Send + Sync {
@@ -37,6 +38,21 @@ pub trait ConsumerKeys: Send + Sync {
     /// # Errors
     /// [`KeyError::SecretLength`], [`KeyError::Decrypt`], or another that says what happened.
     fn decrypt_pkcs1v15(&self, ciphertext: &[u8], rng: &mut dyn CryptoRng) -> Result<Secret<Vec<u8>>, KeyError>;
+
+    /// Returns `base^exponent mod prime`, the power of a Diffie-Hellman agreement, or `None`, the default: then this crate
+    /// computes it. Two are needed for a login.
+    ///
+    /// The numbers are big-endian, with zeros in front or without. `exponent` is secret: compute in a time that does not
+    /// depend on it, and wipe what is left of it. `base` is in 2..=p-2; a power that is not is an error
+    /// ([`KeyError::Power`]). Whether a power is right is not checked here: if it is not, the server's proof fails.
+    fn diffie_hellman_power(
+        &self,
+        _base: &[u8],
+        _exponent: &Secret<Vec<u8>>,
+        _prime: &[u8],
+    ) -> Option<Secret<Vec<u8>>> {
+        None
+    }
 }
 
 /// One RSA private key of 2048 to 8192 bits. Wiped on drop.
