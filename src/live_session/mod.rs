@@ -255,7 +255,6 @@ impl LiveSession {
     }
 
     /// Nonce and timestamp, if the token still lives.
-    #[inline(always)]
     fn stamp(&self, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Stamp, Error> {
         if now >= self.0.life.expires_at {
             return Err(Error::Expired { at: self.0.life.expires_at });
@@ -343,7 +342,7 @@ impl LiveSession {
             .saturating_add(TIMESTAMP)
     }
 
-    fn write_header(&self, out: &mut String, [nonce, timestamp]: [&str; 2], signature: &[u8]) {
+    fn write_header(&self, out: &mut String, [nonce, timestamp]: [&str; 2], signature: &[u8; 32]) {
         let signature = SignatureText::new(signature);
         self.0.texts.header.fill(&[nonce, signature.as_str(), timestamp], |text| out.push_str(text));
     }

@@ -30,7 +30,6 @@ impl<const COUNT: usize> Digits<COUNT> {
 
 impl Stamp {
     /// Makes a stamp for `now`. The clock notes nothing until [`ServerClock::note`].
-    #[inline(always)]
     pub(crate) fn new(clock: &ServerClock, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Self, Misuse> {
         let second = clock.next_second(now)?;
         let mut nonce = [0; 16];

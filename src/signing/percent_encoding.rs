@@ -107,9 +107,9 @@ pub(crate) fn write_to<S: Sink>(sink: &mut S, write: impl FnOnce(&mut Encoder<'_
     encoder.sink.end(rest);
 }
 
-/// The base64 of an HMAC-SHA256, percent-encoded: 132 bytes at most.
+/// The base64 of an HMAC-SHA256, percent-encoded.
 pub(crate) struct SignatureText {
-    bytes: [u8; 264],
+    bytes: [u8; Self::LONGEST + size_of::<Code>()],
     end: usize,
 }
 
@@ -117,9 +117,8 @@ impl SignatureText {
     /// Bytes of 43 digits and the padding, if all have an escape.
     pub(crate) const LONGEST: usize = 132;
 
-    /// Of up to 32 bytes.
-    pub(crate) fn new(signature: &[u8]) -> Self {
-        let mut text = Self { bytes: [0; 264], end: 0 };
+    pub(crate) fn new(signature: &[u8; 32]) -> Self {
+        let mut text = Self { bytes: [0; Self::LONGEST + size_of::<Code>()], end: 0 };
         let (groups, rest) = signature.as_chunks();
         for [first, second, third] in groups {
             let bits = u32::from(*first) << 16 | u32::from(*second) << 8 | u32::from(*third);
@@ -133,20 +132,15 @@ impl SignatureText {
         text
     }
 
-    #[inline(always)]
     fn put(&mut self, codes: [Code; 4]) {
-        let mut length = 0_usize;
         for code in codes {
             let code = code.to_le_bytes();
-            if let Some(room) =
-                self.bytes.get_mut(self.end.wrapping_add(length) & 255..).and_then(<[u8]>::first_chunk_mut)
-            {
+            if let Some(room) = self.bytes.get_mut(self.end..).and_then(<[u8]>::first_chunk_mut) {
                 *room = code;
             }
-            let [.., added] = code;
-            length = length.wrapping_add(usize::from(added));
+            let [.., length] = code;
+            self.end = self.end.saturating_add(usize::from(length));
         }
-        self.end = self.end.wrapping_add(length);
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -155,7 +149,6 @@ impl SignatureText {
 }
 
 /// The base64 digit for the last six bits.
-#[inline(always)]
 fn digit(bits: u32) -> Code {
     let value = usize::try_from(bits & 63).unwrap_or_default();
     BASE64.get(value).copied().unwrap_or_default()
@@ -242,7 +235,7 @@ mod tests {
     fn signatures_are_base64_percent_encoded() {
         let bytes: Vec<u8> = (0..=255).rev().collect();
         for signature in bytes.windows(32).chain([&[0xff; 32][..], &[0xfb; 32]]) {
-            let text = SignatureText::new(signature);
+            let text = SignatureText::new(signature.try_into().unwrap());
             assert_eq!(text.as_str(), encode(&crate::encoding::BASE64.encode(signature)));
         }
     }

@@ -103,7 +103,6 @@ impl<'a> ApiRequest<'a> {
     }
 
     /// Checks the request and decodes its parameters.
-    #[inline(always)]
     pub(crate) fn parameters(&self) -> Result<Parameters<'a>, Misuse> {
         if !base_url::is_path(self.path) {
             return Err(Misuse::InvalidPath);
