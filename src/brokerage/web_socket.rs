@@ -31,9 +31,9 @@ impl WebSocketRequest {
 
     /// The access token goes into the query, the bare session id into the cookie `api`.
     pub(super) fn new(consumer: &Consumer, access_token: &Token, session_id: &Token) -> Self {
-        // `https` becomes `wss`, `http` becomes `ws`.
-        let address = consumer.base_url().trim_start_matches("http");
-        let mut url = format!("ws{address}/ws?oauth_token=");
+        let base = consumer.parsed_base_url();
+        let mut url =
+            format!("{}{}{}/ws?oauth_token=", base.scheme().web_socket_prefix(), base.authority(), base.path());
         encode_into(&mut url, access_token.as_str());
         let cookie = format!("api={}", session_id.as_str());
         Self { url: Secret::new(url), cookie: Secret::new(cookie), user_agent: consumer.user_agent().to_string() }

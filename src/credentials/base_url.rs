@@ -1,6 +1,7 @@
 //! The two URLs of a consumer: where the API lives, and where users give consent.
 
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use core::net::Ipv6Addr;
 
 use crate::credentials::error::UrlError;
@@ -9,36 +10,108 @@ use crate::signing::percent_encoding::is_unreserved;
 /// Longer URLs are refused.
 pub(crate) const MAX_LENGTH: usize = 2048;
 
-/// Checks an absolute `http` or `https` URL without query or fragment and brings it to the form that is signed: scheme
-/// and host in lower case, default port and trailing slashes gone
-/// ([RFC 5849 section 3.4.1.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.2);
-/// [protocol section 3.3](crate::protocol#section-3-3)).
-pub(crate) fn normalize(url: &str) -> Result<String, UrlError> {
-    check(url)?;
-    let (scheme, default_port, rest) = split_scheme(url)?;
-    if rest.contains(['?', '#']) {
-        return Err(UrlError::QueryOrFragment);
-    }
-    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-    let (host, port) = split_port(authority)?;
-    check_host(host)?;
-    if has_dot_segment(path) {
-        return Err(UrlError::DotSegment);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    /// What a URL begins with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "http://",
+            Self::Https => "https://",
+        }
     }
 
-    let mut normal = String::from(scheme);
-    normal.push_str(&host.to_ascii_lowercase());
-    if let Some(port) = port.filter(|port| *port != default_port) {
-        normal.push_str(&alloc::format!(":{port}"));
+    /// What the URL of a WebSocket begins with ([RFC 6455 section 3](https://www.rfc-editor.org/rfc/rfc6455#section-3)).
+    pub(crate) fn web_socket_prefix(self) -> &'static str {
+        match self {
+            Self::Http => "ws://",
+            Self::Https => "wss://",
+        }
     }
-    normal.push_str(path.trim_end_matches('/'));
-    Ok(normal)
+
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// A base URL in the form that is signed: scheme and host in lower case, default port and trailing slashes gone
+/// ([RFC 5849 section 3.4.1.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.2);
+/// [protocol section 3.3](crate::protocol#section-3-3)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BaseUrl {
+    scheme: Scheme,
+    host: String,
+    authority: String,
+    path: String,
+    text: String,
+}
+
+impl BaseUrl {
+    /// Puts together parts that are known to be right. `host` is in lower case, `path` is empty or begins with `/`.
+    pub(crate) fn from_parts(scheme: Scheme, host: &str, port: Option<u16>, path: &str) -> Self {
+        let port = port.filter(|port| *port != scheme.default_port());
+        let authority = port.map_or_else(|| host.to_string(), |port| format!("{host}:{port}"));
+        let text = [scheme.prefix(), &authority, path].concat();
+        Self { scheme, host: host.to_string(), authority, path: path.to_string(), text }
+    }
+
+    /// Parses an absolute `http` or `https` URL without query or fragment.
+    pub(crate) fn parse(url: &str) -> Result<Self, UrlError> {
+        check(url)?;
+        let (scheme, rest) = split_scheme(url)?;
+        if rest.contains(['?', '#']) {
+            return Err(UrlError::QueryOrFragment);
+        }
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let (host, port) = split_port(authority)?;
+        check_host(host)?;
+        if has_dot_segment(path) {
+            return Err(UrlError::DotSegment);
+        }
+        Ok(Self::from_parts(scheme, &host.to_ascii_lowercase(), port, path.trim_end_matches('/')))
+    }
+
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Host and port, without a port that is the scheme's own.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Empty, or without a slash at its end.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns path and query of a URL that begins with this one.
+    pub(crate) fn path_and_query<'url>(&self, url: &'url str) -> &'url str {
+        let behind_scheme = url.strip_prefix(self.scheme.prefix());
+        // The whole URL would mean the same on a request line (RFC 9112 section 3.2.2).
+        behind_scheme.and_then(|rest| rest.strip_prefix(self.authority())).unwrap_or(url)
+    }
 }
 
 /// Checks an absolute URL which is sent as it is: the callback may have a query of its own.
 pub(crate) fn check_absolute(url: &str) -> Result<(), UrlError> {
     check(url)?;
-    let (_, _, rest) = split_scheme(url)?;
+    let (_, rest) = split_scheme(url)?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     check_host(split_port(authority)?.0)
 }
@@ -85,18 +158,16 @@ fn check(url: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
-pub(crate) fn split_scheme(url: &str) -> Result<(&'static str, u16, &str), UrlError> {
-    [("https://", 443), ("http://", 80)]
-        .into_iter()
-        .find_map(|(scheme, port)| {
-            let (start, rest) = url.split_at_checked(scheme.len())?;
-            start.eq_ignore_ascii_case(scheme).then_some((scheme, port, rest))
-        })
-        .ok_or(UrlError::Scheme)
+fn split_scheme(url: &str) -> Result<(Scheme, &str), UrlError> {
+    let behind = |scheme: Scheme| {
+        let (start, rest) = url.split_at_checked(scheme.prefix().len())?;
+        start.eq_ignore_ascii_case(scheme.prefix()).then_some((scheme, rest))
+    };
+    behind(Scheme::Https).or_else(|| behind(Scheme::Http)).ok_or(UrlError::Scheme)
 }
 
 /// Splits `host:port`; the colons of an IPv6 address stand in brackets.
-pub(crate) fn split_port(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
     if authority.contains('@') {
         return Err(UrlError::Host);
     }
@@ -137,7 +208,21 @@ mod tests {
             ("http://[2001:DB8::1]:80//", "http://[2001:db8::1]"),
             ("https://h:8443//a/B", "https://h:8443//a/B"),
         ] {
-            assert_eq!(normalize(written).as_deref(), Ok(signed));
+            assert_eq!(BaseUrl::parse(written).as_ref().map(BaseUrl::as_str), Ok(signed));
+        }
+    }
+
+    #[test]
+    fn a_url_falls_into_its_parts() {
+        for (url, scheme, host, authority, path) in [
+            ("https://api.ibkr.com/v1/api", Scheme::Https, "api.ibkr.com", "api.ibkr.com", "/v1/api"),
+            ("http://LOCALHOST:8080", Scheme::Http, "localhost", "localhost:8080", ""),
+            ("https://[::1]:444/http://x/", Scheme::Https, "[::1]", "[::1]:444", "/http://x"),
+        ] {
+            let base = BaseUrl::parse(url).unwrap();
+            assert_eq!((base.scheme(), base.host(), base.authority(), base.path()), (scheme, host, authority, path));
+            let request = [base.as_str(), "/tickle?a=http://b"].concat();
+            assert_eq!(base.path_and_query(&request), [path, "/tickle?a=http://b"].concat());
         }
     }
 
@@ -168,8 +253,8 @@ mod tests {
             ("https://host/v1/../api", UrlError::DotSegment),
             ("https://host/v1/%2E%2e/api", UrlError::DotSegment),
         ] {
-            assert_eq!(normalize(written), Err(problem), "{written:?}");
+            assert_eq!(BaseUrl::parse(written), Err(problem), "{written:?}");
         }
-        assert_eq!(normalize(&alloc::format!("https://h/{}", "a".repeat(2048))), Err(UrlError::TooLong));
+        assert_eq!(BaseUrl::parse(&format!("https://h/{}", "a".repeat(2048))), Err(UrlError::TooLong));
     }
 }

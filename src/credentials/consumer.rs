@@ -6,7 +6,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::agreement::diffie_hellman::DhParams;
-use crate::credentials::base_url;
+use crate::credentials::base_url::{self, BaseUrl, Scheme};
 use crate::credentials::error::{ConfigError, UrlError};
 use crate::credentials::keys::ConsumerKeys;
 use crate::credentials::token::check_header_text;
@@ -22,8 +22,6 @@ pub(crate) const TEST_CONSUMER: &str = "TESTCONS";
 pub(crate) const TEST_REALM: &str = "test_realm";
 pub(crate) const REALM: &str = "limited_poa";
 
-const BASE_URL: &str = "https://api.ibkr.com/v1/api";
-const AUTHORIZE_URL: &str = "https://interactivebrokers.com/authorize";
 const USER_AGENT: &str = concat!("ibkr-oauth/", env!("CARGO_PKG_VERSION"));
 const REFRESH_MARGIN: Duration = Duration::from_secs(10 * 60);
 const MAX_REFRESH_MARGIN: Duration = Duration::from_secs(12 * 60 * 60);
@@ -55,8 +53,8 @@ struct Settings {
     realm: String,
     keys: Arc<dyn ConsumerKeys>,
     dh: DhParams,
-    base_url: String,
-    authorize_url: String,
+    base_url: Arc<BaseUrl>,
+    authorize_url: BaseUrl,
     callback: String,
     user_agent: String,
     /// None: the default, which a [`Client`](crate::Client) may change if the server wants the other.
@@ -76,13 +74,13 @@ impl Consumer {
     /// ([protocol section 9](crate::protocol#section-9)).
     pub fn builder(consumer_key: &str, keys: impl ConsumerKeys + 'static, dh: DhParams) -> ConsumerBuilder {
         let realm = if consumer_key == TEST_CONSUMER { TEST_REALM } else { REALM };
-        ConsumerBuilder(Settings {
+        let settings = Settings {
             consumer_key: consumer_key.to_string(),
             realm: realm.to_string(),
             keys: Arc::new(keys),
             dh,
-            base_url: BASE_URL.to_string(),
-            authorize_url: AUTHORIZE_URL.to_string(),
+            base_url: Arc::new(BaseUrl::from_parts(Scheme::Https, "api.ibkr.com", None, "/v1/api")),
+            authorize_url: BaseUrl::from_parts(Scheme::Https, "interactivebrokers.com", None, "/authorize"),
             callback: "oob".to_string(),
             user_agent: USER_AGENT.to_string(),
             query_policy: None,
@@ -92,7 +90,8 @@ impl Consumer {
             brokerage_deadline: BROKERAGE_DEADLINE,
             corrects_clock: true,
             clock: ServerClock::default(),
-        })
+        };
+        ConsumerBuilder(settings, UncheckedUrls::default())
     }
 
     /// Returns the consumer key.
@@ -107,19 +106,15 @@ impl Consumer {
 
     /// Returns the base URL as it is signed: lower-case host, no default port, no trailing slash.
     pub fn base_url(&self) -> &str {
+        self.parsed_base_url().as_str()
+    }
+
+    pub(crate) fn parsed_base_url(&self) -> &Arc<BaseUrl> {
         &self.0.base_url
     }
 
-    /// Where the path begins in the base URL.
-    pub(crate) fn base_path_start(&self) -> usize {
-        let base = self.base_url();
-        let authority = base.find("://").map_or(0, |colon| colon.saturating_add(3));
-        let path = base.get(authority..).and_then(|rest| rest.find('/'));
-        path.map_or(base.len(), |offset| authority.saturating_add(offset))
-    }
-
     pub(crate) fn authorize_url(&self) -> &str {
-        &self.0.authorize_url
+        self.0.authorize_url.as_str()
     }
 
     pub(crate) fn callback(&self) -> &str {
@@ -174,14 +169,21 @@ impl fmt::Debug for Consumer {
         f.debug_struct("Consumer")
             .field("consumer_key", &self.0.consumer_key)
             .field("realm", &self.0.realm)
-            .field("base_url", &self.0.base_url)
+            .field("base_url", &self.base_url())
             .finish_non_exhaustive()
     }
 }
 
 /// Settings on their way to a [`Consumer`].
 #[must_use = "nothing is set before `build`"]
-pub struct ConsumerBuilder(Settings);
+pub struct ConsumerBuilder(Settings, UncheckedUrls);
+
+/// What the caller gave in place of a default.
+#[derive(Default)]
+struct UncheckedUrls {
+    base: Option<String>,
+    authorize: Option<String>,
+}
 
 impl ConsumerBuilder {
     /// Sets the realm. Default: `test_realm` for `TESTCONS`, `limited_poa` for every other consumer key.
@@ -192,13 +194,13 @@ impl ConsumerBuilder {
 
     /// Sets the base URL. Default: `https://api.ibkr.com/v1/api`. What stands here is both requested and signed.
     pub fn base_url(mut self, url: &str) -> Self {
-        self.0.base_url = url.to_string();
+        self.1.base = Some(url.to_string());
         self
     }
 
     /// Sets where users give consent. Default: `https://interactivebrokers.com/authorize`.
     pub fn authorize_url(mut self, url: &str) -> Self {
-        self.0.authorize_url = url.to_string();
+        self.1.authorize = Some(url.to_string());
         self
     }
 
@@ -263,12 +265,16 @@ impl ConsumerBuilder {
     /// # Errors
     /// [`ConfigError`] names the setting and what is wrong with it.
     pub fn build(mut self) -> Result<Consumer, ConfigError> {
-        let settings = &mut self.0;
+        let Self(settings, urls) = &mut self;
         check_header_text(&settings.consumer_key).map_err(ConfigError::ConsumerKey)?;
         check_header_text(&settings.realm).map_err(ConfigError::Realm)?;
         check_realm_goes_with(&settings.realm, &settings.consumer_key)?;
-        settings.base_url = base_url::normalize(&settings.base_url).map_err(ConfigError::BaseUrl)?;
-        settings.authorize_url = base_url::normalize(&settings.authorize_url).map_err(ConfigError::AuthorizeUrl)?;
+        if let Some(url) = &urls.base {
+            settings.base_url = Arc::new(BaseUrl::parse(url).map_err(ConfigError::BaseUrl)?);
+        }
+        if let Some(url) = &urls.authorize {
+            settings.authorize_url = BaseUrl::parse(url).map_err(ConfigError::AuthorizeUrl)?;
+        }
         check_callback(&settings.callback).map_err(ConfigError::CallbackUrl)?;
         check_user_agent(&settings.user_agent)?;
         if settings.refresh_margin >= MAX_REFRESH_MARGIN {

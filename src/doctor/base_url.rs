@@ -5,7 +5,7 @@ use alloc::string::ToString;
 
 use super::consumer::{unquoted, untrimmed};
 use super::{Credential, Credentials, FindingKind, Report};
-use crate::credentials::base_url;
+use crate::credentials::base_url::{BaseUrl, Scheme};
 
 const CREDENTIAL: Credential = Credential::BaseUrl;
 /// Where IBKR's API is known to be.
@@ -20,8 +20,8 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
     if text.is_empty() {
         return report.add(FindingKind::Empty, CREDENTIAL, "0 characters");
     }
-    match base_url::normalize(text) {
-        Ok(normal) => examine_parts(&normal, report),
+    match BaseUrl::parse(text) {
+        Ok(url) => examine_parts(&url, report),
         Err(error) => report.add(FindingKind::UrlInvalid, CREDENTIAL, error.to_string()),
     }
     if text.ends_with('/') {
@@ -29,16 +29,12 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
     }
 }
 
-fn examine_parts(normal: &str, report: &mut Report) {
-    let Ok((scheme, _, rest)) = base_url::split_scheme(normal) else {
-        return;
-    };
-    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-    let host = base_url::split_port(authority).map_or(authority, |(host, _)| host);
+fn examine_parts(url: &BaseUrl, report: &mut Report) {
+    let (host, path) = (url.host(), url.path());
     if is_loopback(host) {
         report.add(FindingKind::UrlLoopback, CREDENTIAL, format!("the host {host}"));
     } else {
-        if scheme == "http://" {
+        if url.scheme() == Scheme::Http {
             report.add(FindingKind::UrlPlain, CREDENTIAL, "it begins with http://");
         }
         if !HOSTS.contains(&host) {

@@ -1,10 +1,12 @@
 //! Request descriptors: what to send, for the caller's HTTP client to send as it is.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::ops::Range;
 
+use crate::credentials::base_url::BaseUrl;
 use crate::credentials::consumer::Consumer;
 use crate::signing::base_string::BaseString;
 use crate::wire::method::Method;
@@ -20,10 +22,9 @@ use crate::wire::receipt::Receipt;
 #[derive(PartialEq, Eq)]
 pub struct Request {
     method: Method,
+    base_url: Arc<BaseUrl>,
     /// The URL, then the values of `Authorization`, `Content-Length` and `User-Agent`.
     text: String,
-    /// Where the path begins in `text`.
-    path_start: usize,
     /// Where URL, `Authorization` and `Content-Length` end in `text`.
     ends: [usize; 3],
     content_type: Option<&'static str>,
@@ -86,7 +87,7 @@ impl Request {
         Self {
             method,
             text,
-            path_start: consumer.base_path_start(),
+            base_url: consumer.parsed_base_url().clone(),
             ends: [url_end, authorization_end, length_end],
             content_type,
             base_string,
@@ -107,13 +108,12 @@ impl Request {
 
     /// Returns the host, and the port unless it is the scheme's own: what stands in the `Host` header.
     pub fn authority(&self) -> &str {
-        let origin = self.text.get(..self.path_start).unwrap_or_default();
-        origin.split_once("://").map_or(origin, |(_, authority)| authority)
+        self.base_url.authority()
     }
 
     /// Returns path and query: what stands on the request line of HTTP/1.1.
     pub fn path(&self) -> &str {
-        self.text.get(self.path_start..self.url_end()).unwrap_or_default()
+        self.base_url.path_and_query(self.url())
     }
 
     /// Names and values, in alphabetical order. Always `Accept`, `Authorization` and `User-Agent`; `Content-Length` on
