@@ -30,8 +30,11 @@ pub(crate) fn decode_hex(digits: &str) -> Option<Vec<u8>> {
 
 /// Without leading zero bytes.
 pub(crate) fn trimmed(bytes: &[u8]) -> &[u8] {
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    bytes.get(zeros..).unwrap_or_default()
+    let mut rest = bytes;
+    while let [0, shorter @ ..] = rest {
+        rest = shorter;
+    }
+    rest
 }
 
 /// Bits of a number without leading zero bytes; `u32::MAX` for absurd lengths.

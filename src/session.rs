@@ -125,6 +125,7 @@ impl OAuthSession {
     }
 
     fn in_state(consumer: Consumer, state: State) -> Self {
+        // The default is what is wanted where the caller fixed none.
         let query_policy = consumer.fixed_query_policy().unwrap_or_default();
         Self::from_parts(consumer, state, query_policy)
     }

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::time::UnixTime;
 
 const DAY: u64 = 24 * 60 * 60;
+const WEEK: u64 = 7 * DAY;
 /// The longest wait reported ([protocol section 7](crate::protocol#section-7)).
 const LONGEST: Duration = Duration::from_secs(14 * DAY);
 /// Between attempts: a key becomes active at a restart, not in between.
@@ -92,17 +93,19 @@ impl ActivationWait {
             waited: now.saturating_since(self.registered_at),
             seen_at: now,
             next_attempt: now.saturating_add(PAUSE),
-            first_restart: next(RESTART_SECOND, DAY, self.registered_at),
-            weekend_restart: next(WEEKEND_SECOND, DAY.saturating_mul(7), self.registered_at),
+            first_restart: next::<DAY>(RESTART_SECOND, self.registered_at),
+            weekend_restart: next::<WEEK>(WEEKEND_SECOND, self.registered_at),
             at_worst: self.registered_at.saturating_add(LONGEST),
         })
     }
 }
 
-/// The first moment after `now` that is `offset` seconds into a period.
-fn next(offset: u64, period: u64, now: UnixTime) -> UnixTime {
-    let into_period = now.as_secs().checked_rem(period).unwrap_or_default();
-    let ahead = if into_period < offset { offset } else { offset.saturating_add(period) };
+/// The first moment after `now` that is `offset` seconds into a period of `PERIOD` seconds.
+fn next<const PERIOD: u64>(offset: u64, now: UnixTime) -> UnixTime {
+    const { assert!(PERIOD > 0) };
+    // Of a divisor that is not 0, so there is a remainder.
+    let into_period = now.as_secs().checked_rem(PERIOD).unwrap_or_default();
+    let ahead = if into_period < offset { offset } else { offset.saturating_add(PERIOD) };
     let seconds = now.as_secs().saturating_sub(into_period).saturating_add(ahead);
     UnixTime::from_secs(seconds)
 }

@@ -109,11 +109,17 @@ impl Diagnosis {
             410 => Self::Gone,
             411 => Self::LengthRequired,
             429 => Self::TooManyRequests,
-            _ if says("failed to generate sso dh token") => Self::BrokerageSessionUnavailable,
-            _ if says("failed to process request") => Self::TickleFailed,
-            408 | 500.. => Self::Unavailable,
-            _ => Self::Unknown,
+            408 | 500.. => Self::by_reason(&reason).unwrap_or(Self::Unavailable),
+            _ => Self::by_reason(&reason).unwrap_or(Self::Unknown),
         }
+    }
+
+    /// What is said with different statuses.
+    fn by_reason(reason: &str) -> Option<Self> {
+        if reason.contains("failed to generate sso dh token") {
+            return Some(Self::BrokerageSessionUnavailable);
+        }
+        reason.contains("failed to process request").then_some(Self::TickleFailed)
     }
 
     /// The same refusal, given to one of the three OAuth requests: no live session token was involved yet.

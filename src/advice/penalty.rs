@@ -43,7 +43,7 @@ impl Penalty {
     /// Notes a 429 that arrived at `now`: nothing may be sent for as long as its `Retry-After` says, but for
     /// ten minutes at least and a day at most. A pause that ends later stays.
     pub fn handle_too_many_requests(&self, now: UnixTime, retry_after: Option<Duration>) {
-        let pause = retry_after.unwrap_or_default().clamp(SHORTEST, LONGEST);
+        let pause = retry_after.map_or(SHORTEST, |pause| pause.clamp(SHORTEST, LONGEST));
         let end = now.saturating_add(pause);
         let seconds = second(end).saturating_sub(second(now));
         // Of two that arrive at the same instant, the shorter may win: ten minutes are kept in any case.

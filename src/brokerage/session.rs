@@ -187,18 +187,20 @@ impl BrokerageSession {
     pub(super) fn next_step(&self) -> Option<UnixTime> {
         match self.phase {
             BrokeragePhase::Ready if !self.is_doubted => {
-                let witness_gone = self.times.confirmed.map(|confirmed| confirmed.saturating_add(WITNESS_LIFETIME));
-                Some(witness_gone.unwrap_or_default().max(self.times.step).max(self.times.not_before))
+                let allowed = self.times.step.max(self.times.not_before);
+                let confirmed = self.times.confirmed;
+                Some(confirmed.map_or(allowed, |at| allowed.max(at.saturating_add(WITNESS_LIFETIME))))
             }
             _ => self.step().map(|_| self.times.step),
         }
     }
 
     pub(super) fn next_tickle(&self) -> Option<UnixTime> {
+        if self.is_probing && self.phase != BrokeragePhase::LoggingOut {
+            return Some(UnixTime::default());
+        }
         match self.phase {
-            BrokeragePhase::LoggingOut => None,
-            _ if self.is_probing => Some(UnixTime::default()),
-            BrokeragePhase::LoggedOut => None,
+            BrokeragePhase::LoggingOut | BrokeragePhase::LoggedOut => None,
             _ => self.times.tickle,
         }
     }

@@ -76,7 +76,7 @@ impl Client {
             }
             Phase::AccessToken if self.token().is_none() => self.events.push_back(Event::AccessTokenGranted),
             // The caller logged out while the response was on its way.
-            _ if self.goal == Goal::LoggedOut => self.forget_token(),
+            Phase::AccessToken | Phase::LiveSession if self.goal == Goal::LoggedOut => self.forget_token(),
             // Back at the access token: the live session token took a day on its way and has expired.
             Phase::AccessToken | Phase::LiveSession => {
                 self.health.note_born(now);
@@ -180,15 +180,21 @@ impl Client {
                 self.brokerage.doubt();
                 Some(Blame::On(Mending::BrokerageSession { rejected_at: now }))
             }
-            _ if !diagnosis.refuses_live_session() => None,
-            _ if self.token().is_none() => Some(Blame::On(Mending::Login)),
-            _ if self.token() != Some(token) => Some(Blame::Nothing),
-            _ => {
-                self.probe.is_wanted = true;
-                let policy = self.oauth.query_policy();
-                Some(Blame::On(Mending::Verdict { rejected_at: now, token, policy }))
-            }
+            other => other.refuses_live_session().then(|| self.blame_on_token(token, now)),
         }
+    }
+
+    /// What the rejection of a `token` is blamed on.
+    fn blame_on_token(&mut self, token: TokenId, now: UnixTime) -> Blame {
+        let Some(current) = self.token() else {
+            return Blame::On(Mending::Login);
+        };
+        if current != token {
+            return Blame::Nothing;
+        }
+        self.probe.is_wanted = true;
+        let policy = self.oauth.query_policy();
+        Blame::On(Mending::Verdict { rejected_at: now, token, policy })
     }
 
     /// Which live session token there is.

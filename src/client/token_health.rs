@@ -24,9 +24,14 @@ pub(super) enum Sign {
 
 impl Sign {
     pub(super) fn of(response: &Response<'_>) -> Self {
-        match response.status() {
-            408 | 429 | 500.. => Self::Nothing,
-            _ if response.is_html() => Self::Fruitless,
+        let status = response.status();
+        if matches!(status, 408 | 429 | 500..) {
+            return Self::Nothing;
+        }
+        if response.is_html() {
+            return Self::Fruitless;
+        }
+        match status {
             200..300 => Self::Accepted,
             401 | 403 | 410 => Self::Fruitless,
             400.. if response.is_json() => Self::Accepted,

@@ -34,12 +34,13 @@ impl Token {
 /// Refuses what could break out of a quoted header value.
 pub(crate) fn check_header_text(text: &str) -> Result<(), TokenError> {
     let harmless = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',');
-    match text.len() {
-        0 => Err(TokenError::Empty),
-        length if length > MAX_LENGTH => Err(TokenError::TooLong),
-        _ if !text.bytes().all(harmless) => Err(TokenError::Character),
-        _ => Ok(()),
+    if text.is_empty() {
+        return Err(TokenError::Empty);
     }
+    if text.len() > MAX_LENGTH {
+        return Err(TokenError::TooLong);
+    }
+    if text.bytes().all(harmless) { Ok(()) } else { Err(TokenError::Character) }
 }
 
 /// An access token and its secret, which is encrypted to the consumer's encryption key.
@@ -120,12 +121,14 @@ impl AccessToken {
 
 fn decode_secret(base64: &str) -> Result<Secret<Vec<u8>>, TokenError> {
     let compact = secret::without(base64, char::is_whitespace);
-    match BASE64.decode(compact.as_bytes()) {
-        _ if compact.is_empty() => Err(TokenError::Empty),
-        _ if compact.len() > MAX_SECRET_LENGTH => Err(TokenError::TooLong),
-        Ok(bytes) => Ok(Secret::new(bytes)),
-        Err(_) => Err(TokenError::NotBase64 { characters: compact.len() }),
+    if compact.is_empty() {
+        return Err(TokenError::Empty);
     }
+    if compact.len() > MAX_SECRET_LENGTH {
+        return Err(TokenError::TooLong);
+    }
+    let bytes = BASE64.decode(compact.as_bytes());
+    bytes.map(Secret::new).map_err(|_| TokenError::NotBase64 { characters: compact.len() })
 }
 
 impl fmt::Debug for AccessToken {

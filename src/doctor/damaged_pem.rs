@@ -34,18 +34,17 @@ pub(super) fn read(text: &str, wanted: &[&'static str], credential: Credential, 
 /// What cannot be a PEM file at all.
 fn reject(text: &str, credential: Credential) -> Result<(), Finding> {
     let unusable = |kind, evidence: String| Err(Finding::new(kind, credential, evidence));
-    match text.len() {
-        length if length > MAX_TEXT => {
-            unusable(FindingKind::TooLong, format!("{length} bytes; at most {MAX_TEXT} make sense"))
-        }
-        _ if text.trim().is_empty() => {
-            unusable(FindingKind::Empty, format!("{} characters, all of them space", text.len()))
-        }
-        _ if text.contains(['\0', char::REPLACEMENT_CHARACTER]) => {
-            unusable(FindingKind::NotText, "bytes that no text file has".into())
-        }
-        _ => Ok(()),
+    let length = text.len();
+    if length > MAX_TEXT {
+        return unusable(FindingKind::TooLong, format!("{length} bytes; at most {MAX_TEXT} make sense"));
     }
+    if text.trim().is_empty() {
+        return unusable(FindingKind::Empty, format!("{length} characters, all of them space"));
+    }
+    if text.contains(['\0', char::REPLACEMENT_CHARACTER]) {
+        return unusable(FindingKind::NotText, "bytes that no text file has".into());
+    }
+    Ok(())
 }
 
 /// One text being read for one credential.
@@ -182,15 +181,15 @@ impl Reading<'_> {
     }
 
     fn misplaced(&self, label: &'static str) -> Finding {
-        let kind = match label {
-            "PUBLIC KEY" | "RSA PUBLIC KEY" => FindingKind::PublicKey,
-            "CERTIFICATE" => FindingKind::Certificate,
-            "CERTIFICATE REQUEST" => FindingKind::CertificateRequest,
-            "OPENSSH PRIVATE KEY" => FindingKind::OpenSshKey,
-            "X9.42 DH PARAMETERS" if self.credential == Credential::DhParams => FindingKind::X942,
-            "DH PARAMETERS" | "X9.42 DH PARAMETERS" => FindingKind::DhParameters,
-            _ if self.credential == Credential::DhParams => FindingKind::PrivateKey,
-            "EC PRIVATE KEY" => FindingKind::NotRsa,
+        let kind = match (label, self.credential) {
+            ("PUBLIC KEY" | "RSA PUBLIC KEY", _) => FindingKind::PublicKey,
+            ("CERTIFICATE", _) => FindingKind::Certificate,
+            ("CERTIFICATE REQUEST", _) => FindingKind::CertificateRequest,
+            ("OPENSSH PRIVATE KEY", _) => FindingKind::OpenSshKey,
+            ("X9.42 DH PARAMETERS", Credential::DhParams) => FindingKind::X942,
+            ("DH PARAMETERS" | "X9.42 DH PARAMETERS", _) => FindingKind::DhParameters,
+            (_, Credential::DhParams) => FindingKind::PrivateKey,
+            ("EC PRIVATE KEY", _) => FindingKind::NotRsa,
             _ => FindingKind::UnknownPem,
         };
         self.finding(kind, format!("the label {label}"))

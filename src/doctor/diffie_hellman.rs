@@ -153,7 +153,7 @@ impl Numbers {
                 format!("{size} bits; a primality test refutes it"),
             );
         }
-        if !is_prime(Flavor::Any, &prime.shr_vartime(1).unwrap_or_default()) {
+        if prime.shr_vartime(1).is_none_or(|half| !is_prime(Flavor::Any, &half)) {
             report.add(FindingKind::DhNotSafe, CREDENTIAL, format!("{size} bits; a primality test refutes half of it"));
         }
     }

@@ -1,7 +1,7 @@
 //! The two private keys.
 
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use der::Decode;
 use rsa::pkcs1;
 use rsa::pkcs8::{EncodePublicKey, PrivateKeyInfoRef};
@@ -104,8 +104,7 @@ impl KeyText<'_> {
             KeyError::RsaSize { bits } => (FindingKind::KeyTooLarge, format!("{bits} bits; the most is {MAX_BITS}")),
             KeyError::TooLong => (FindingKind::KeyTooLarge, error.to_string()),
             KeyError::WrongPassphrase => (FindingKind::WrongPassphrase, "a passphrase was given".into()),
-            _ if is_of_another_algorithm(der) => (FindingKind::NotRsa, "a private key of another algorithm".into()),
-            _ => (FindingKind::KeyDamaged, error.to_string()),
+            _ => unreadable(error, der),
         };
         report.add(kind, self.credential, evidence);
     }
@@ -119,6 +118,13 @@ impl KeyText<'_> {
             report.add_fingerprint(self.credential, public.as_bytes());
         }
     }
+}
+
+fn unreadable(error: KeyError, der: &[u8]) -> (FindingKind, String) {
+    if is_of_another_algorithm(der) {
+        return (FindingKind::NotRsa, "a private key of another algorithm".into());
+    }
+    (FindingKind::KeyDamaged, error.to_string())
 }
 
 fn is_of_another_algorithm(der: &[u8]) -> bool {

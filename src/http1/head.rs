@@ -63,8 +63,8 @@ impl HeadReader {
 
     /// Looks at the first bytes before there is a line: what speaks another protocol may never send one.
     fn check_prefix(&self, unread: &[u8]) -> Result<(), Http1Error> {
-        let missing = PREFIX.get(self.0.bytes().len()..).unwrap_or_default();
-        let begins_well = missing.iter().zip(unread).all(|(expected, byte)| expected == byte);
+        let missing = PREFIX.iter().skip(self.0.bytes().len());
+        let begins_well = missing.zip(unread).all(|(expected, byte)| expected == byte);
         if begins_well { Ok(()) } else { Err(Http1Error::NotHttp1) }
     }
 }
@@ -80,11 +80,11 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, Http1Error> {
         httparse::Error::TooManyHeaders => Http1Error::TooManyHeaders { limit: MAX_HEADERS },
         _ => Http1Error::Header,
     })?;
-    match parsed.code.unwrap_or_default() {
-        0..100 => Err(Http1Error::StatusLine),
-        101 => Err(Http1Error::SwitchingProtocols),
-        100..200 => Ok(None),
-        status => final_head(status, parsed.version == Some(1), parsed.headers).map(Some),
+    match parsed.code {
+        None | Some(0..100) => Err(Http1Error::StatusLine),
+        Some(101) => Err(Http1Error::SwitchingProtocols),
+        Some(100..200) => Ok(None),
+        Some(status) => final_head(status, parsed.version == Some(1), parsed.headers).map(Some),
     }
 }
 
@@ -106,10 +106,12 @@ fn final_head(status: u16, is_http_1_1: bool, headers: &[httparse::Header<'_>]) 
 /// [RFC 9112 section 6.3](https://www.rfc-editor.org/rfc/rfc9112#section-6.3), and stricter: where it lets a recipient
 /// guess, this one refuses.
 fn framing(status: u16, is_http_1_1: bool, headers: &[httparse::Header<'_>]) -> Result<Framing, Http1Error> {
+    if matches!(status, 204 | 304) {
+        return Ok(Framing::Length(0));
+    }
     let mut lengths = values(headers, "content-length");
     let mut codings = values(headers, "transfer-encoding");
     match (lengths.next(), codings.next()) {
-        _ if matches!(status, 204 | 304) => Ok(Framing::Length(0)),
         (Some(_), Some(_)) => Err(Http1Error::TwoFramings),
         (None, None) => Ok(Framing::UntilClose),
         // RFC 9110 section 8.6: digits alone, no sign, no list.

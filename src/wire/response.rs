@@ -128,11 +128,11 @@ impl<'a> Response<'a> {
     /// The object in a successful answer. An `error`, or a `statusCode` that says so, makes it a refusal even with
     /// status 200 ([protocol section 6.2](crate::protocol#section-6-2)).
     pub(crate) fn object(&self) -> Result<Object<'_>, Error> {
-        match Object::parse(&self.body) {
-            _ if !self.is_success() => Err(self.rejected()),
-            Ok(object) if object.is_refusal() => Err(self.rejected()),
-            object => Ok(object?),
+        if !self.is_success() {
+            return Err(self.rejected());
         }
+        let object = Object::parse(&self.body)?;
+        if object.is_refusal() { Err(self.rejected()) } else { Ok(object) }
     }
 
     /// Whether the server may have looked at the signature and refused it. A 400 is a business error, given after the
