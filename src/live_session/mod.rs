@@ -309,10 +309,10 @@ impl LiveSession {
     /// Hands the parameters that are signed to `write`: first those that come before the protocol's own, then those that
     /// come after them.
     fn sorted<R>(&self, parameters: &Parameters<'_>, write: impl FnOnce(&[Parameter<'_>], &[Parameter<'_>]) -> R) -> R {
-        let raw_query = parameters.raw_query();
+        let query = parameters.query();
         let lists = match self.0.query_policy {
-            QueryPolicy::Fold => [parameters.query, &raw_query, parameters.form],
-            QueryPolicy::Exclude => [&[], &[], parameters.form],
+            QueryPolicy::Fold => [&*query, parameters.form],
+            QueryPolicy::Exclude => [&[], parameters.form],
         };
         let count = lists.iter().map(|list| list.len()).fold(0, usize::saturating_add);
         let (mut inline, mut heap) = ([Parameter::NONE; INLINE_PARAMETERS], Vec::new());

@@ -67,13 +67,12 @@ impl PreparedRequest {
     /// [`Misuse`] for a path or a parameter that cannot be.
     pub fn new(request: &ApiRequest<'_>) -> Result<Self, Misuse> {
         let parameters = request.parameters()?;
-        let query = [parameters.query, &parameters.raw_query()].concat();
         let mut path_and_query = String::new();
         request.write_target(&mut path_and_query, &parameters);
         Ok(Self {
             method: request.method(),
             path: request.path().to_string(),
-            query: owned(&query),
+            query: owned(&parameters.query()),
             form: owned(parameters.form),
             path_and_query,
             kept: None,

@@ -1,5 +1,6 @@
 //! What the caller wants from the API, before it is signed.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -107,31 +108,28 @@ impl<'a> ApiRequest<'a> {
         if !base_url::is_path(self.path) {
             return Err(Misuse::InvalidPath);
         }
-        let (query, raw_query) = match self.query {
-            Query::Pairs(pairs) => (pairs, Vec::new()),
-            Query::Raw(query) => (Default::default(), decoded(query)?),
+        let query = match self.query {
+            Query::Pairs(pairs) => DecodedQuery::Pairs(pairs),
+            Query::Raw(query) => DecodedQuery::Raw(decoded(query)?),
         };
         let form = match self.body {
             Body::Form(pairs) => pairs,
             Body::None | Body::Json(_) => &[],
         };
-        let is_reserved = |name: &str| name.starts_with("oauth_");
-        if query.iter().chain(form).any(|(name, _)| is_reserved(name))
-            || raw_query.iter().any(|(name, _)| is_reserved(name))
-        {
+        let parameters = Parameters { query, form };
+        if parameters.query().iter().chain(form).any(|(name, _)| name.starts_with("oauth_")) {
             return Err(Misuse::ReservedParameter);
         }
-        Ok(Parameters { query, raw_query, form })
+        Ok(parameters)
     }
 
     /// Appends path and query as sent.
     pub(crate) fn write_target(&self, out: &mut String, parameters: &Parameters<'_>) {
         out.push_str(self.path);
-        let raw_query = parameters.raw_query();
-        let query = if raw_query.is_empty() { parameters.query } else { &raw_query };
+        let query = parameters.query();
         if !query.is_empty() {
             out.push('?');
-            encode_pairs(out, query);
+            encode_pairs(out, &query);
         }
     }
 
@@ -139,9 +137,8 @@ impl<'a> ApiRequest<'a> {
     pub(crate) fn longest_target(&self, parameters: &Parameters<'_>) -> usize {
         let longest =
             |name: &str, value: &str| name.len().saturating_add(value.len()).saturating_mul(3).saturating_add(2);
-        let pairs = parameters.query.iter().map(|(name, value)| longest(name, value));
-        let raw = parameters.raw_query.iter().map(|(name, value)| longest(name, value));
-        pairs.chain(raw).fold(self.path.len(), usize::saturating_add)
+        let query = parameters.query();
+        query.iter().map(|(name, value)| longest(name, value)).fold(self.path.len(), usize::saturating_add)
     }
 
     /// The body as sent.
@@ -160,21 +157,29 @@ impl<'a> ApiRequest<'a> {
 
 /// The parameters of a request that may be signed.
 pub(crate) struct Parameters<'a> {
-    pub(crate) query: Pairs<'a>,
-    /// At most one of `query` and this is not empty.
-    raw_query: Vec<(String, String)>,
+    query: DecodedQuery<'a>,
     pub(crate) form: Pairs<'a>,
+}
+
+enum DecodedQuery<'a> {
+    Pairs(Pairs<'a>),
+    Raw(Vec<(String, String)>),
 }
 
 impl<'a> Parameters<'a> {
     /// Parameters that were checked before.
     pub(crate) fn new(query: Pairs<'a>, form: Pairs<'a>) -> Self {
-        Self { query, raw_query: Vec::new(), form }
+        Self { query: DecodedQuery::Pairs(query), form }
     }
 
-    /// The raw query, decoded.
-    pub(crate) fn raw_query(&self) -> Vec<(&str, &str)> {
-        self.raw_query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    /// The query, not encoded.
+    pub(crate) fn query(&self) -> Cow<'_, [(&str, &str)]> {
+        match &self.query {
+            DecodedQuery::Pairs(pairs) => Cow::Borrowed(*pairs),
+            DecodedQuery::Raw(pairs) => {
+                Cow::Owned(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
+            }
+        }
     }
 }
 
