@@ -92,7 +92,7 @@ impl World {
             let asked = cpu_time();
             let answer = self.pair.send(&request);
             in_gateway += cpu_time() - asked;
-            session.handle_response(exchange, response(&answer), self.pair.now).unwrap();
+            session.handle_response(exchange, &response(&answer), self.pair.now).unwrap();
         }
         let live = session.live(self.pair.now).unwrap().clone();
         self.time += Time { gateway: in_gateway, client: cpu_time() - start - in_gateway, ..Time::default() };

@@ -48,7 +48,7 @@ pub async fn next_event(client: &mut Client, https: &Https, sends: &mut Sends) -
             Output::Wait(until) => tokio::select! {
                 () = sleep(until.saturating_since(now())) => {}
                 Some(Ok((exchange, outcome))) = sends.join_next() => match outcome {
-                    Ok(response) => client.handle_response(exchange, response, now()).unwrap_or_default(),
+                    Ok(response) => client.handle_response(exchange, &response, now()).unwrap_or_default(),
                     Err(error) => println!("No response: {error}."), // and the exchange is dropped
                 },
             },

@@ -145,7 +145,7 @@ impl EventLoop {
         let Some(outcome) = self.calls.get_mut(&token).and_then(advance) else { return };
         let Some(InFlight { client, exchange, .. }) = self.calls.remove(&token) else { return };
         match outcome {
-            Ok(response) => self.clients[client].handle_response(exchange, response, now()).unwrap_or_default(),
+            Ok(response) => self.clients[client].handle_response(exchange, &response, now()).unwrap_or_default(),
             Err(error) => self.failure = Some(error),
         }
     }

@@ -140,7 +140,7 @@ impl World {
             match client.poll(&mut self.rng, self.now) {
                 Output::Send { request, exchange } => {
                     let response = self.send(request)?;
-                    client.handle_response(exchange, response, self.now)?;
+                    client.handle_response(exchange, &response, self.now)?;
                     requests += 1;
                 }
                 Output::Event(_) => {}

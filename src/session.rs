@@ -63,7 +63,7 @@ impl fmt::Display for Phase {
 /// # fn drive(mut session: OAuthSession, mut rng: impl rand_core::CryptoRng) -> Result<(), Box<dyn core::error::Error>> {
 /// while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng, now())? {
 ///     let response = send(&request)?; // any HTTP client: status, all headers, body; `?` is safe here
-///     session.handle_response(exchange, response, now())?;
+///     session.handle_response(exchange, &response, now())?;
 /// }
 /// # Ok(()) }
 /// ```
@@ -392,14 +392,14 @@ impl OAuthSession {
     pub fn handle_response(
         &mut self,
         exchange: Exchange,
-        response: Response<'_>,
+        response: &Response<'_>,
         now: UnixTime,
     ) -> Result<Phase, Error> {
         if !self.awaited.is(&exchange.ticket) {
             return Err(Misuse::StaleExchange.into());
         }
-        let clock = self.consumer.learn_clock(&exchange.receipt, &response, now);
-        self.state = self.state_after(&exchange, &response).map_err(|error| at_login(error, clock))?;
+        let clock = self.consumer.learn_clock(&exchange.receipt, response, now);
+        self.state = self.state_after(&exchange, response).map_err(|error| at_login(error, clock))?;
         // The exchange is dropped here, and with it the ticket that was awaited.
         Ok(self.phase(now))
     }

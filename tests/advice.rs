@@ -17,7 +17,7 @@ fn refused(status: u16, body: &str, retry_after: Option<&str>) -> Error {
     if let Some(pause) = retry_after {
         response = response.with_header("Retry-After", pause.as_bytes());
     }
-    session.handle_response(exchange, response, NOW).unwrap_err()
+    session.handle_response(exchange, &response, NOW).unwrap_err()
 }
 
 fn later(seconds: u64) -> Retry {
@@ -252,7 +252,7 @@ fn who_follows_the_advice_asks_no_more_than_thirty_times_an_hour() {
             let exchange = session.poll_request(&mut rng, now).unwrap().expect("a login").exchange;
             requests += 1;
             let response = Response::new(status, body.as_bytes()).with_header("Retry-After", b"0");
-            let error = session.handle_response(exchange, response, now).unwrap_err();
+            let error = session.handle_response(exchange, &response, now).unwrap_err();
             now = backoff.next_attempt(error.retry(now), &mut rng, now).unwrap();
         }
         assert!((2..=30).contains(&requests), "{status} {body}: {requests} requests in an hour");

@@ -13,7 +13,7 @@ use support::{NOW, WorkedLogin, access_token, answer, poll};
 fn request_token(response: Response<'_>) -> Result<Phase, Error> {
     let mut session = OAuthSession::new(WorkedLogin::any().consumer);
     let exchange = poll(&mut session).exchange;
-    session.handle_response(exchange, response, NOW)
+    session.handle_response(exchange, &response, NOW)
 }
 
 fn access_token_from(body: &str) -> Result<OAuthSession, Error> {
@@ -299,7 +299,7 @@ fn of_two_dates_the_one_that_can_be_read_counts() {
         let exchange = poll(&mut session).exchange;
         let refusal = Response::new(503, b"");
         let refusal = dates.iter().fold(refusal, |response, date| response.with_header("Date", date.as_bytes()));
-        session.handle_response(exchange, refusal, NOW).unwrap_err();
+        session.handle_response(exchange, &refusal, NOW).unwrap_err();
         assert_eq!(session.clock_skew(), 100, "{dates:?}");
     }
 }
@@ -342,7 +342,7 @@ proptest! {
         for mut session in [OAuthSession::new(login.consumer.clone()), OAuthSession::with_access_token(login.consumer.clone(), access_token())] {
             let exchange = poll(&mut session).exchange;
             let before = session.phase(NOW);
-            let result = session.handle_response(exchange, Response::new(status, &body), NOW);
+            let result = session.handle_response(exchange, &Response::new(status, &body), NOW);
             prop_assert_eq!(session.phase(NOW), result.unwrap_or(before));
             prop_assert!(session.live(NOW).is_none(), "no proof, no live session");
         }
@@ -384,7 +384,7 @@ fn headers_are_known_by_their_whole_names_in_any_letter_case() {
         let mut session = WorkedLogin::any().session();
         let exchange = poll(&mut session).exchange;
         let refusal = Response::new(503, b"").with_header(name, b"Thu, 02 May 2024 11:50:00 GMT");
-        assert!(session.handle_response(exchange, refusal, NOW).is_err());
+        assert!(session.handle_response(exchange, &refusal, NOW).is_err());
         assert_eq!(session.clock_skew(), skew, "{name}");
     }
 }

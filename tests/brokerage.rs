@@ -23,7 +23,7 @@ fn a_brokerage_session_is_opened_tickled_every_minute_and_closed() {
     assert_eq!(header(&request, "Content-Length"), Some("32"));
     assert!(scripted.poll().is_none(), "one request is in flight at a time");
     assert_eq!(scripted.seconds_to_go(), Some(15), "and nothing is due before its answer, or its deadline");
-    let event = scripted.session.handle_response(exchange, Response::new(200, NOT_READY.as_bytes()), scripted.now);
+    let event = scripted.session.handle_response(exchange, &Response::new(200, NOT_READY.as_bytes()), scripted.now);
     assert_eq!(event, Ok(BrokerageEvent::Opening));
     assert_eq!(scripted.answer("/tickle", 200, r#"{"session":"cafe01"}"#), BrokerageEvent::Alive);
     assert_eq!(scripted.seconds_to_go(), Some(2));
@@ -44,7 +44,7 @@ fn a_brokerage_session_is_opened_tickled_every_minute_and_closed() {
         assert_eq!(request.path(), "/v1/api/tickle");
         assert_eq!(header(&request, "Content-Length"), Some("0"));
         let body = tickle(READY);
-        let event = scripted.session.handle_response(exchange, Response::new(200, body.as_bytes()), scripted.now);
+        let event = scripted.session.handle_response(exchange, &Response::new(200, body.as_bytes()), scripted.now);
         assert_eq!(event, Ok(BrokerageEvent::Alive));
         assert_eq!(scripted.seconds_to_go(), Some(60));
     }
@@ -106,7 +106,7 @@ fn a_session_that_nobody_confirms_is_not_called_ready_after_5_min() {
                     None => std::mem::forget(exchange),
                     Some((status, body)) => {
                         let response = Response::new(status, body.as_bytes());
-                        drop(scripted.session.handle_response(exchange, response, scripted.now).unwrap());
+                        drop(scripted.session.handle_response(exchange, &response, scripted.now).unwrap());
                     }
                 }
             }
@@ -133,7 +133,7 @@ fn a_witness_is_never_from_the_future() {
     let (_, exchange) = scripted.poll().unwrap();
     scripted.now = scripted.now.saturating_sub(Duration::from_secs(86_400));
     let answer = tickle(READY);
-    let event = scripted.session.handle_response(exchange, Response::new(200, answer.as_bytes()), scripted.now);
+    let event = scripted.session.handle_response(exchange, &Response::new(200, answer.as_bytes()), scripted.now);
     assert_eq!(event, Ok(BrokerageEvent::Alive));
     scripted.wait(299);
     assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Ready);
@@ -152,7 +152,7 @@ fn requests_in_ten_minutes(call: fn(&mut BrokerageSession), status: u16, body: &
             requests += 1;
             let body = if request.path().ends_with("/tickle") { "{}" } else { body };
             let response = Response::new(status, body.as_bytes());
-            scripted.session.handle_response(exchange, response, scripted.now).unwrap();
+            scripted.session.handle_response(exchange, &response, scripted.now).unwrap();
         }
         scripted.wait(1);
     }
@@ -187,7 +187,7 @@ fn a_clock_that_wobbles_hastens_no_tickle() {
                 let answer = tickle(READY);
                 let response = Response::new(200, answer.as_bytes());
                 assert_eq!(
-                    scripted.session.handle_response(exchange, response, scripted.now),
+                    scripted.session.handle_response(exchange, &response, scripted.now),
                     Ok(BrokerageEvent::Alive)
                 );
             }
@@ -250,9 +250,9 @@ fn a_response_that_never_comes_stops_nothing() {
     let (request, exchange) = scripted.poll().expect("the deadline has passed");
     assert_eq!(request.path(), "/v1/api/tickle");
     let answer = || Response::new(200, br#"{"session":"cafe02"}"#);
-    let late = scripted.session.handle_response(never_answered, answer(), scripted.now);
+    let late = scripted.session.handle_response(never_answered, &answer(), scripted.now);
     assert_eq!(late, Err(Misuse::StaleExchange));
-    assert_eq!(scripted.session.handle_response(exchange, answer(), scripted.now), Ok(BrokerageEvent::Alive));
+    assert_eq!(scripted.session.handle_response(exchange, &answer(), scripted.now), Ok(BrokerageEvent::Alive));
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn tickles_that_say_nothing_are_backed_by_a_question_in_2_min() {
         let is_question = request.path().ends_with("/iserver/auth/status");
         questions += u32::from(is_question);
         let body = if is_question { READY } else { "{}" };
-        let event = scripted.session.handle_response(exchange, Response::new(200, body.as_bytes()), scripted.now);
+        let event = scripted.session.handle_response(exchange, &Response::new(200, body.as_bytes()), scripted.now);
         assert_eq!(event, Ok(BrokerageEvent::Alive));
     }
     assert!((20..=30).contains(&questions), "{questions} questions in an hour");
@@ -313,7 +313,7 @@ fn a_refusal_that_the_clock_explains_is_repeated_once_and_costs_no_token() {
         assert_eq!(request.path(), "/v1/api/tickle");
         let date = scripted.now.saturating_add(Duration::from_secs(60 * minutes_ahead));
         let refusal = Response::new(401, b"Unauthorized").with_server_time(date);
-        scripted.session.handle_response(exchange, refusal, scripted.now).unwrap()
+        scripted.session.handle_response(exchange, &refusal, scripted.now).unwrap()
     };
     let event = refused(10);
     let BrokerageEvent::Failed { error: Error::Rejected(rejected), next_attempt, .. } = event else {
@@ -363,7 +363,7 @@ fn another_session_is_left_alone_or_taken_over_as_the_user_wants() {
     yields.session.open();
     let (request, exchange) = yields.poll().unwrap();
     assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
-    let event = yields.session.handle_response(exchange, Response::new(200, READY.as_bytes()), yields.now);
+    let event = yields.session.handle_response(exchange, &Response::new(200, READY.as_bytes()), yields.now);
     assert_eq!(event, Ok(BrokerageEvent::Opening));
     yields.wait(2);
     assert_eq!(yields.answer("/tickle", 200, &tickle(READY)), BrokerageEvent::Alive);
@@ -379,7 +379,7 @@ fn another_session_is_left_alone_or_taken_over_as_the_user_wants() {
     let mut takes_over = Scripted::new(CompetePolicy::TakeOver);
     let (request, exchange) = takes_over.poll().unwrap();
     assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
-    let event = takes_over.session.handle_response(exchange, Response::new(200, COMPETING.as_bytes()), NOW);
+    let event = takes_over.session.handle_response(exchange, &Response::new(200, COMPETING.as_bytes()), NOW);
     assert_eq!(event, Ok(BrokerageEvent::Competing));
     assert_eq!(takes_over.answer("/tickle", 200, "{}"), BrokerageEvent::Alive);
     assert!((10..=15).contains(&takes_over.seconds_to_go().unwrap()));
@@ -398,14 +398,14 @@ fn a_session_not_to_be_built_is_tickled_and_tried_with_growing_pauses() {
         let (request, exchange) = scripted.poll().unwrap();
         if request.path() == "/v1/api/tickle" {
             tickled_since = true;
-            scripted.session.handle_response(exchange, Response::new(200, b"{}"), scripted.now).unwrap();
+            scripted.session.handle_response(exchange, &Response::new(200, b"{}"), scripted.now).unwrap();
             continue;
         }
         assert!(tickled_since, "no attempt without a tickle before it");
         tickled_since = false;
         let competes = request.body() == br#"{"publish":true,"compete":true}"#;
         attempts.push((scripted.now.saturating_since(NOW).as_secs(), competes));
-        let event = scripted.session.handle_response(exchange, unavailable.clone(), scripted.now).unwrap();
+        let event = scripted.session.handle_response(exchange, &unavailable.clone(), scripted.now).unwrap();
         let BrokerageEvent::Failed { error: Error::Rejected(rejected), .. } = event else { panic!("{event:?}") };
         assert_eq!(rejected.diagnosis, Diagnosis::BrokerageSessionUnavailable);
     }
@@ -426,7 +426,7 @@ fn taking_over_works_after_a_failure_too() {
         if request.path() == "/v1/api/iserver/auth/ssodh/init" {
             assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
         }
-        scripted.session.handle_response(exchange, Response::new(200, COMPETING.as_bytes()), scripted.now).unwrap();
+        scripted.session.handle_response(exchange, &Response::new(200, COMPETING.as_bytes()), scripted.now).unwrap();
     }
 }
 
@@ -454,7 +454,7 @@ fn logins_that_are_refused_one_after_the_other_are_slowed_down() {
                 requests += 1;
                 let dead = request.path().ends_with(path_of_no_return);
                 let response = if dead { Response::new(410, b"gone") } else { Response::new(200, READY.as_bytes()) };
-                let event = scripted.session.handle_response(exchange, response, scripted.now).unwrap();
+                let event = scripted.session.handle_response(exchange, &response, scripted.now).unwrap();
                 if event == BrokerageEvent::LiveSessionRefused {
                     logins += 1;
                     scripted.log_in_again();
@@ -472,12 +472,12 @@ fn a_decision_of_the_user_outlives_an_answer_that_was_under_way() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, exchange) = scripted.poll().unwrap();
     scripted.session.log_out();
-    let late = scripted.session.handle_response(exchange, Response::new(200, READY.as_bytes()), NOW);
+    let late = scripted.session.handle_response(exchange, &Response::new(200, READY.as_bytes()), NOW);
     assert_eq!(late, Err(Misuse::StaleExchange));
     let (request, exchange) = scripted.poll().unwrap();
     assert_eq!(request.path(), "/v1/api/logout");
     scripted.session.open();
-    assert!(scripted.session.handle_response(exchange, Response::new(200, b"{}"), NOW).is_err());
+    assert!(scripted.session.handle_response(exchange, &Response::new(200, b"{}"), NOW).is_err());
     scripted.opens();
 }
 
@@ -501,7 +501,7 @@ fn too_many_requests_and_a_servers_wish_are_respected() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, exchange) = scripted.poll().unwrap();
     let wish = Response::new(503, b"").with_header("Retry-After", b"120");
-    scripted.session.handle_response(exchange, wish, scripted.now).unwrap();
+    scripted.session.handle_response(exchange, &wish, scripted.now).unwrap();
     assert_eq!(scripted.seconds_to_go(), Some(120));
     let mut scripted = Scripted::ready();
     scripted.wait(60);
@@ -527,7 +527,7 @@ fn a_bridge_that_is_missing_while_it_is_opened_is_no_reason_to_hurry() {
             "/v1/api/iserver/auth/status" => Response::new(400, NO_BRIDGE.as_bytes()),
             _ => Response::new(200, b"{}"),
         };
-        let event = scripted.session.handle_response(exchange, response, scripted.now).unwrap();
+        let event = scripted.session.handle_response(exchange, &response, scripted.now).unwrap();
         assert_ne!(event, BrokerageEvent::Lost, "it was never ready");
     }
     assert!((2..=8).contains(&inits), "{inits} attempts in ten minutes");
@@ -550,7 +550,7 @@ fn a_session_that_never_gets_ready_is_asked_for_anew() {
 fn an_exchange_of_another_session_is_refused_and_changes_nothing() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, foreign) = Scripted::new(CompetePolicy::Yield).poll().unwrap();
-    let refused = scripted.session.handle_response(foreign, Response::new(200, READY.as_bytes()), NOW);
+    let refused = scripted.session.handle_response(foreign, &Response::new(200, READY.as_bytes()), NOW);
     assert_eq!(refused, Err(Misuse::StaleExchange));
     assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Missing);
 }
@@ -656,7 +656,7 @@ fn waiting_for_activation_gives_an_honest_eta() {
     let mut session = WorkedLogin::any().session();
     let exchange = support::poll(&mut session).exchange;
     let refusal = br#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#;
-    let error = session.handle_response(exchange, Response::new(401, refusal), NOW).unwrap_err();
+    let error = session.handle_response(exchange, &Response::new(401, refusal), NOW).unwrap_err();
     let registered = NOW.saturating_sub(Duration::from_secs(3 * 86_400));
     let activation = ActivationWait::since(registered).explain(&error, NOW).unwrap();
     assert_eq!(activation.stage, ActivationStage::ConsumerKey);
@@ -701,7 +701,7 @@ fn who_yields_does_not_compete_whatever_fails() {
                 inits += 1;
             }
             let answer = Response::new(status, body.as_bytes());
-            scripted.session.handle_response(exchange, answer, scripted.now).unwrap();
+            scripted.session.handle_response(exchange, &answer, scripted.now).unwrap();
         }
     }
 }
@@ -741,7 +741,7 @@ fn who_asks_twice_to_take_over_takes_over_once() {
     let (request, exchange) = scripted.poll().unwrap();
     assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#);
     scripted.session.open();
-    scripted.session.handle_response(exchange, Response::new(200, READY.as_bytes()), scripted.now).unwrap();
+    scripted.session.handle_response(exchange, &Response::new(200, READY.as_bytes()), scripted.now).unwrap();
     scripted.wait(2);
     assert_eq!(scripted.answer("/iserver/accounts", 200, ACCOUNTS), BrokerageEvent::Ready);
     scripted.wait(58);
@@ -835,9 +835,9 @@ fn an_exchange_of_another_session_is_refused_while_an_own_one_is_awaited() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, foreign) = Scripted::new(CompetePolicy::Yield).poll().unwrap();
     let (_, own) = scripted.poll().unwrap();
-    let refused = scripted.session.handle_response(foreign, Response::new(200, READY.as_bytes()), NOW);
+    let refused = scripted.session.handle_response(foreign, &Response::new(200, READY.as_bytes()), NOW);
     assert_eq!(refused, Err(Misuse::StaleExchange));
-    let event = scripted.session.handle_response(own, Response::new(200, READY.as_bytes()), NOW);
+    let event = scripted.session.handle_response(own, &Response::new(200, READY.as_bytes()), NOW);
     assert_eq!(event, Ok(BrokerageEvent::Opening));
 }
 
@@ -846,11 +846,11 @@ fn the_servers_clock_is_learned_from_the_brokerage_sessions_answers_too() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, exchange) = scripted.poll().unwrap();
     let answer = Response::new(200, READY.as_bytes()).with_server_time(NOW.saturating_add(Duration::from_secs(600)));
-    scripted.session.handle_response(exchange, answer.clone(), NOW).unwrap();
+    scripted.session.handle_response(exchange, &answer.clone(), NOW).unwrap();
     let (request, exchange) = scripted.poll().unwrap();
     let timestamp = |request: &Request| support::parameter(request, "oauth_timestamp").unwrap().to_string();
     assert_eq!(timestamp(&request), "1714650000", "one may be wrong, after so many that were accepted");
-    scripted.session.handle_response(exchange, answer, NOW).unwrap();
+    scripted.session.handle_response(exchange, &answer, NOW).unwrap();
     scripted.wait(2);
     assert_eq!(timestamp(&scripted.poll().unwrap().0), "1714650602");
 }
@@ -868,7 +868,7 @@ fn a_clock_that_goes_back_delays_no_step_and_no_answer_hides_it() {
     scripted.wait(60);
     let (_, exchange) = scripted.poll().unwrap();
     scripted.now = scripted.now.saturating_sub(Duration::from_secs(3600));
-    scripted.session.handle_response(exchange, Response::new(200, b"{}"), scripted.now).unwrap();
+    scripted.session.handle_response(exchange, &Response::new(200, b"{}"), scripted.now).unwrap();
     assert_eq!(scripted.seconds_to_go(), Some(60), "the clock went back while the answer was under way");
 }
 
@@ -909,7 +909,7 @@ fn after_a_success_pauses_and_attempts_begin_anew() {
     for _ in 0..3 {
         let (request, exchange) = scripted.poll().unwrap();
         assert_eq!(request.body(), br#"{"publish":true,"compete":true}"#, "the first attempt");
-        scripted.session.handle_response(exchange, unavailable.clone(), scripted.now).unwrap();
+        scripted.session.handle_response(exchange, &unavailable.clone(), scripted.now).unwrap();
         scripted.answer("/tickle", 200, "{}");
         assert!((10..=15).contains(&scripted.seconds_to_go().unwrap()), "the first pause");
         scripted.wait_until_due();
@@ -958,7 +958,7 @@ fn a_servers_wish_lengthens_a_pause_and_never_shortens_it() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, exchange) = scripted.poll().unwrap();
     let wish = Response::new(503, b"").with_header("Retry-After", b"1");
-    scripted.session.handle_response(exchange, wish, scripted.now).unwrap();
+    scripted.session.handle_response(exchange, &wish, scripted.now).unwrap();
     assert!((10..=15).contains(&scripted.seconds_to_go().unwrap()));
 }
 

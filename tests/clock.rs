@@ -99,7 +99,7 @@ fn the_first_word_of_a_server_is_believed_and_so_is_a_refusal() {
     for (date, learned) in [(100, 100), (-3600, -3600), (1, 0)] {
         let exchange = poll(&mut session).exchange;
         let response = Response::new(503, b"").with_server_time(after(date));
-        session.handle_response(exchange, response, NOW).unwrap_err();
+        session.handle_response(exchange, &response, NOW).unwrap_err();
         assert_eq!(session.clock_skew(), learned);
     }
     let talk = Talk::begin();
@@ -167,7 +167,7 @@ fn a_token_lives_for_a_day_from_asking_however_late_the_answer_is_read() {
         let body = login.body(expiration);
         let read = after(13 * 3600);
         let response = Response::new(200, body.as_bytes()).with_server_time(after(server_ahead));
-        session.handle_response(exchange, response, read).unwrap();
+        session.handle_response(exchange, &response, read).unwrap();
         assert_eq!(session.live(read).unwrap().expires_at(), after(hours * 3600), "{expiration:?}");
     }
 }
@@ -346,7 +346,7 @@ impl Member {
         let now = pair.now;
         while let Some(Outbound { request, exchange }) = self.session.poll_request(&mut pair.rng, now).unwrap() {
             let response = self.send(pair, &request, &mut damaged);
-            if self.session.handle_response(exchange, response, now).is_err() {
+            if self.session.handle_response(exchange, &response, now).is_err() {
                 self.note(false, now);
                 return;
             }

@@ -250,7 +250,7 @@ fn ten_requests_refused_together_lead_to_one_new_token() {
         while let Some(Outbound { request, exchange }) = session.poll_request(&mut pair.rng, pair.now).unwrap() {
             exchanges += 1;
             let answer = pair.send(&request);
-            session.handle_response(exchange, response(&answer), pair.now).unwrap();
+            session.handle_response(exchange, &response(&answer), pair.now).unwrap();
         }
         assert_eq!(pair.call(&session, &ACCOUNTS).status(), 200);
     }

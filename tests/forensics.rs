@@ -54,7 +54,7 @@ impl Case {
             r#"{{"diffie_hellman_response":"{}","live_session_token_signature":"{proof}"}}"#,
             self.login.response
         );
-        let error = session.handle_response(exchange, Response::new(200, body.as_bytes()), NOW).unwrap_err();
+        let error = session.handle_response(exchange, &Response::new(200, body.as_bytes()), NOW).unwrap_err();
         assert_eq!(session.phase(NOW), Phase::AccessToken, "an explained mismatch is a mismatch");
         match error {
             Error::LiveSessionMismatch(mismatch) => mismatch,

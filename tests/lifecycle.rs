@@ -28,7 +28,7 @@ fn the_next_token_is_fetched_while_the_old_one_still_signs() {
     let refresh = login.poll(&mut session, after(23, 50)).expect("the refresh margin has begun");
     assert!(session.live(after(23, 55)).unwrap().sign(&ACCOUNTS, &mut rng(1), after(23, 55)).is_ok());
     let body = login.body(None);
-    let phase = session.handle_response(refresh.exchange, Response::new(200, body.as_bytes()), after(23, 56));
+    let phase = session.handle_response(refresh.exchange, &Response::new(200, body.as_bytes()), after(23, 56));
     assert_eq!(phase, Ok(Phase::LiveSession));
     assert_eq!(session.live(after(24, 1)).unwrap().expires_at(), after(47, 50), "counted from the asking");
 }
@@ -38,7 +38,7 @@ fn a_refresh_that_fails_leaves_the_old_token_signing() {
     let login = WorkedLogin::any();
     let mut session = login.live_session(NOW);
     let refresh = login.poll(&mut session, after(23, 50)).unwrap();
-    assert!(session.handle_response(refresh.exchange, Response::new(503, b""), after(23, 51)).is_err());
+    assert!(session.handle_response(refresh.exchange, &Response::new(503, b""), after(23, 51)).is_err());
     assert!(session.live(after(23, 52)).unwrap().sign(&ACCOUNTS, &mut rng(1), after(23, 52)).is_ok());
     assert!(login.poll(&mut session, after(23, 53)).is_some(), "and the next attempt is offered");
 }
@@ -78,7 +78,7 @@ fn a_machine_that_slept_through_the_expiry_logs_in_again() {
     assert_eq!(session.phase(on_waking), Phase::AccessToken);
     let exchange = login.poll(&mut session, on_waking).unwrap().exchange;
     let body = login.body(None);
-    let phase = session.handle_response(exchange, Response::new(200, body.as_bytes()), on_waking);
+    let phase = session.handle_response(exchange, &Response::new(200, body.as_bytes()), on_waking);
     assert_eq!(phase, Ok(Phase::LiveSession));
 }
 
@@ -99,7 +99,7 @@ fn an_expiry_in_the_past_or_missing_does_not_matter_to_a_new_token() {
         let mut session = login.session();
         let exchange = login.poll(&mut session, NOW).unwrap().exchange;
         let body = login.body(expiration);
-        let phase = session.handle_response(exchange, Response::new(200, body.as_bytes()), NOW);
+        let phase = session.handle_response(exchange, &Response::new(200, body.as_bytes()), NOW);
         assert_eq!(phase, Ok(Phase::LiveSession), "{expiration:?}");
         let expires_at = session.live(NOW).unwrap().expires_at();
         assert!((after(12, 0)..=after(24, 0)).contains(&expires_at), "{expiration:?}");
@@ -112,7 +112,7 @@ fn skew_from(date: &str) -> i32 {
     let mut session = WorkedLogin::any().session();
     let exchange = support::poll(&mut session).exchange;
     let refusal = Response::new(503, b"").with_header("Date", date.as_bytes());
-    assert!(session.handle_response(exchange, refusal, NOW).is_err());
+    assert!(session.handle_response(exchange, &refusal, NOW).is_err());
     session.clock_skew()
 }
 
@@ -144,7 +144,7 @@ fn without_the_standard_library_the_servers_time_can_be_handed_over() {
     let mut session = WorkedLogin::any().session();
     let exchange = support::poll(&mut session).exchange;
     let refusal = Response::new(503, b"").with_server_time(after(0, 10));
-    assert!(session.handle_response(exchange, refusal, NOW).is_err());
+    assert!(session.handle_response(exchange, &refusal, NOW).is_err());
     assert_eq!(session.clock_skew(), 600);
     let request = support::poll(&mut session).request;
     assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650600"));
@@ -200,7 +200,7 @@ fn a_response_that_never_comes_is_waited_for_half_a_minute() {
         let fresh = login.poll(&mut session, seconds(patience)).expect("the deadline has passed").exchange;
         let body = login.body(None);
         let mut hand_in =
-            |exchange| session.handle_response(exchange, Response::new(200, body.as_bytes()), seconds(patience));
+            |exchange| session.handle_response(exchange, &Response::new(200, body.as_bytes()), seconds(patience));
         assert_eq!(hand_in(never_answered), Err(Error::Misuse(Misuse::StaleExchange)));
         assert_eq!(hand_in(fresh), Ok(Phase::LiveSession));
     }
@@ -213,7 +213,7 @@ fn a_response_after_the_deadline_is_taken_if_nothing_fresh_went_out() {
     let mut session = login.session();
     let exchange = login.poll(&mut session, NOW).unwrap().exchange;
     let body = login.body(None);
-    let phase = session.handle_response(exchange, Response::new(200, body.as_bytes()), after(0, 10));
+    let phase = session.handle_response(exchange, &Response::new(200, body.as_bytes()), after(0, 10));
     assert_eq!(phase, Ok(Phase::LiveSession));
 }
 
@@ -256,7 +256,7 @@ fn an_old_page_of_a_cache_does_not_turn_the_timestamps_back() {
         drop(session.poll_request(&mut rng(1), after(1, 0)).unwrap());
         let exchange = support::poll(&mut session).exchange;
         let old = Response::new(status, body).with_server_time(NOW);
-        assert!(session.handle_response(exchange, old, NOW).is_err());
+        assert!(session.handle_response(exchange, &old, NOW).is_err());
         let request = support::poll(&mut session).request;
         assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714653600"), "{status}");
     }
@@ -306,7 +306,7 @@ fn a_refused_signature_never_moves_the_timestamps_forward() {
     let exchange = support::poll(&mut session).exchange;
     let late = after(0, 10);
     let refusal = Response::new(401, br#"{"error":"id: 3931, error: invalid consumer"}"#).with_server_time(late);
-    assert!(session.handle_response(exchange, refusal, late).is_err());
+    assert!(session.handle_response(exchange, &refusal, late).is_err());
     let request = session.poll_request(&mut rng(1), after(0, 5)).unwrap().unwrap().request;
     assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650300"), "the clock went back, behind the refusal");
 }

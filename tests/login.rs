@@ -269,7 +269,7 @@ fn refusals_in_every_phase_are_reported_and_can_be_retried() {
     for make in [unauthorized, with_verifier, with_access_token] {
         let error = changes_nothing(make, |session| {
             let exchange = poll(session).exchange;
-            session.handle_response(exchange, Response::new(401, invalid_consumer), NOW).unwrap_err()
+            session.handle_response(exchange, &Response::new(401, invalid_consumer), NOW).unwrap_err()
         });
         let Error::Rejected(rejected) = error else { panic!("{error}") };
         assert_eq!((rejected.status, &*rejected.reason), (401, "id: 3931, error: invalid consumer"));

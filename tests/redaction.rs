@@ -137,7 +137,7 @@ fn the_brokerage_session_shows_nothing() {
     for body in [r#"{"authenticated":true}"#.to_string(), format!(r#"{{"session":"{SESSION_ID}"}}"#)] {
         let outbound = brokerage.poll_request(live, &mut rng(1), NOW).unwrap().unwrap();
         silent_debug(&outbound);
-        silent_debug(&brokerage.handle_response(outbound.exchange, Response::new(200, body.as_bytes()), NOW));
+        silent_debug(&brokerage.handle_response(outbound.exchange, &Response::new(200, body.as_bytes()), NOW));
     }
     silent_debug(&brokerage);
     assert!(brokerage.web_socket().unwrap().url().contains(TOKEN), "the caller needs it");
@@ -166,7 +166,7 @@ fn errors_show_nothing_that_a_server_sends_back() {
                 let exchange = support::poll(&mut session).exchange;
                 let response = Response::new(status, body.as_bytes());
                 silent_debug(&response);
-                if let Err(error) = session.handle_response(exchange, response, NOW) {
+                if let Err(error) = session.handle_response(exchange, &response, NOW) {
                     silent_error(&error);
                 }
             }
@@ -212,7 +212,7 @@ fn a_panic_over_a_failed_login_shows_nothing() {
         let fail = || {
             let mut session = OAuthSession::with_access_token(login.consumer.clone(), access_token());
             let exchange = login.poll(&mut session, NOW).unwrap().exchange;
-            (session.handle_response(exchange, Response::new(status, body.as_bytes()), NOW), session)
+            (session.handle_response(exchange, &Response::new(status, body.as_bytes()), NOW), session)
         };
         let panics: [&dyn Fn(); 4] =
             [&|| _ = fail().0.unwrap(), &|| _ = fail().0.expect("a login"), &|| panic!("{:?}", fail()), &|| {

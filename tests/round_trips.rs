@@ -127,7 +127,7 @@ fn a_login_answer_cut_off_anywhere_is_unusable_and_the_whole_one_is_taken() {
     let login = WorkedLogin::any();
     let any_poll = |session: &mut OAuthSession, body: &str| {
         let exchange = poll(session).exchange;
-        session.handle_response(exchange, Response::new(200, body.as_bytes()), NOW)
+        session.handle_response(exchange, &Response::new(200, body.as_bytes()), NOW)
     };
     let mut session = OAuthSession::new(login.consumer.clone());
     let phase = hand_in_cuts(&mut session, r#"{"oauth_token":"b9082d68cfef06b030de"}"#, any_poll);
@@ -137,7 +137,7 @@ fn a_login_answer_cut_off_anywhere_is_unusable_and_the_whole_one_is_taken() {
     assert_eq!(hand_in_cuts(&mut session, answer, any_poll), Phase::AccessToken);
     let phase = hand_in_cuts(&mut session, &login.body(Some(NOW.as_millis())), |session, body| {
         let exchange = login.poll(session, NOW).unwrap().exchange;
-        session.handle_response(exchange, Response::new(200, body.as_bytes()), NOW)
+        session.handle_response(exchange, &Response::new(200, body.as_bytes()), NOW)
     });
     assert_eq!(phase, Phase::LiveSession);
 }
@@ -152,7 +152,7 @@ fn a_brokerage_answer_cut_off_anywhere_fails_and_the_whole_one_is_taken() {
         let mut session = BrokerageSession::new(CompetePolicy::Yield);
         let events = answers.iter().map(|answer| {
             let exchange = poll(&mut session).exchange;
-            session.handle_response(exchange, Response::new(200, answer.as_bytes()), NOW).unwrap()
+            session.handle_response(exchange, &Response::new(200, answer.as_bytes()), NOW).unwrap()
         });
         events.last().unwrap()
     };
@@ -266,7 +266,7 @@ fn a_web_socket_opens_with_the_whole_token_and_the_whole_session_id_only() {
     let mut session = BrokerageSession::new(CompetePolicy::Yield);
     while let Some(outbound) = session.poll_request(live, &mut pair.rng, pair.now).unwrap() {
         let answer = pair.send(&outbound.request);
-        session.handle_response(outbound.exchange, answer.into(), pair.now).unwrap();
+        session.handle_response(outbound.exchange, &answer.into(), pair.now).unwrap();
     }
     let request = session.web_socket().unwrap();
     let target = request.url().strip_prefix("ws://127.0.0.1:4000").unwrap();
@@ -298,7 +298,7 @@ fn the_gateways_date_is_read_whole_or_not_at_all() {
     let mut skew_from = |date: &str| {
         let exchange = poll(&mut session).exchange;
         let answer = Response::new(503, b"").with_header("Date", date.as_bytes());
-        assert!(session.handle_response(exchange, answer, NOW).is_err());
+        assert!(session.handle_response(exchange, &answer, NOW).is_err());
         session.clock_skew()
     };
     assert!(cuts(&date).all(|cut| skew_from(cut) == 0));

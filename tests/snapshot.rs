@@ -92,7 +92,7 @@ fn a_token_that_was_resumed_twice_is_recognised_when_it_is_dead() {
     assert_eq!(second.phase(NOW), Phase::AccessToken);
     let exchange = login.poll(&mut second, NOW).expect("a new login").exchange;
     let body = login.body(None);
-    second.handle_response(exchange, Response::new(200, body.as_bytes()), NOW).unwrap();
+    second.handle_response(exchange, &Response::new(200, body.as_bytes()), NOW).unwrap();
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn an_exchange_in_flight_is_not_stored_but_offered_anew() {
     let again = login.poll(&mut resumed, NOW).unwrap();
     assert!(!text.contains(parameter(&in_flight.request, "diffie_hellman_challenge").unwrap()));
     let body = login.body(None);
-    let phase = resumed.handle_response(again.exchange, Response::new(200, body.as_bytes()), NOW);
+    let phase = resumed.handle_response(again.exchange, &Response::new(200, body.as_bytes()), NOW);
     assert_eq!(phase, Ok(Phase::LiveSession));
 }
 
@@ -125,7 +125,7 @@ fn a_snapshot_carries_no_clock_to_another_machine() {
     let mut session = login.session();
     let exchange = poll(&mut session).exchange;
     let an_hour_ahead = NOW.saturating_add(Duration::from_secs(3600));
-    session.handle_response(exchange, Response::new(503, b"").with_server_time(an_hour_ahead), NOW).unwrap_err();
+    session.handle_response(exchange, &Response::new(503, b"").with_server_time(an_hour_ahead), NOW).unwrap_err();
     assert_eq!(session.clock_skew(), 3600);
     let snapshot = written(&session);
     assert!(!snapshot.to_string().contains("3600") && !snapshot.to_string().contains("1714653600"), "{snapshot}");
@@ -138,7 +138,7 @@ fn sessions_of_one_consumer_share_the_clock_and_the_timestamps() {
     let mut first = login.session();
     let exchange = poll(&mut first).exchange;
     let an_hour_ahead = NOW.saturating_add(Duration::from_secs(3600));
-    first.handle_response(exchange, Response::new(503, b"").with_server_time(an_hour_ahead), NOW).unwrap_err();
+    first.handle_response(exchange, &Response::new(503, b"").with_server_time(an_hour_ahead), NOW).unwrap_err();
     let mut second = OAuthSession::resume(login.consumer.clone(), first.snapshot().expose(), NOW).unwrap();
     assert_eq!(second.clock_skew(), 3600, "the second session need not learn it by a refusal of its own");
     let request = poll(&mut second).request;

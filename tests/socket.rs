@@ -42,7 +42,7 @@ fn a_login_and_a_signed_request_share_a_socket() {
     let mut connection = Connection(TcpStream::connect(server.address()).unwrap());
     while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now()).unwrap() {
         let response = connection.send(&request);
-        session.handle_response(exchange, response, now()).unwrap();
+        session.handle_response(exchange, &response, now()).unwrap();
     }
     assert_eq!(session.phase(now()), Phase::LiveSession);
     let live = session.live(now()).unwrap();

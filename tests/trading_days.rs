@@ -266,7 +266,7 @@ impl Ordeal {
 
     fn hand_in(&mut self, exchange: ClientExchange, response: Response<'_>) {
         // What came too late changes nothing; no other error is possible.
-        let late = self.world.client.handle_response(exchange, response, self.world.pair.now);
+        let late = self.world.client.handle_response(exchange, &response, self.world.pair.now);
         assert!(matches!(late, Ok(()) | Err(Misuse::StaleExchange)));
         self.is_silent(&format!("{:?} {:?}", self.world.client, self.world.client.web_socket()));
     }
@@ -276,7 +276,7 @@ impl Ordeal {
         let now = self.world.pair.now;
         let seen = |client: &Client| (client.phase(now), client.brokerage_phase(now), client.web_socket());
         let before = seen(&self.world.client);
-        let refused = self.world.client.handle_response(foreign, Response::new(200, b"{}"), now);
+        let refused = self.world.client.handle_response(foreign, &Response::new(200, b"{}"), now);
         assert_eq!(refused, Err(Misuse::StaleExchange));
         assert_eq!(seen(&self.world.client), before);
     }

@@ -185,7 +185,7 @@ fn happens(scripted: &mut Scripted, stimulus: &Stimulus) -> Option<BrokerageEven
         Answer(path, status, body) => {
             let exchange = next_to(scripted, path);
             let response = Response::new(*status, body.as_bytes());
-            return Some(scripted.session.handle_response(exchange, response, scripted.now).unwrap());
+            return Some(scripted.session.handle_response(exchange, &response, scripted.now).unwrap());
         }
     }
     None
@@ -313,7 +313,7 @@ impl Login {
     fn answer(&mut self, endpoint: &str, status: u16, body: &str) -> Result<Phase, Error> {
         let Outbound { exchange, .. } = self.worked.poll(&mut self.session, self.now).unwrap();
         assert_eq!(exchange.endpoint(), endpoint);
-        self.session.handle_response(exchange, Response::new(status, body.as_bytes()), self.now)
+        self.session.handle_response(exchange, &Response::new(status, body.as_bytes()), self.now)
     }
 
     fn live(&self) -> LiveSession {
@@ -361,7 +361,7 @@ fn login_ways(what: &str) -> Vec<Act> {
             let refused: Act = |login| {
                 if let Some(Outbound { exchange, .. }) = login.worked.poll(&mut login.session, login.now) {
                     let refusal = Response::new(401, b"Unauthorized");
-                    login.session.handle_response(exchange, refusal, login.now).unwrap_err();
+                    login.session.handle_response(exchange, &refusal, login.now).unwrap_err();
                 }
             };
             let callback: Act =
@@ -372,7 +372,7 @@ fn login_ways(what: &str) -> Vec<Act> {
             };
             let stale: Act = |login| {
                 let foreign = poll(&mut WorkedLogin::any().session()).exchange;
-                login.session.handle_response(foreign, Response::new(200, b"{}"), login.now).unwrap_err();
+                login.session.handle_response(foreign, &Response::new(200, b"{}"), login.now).unwrap_err();
             };
             vec![refused, callback, broken, stale]
         }

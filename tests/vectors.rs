@@ -179,7 +179,7 @@ fn every_worked_key_agreement_ends_in_its_live_session_token() {
         let outbound = login.poll(&mut session, NOW).unwrap();
         assert_eq!(parameter(&outbound.request, "diffie_hellman_challenge"), Some(&*login.challenge), "{}", login.id);
         let body = login.body(None);
-        let phase = session.handle_response(outbound.exchange, Response::new(200, body.as_bytes()), NOW);
+        let phase = session.handle_response(outbound.exchange, &Response::new(200, body.as_bytes()), NOW);
         assert_eq!(phase, Ok(Phase::LiveSession), "{}", login.id);
         assert_eq!(signature_of_an_api_request(&session), expected_signature(&session, &login), "{}", login.id);
     }

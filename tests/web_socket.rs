@@ -91,7 +91,7 @@ impl Service {
         while let Some(BrokerageOutbound { request, exchange }) =
             brokerage.poll_request(live, &mut rng(), now()).unwrap()
         {
-            brokerage.handle_response(exchange, send(&self.agent, request).unwrap(), now()).unwrap();
+            brokerage.handle_response(exchange, &send(&self.agent, request).unwrap(), now()).unwrap();
         }
         brokerage.web_socket().unwrap()
     }

@@ -123,7 +123,7 @@ fn a_login_and_its_end_leave_no_secret_behind() {
         // The script's own copy of the exponent is the test's, not the session's.
         std::mem::forget(random);
         drop(outbound.request);
-        session.handle_response(outbound.exchange, Response::new(200, &body), NOW).unwrap();
+        session.handle_response(outbound.exchange, &Response::new(200, &body), NOW).unwrap();
         let live = session.live(NOW).unwrap().clone();
         live.sign(&ApiRequest::get("/x"), &mut support::rng(1), NOW).unwrap();
         #[cfg(feature = "serde")]
@@ -271,7 +271,7 @@ fn a_live_session_and_its_end_leave_no_access_token_behind() {
         let _request = outbound.request;
         let body = login.body(None).into_bytes();
         let found = left_behind(vec![("the access token", token[..20].into())], || {
-            session.handle_response(outbound.exchange, Response::new(200, &body), NOW).unwrap();
+            session.handle_response(outbound.exchange, &Response::new(200, &body), NOW).unwrap();
             drop(session);
         });
         assert!(found.is_empty(), "left in freed memory: {found:?} of {length} characters");
@@ -295,7 +295,7 @@ fn a_mismatch_leaves_no_secret_behind() {
     let outbound = login.poll(&mut session, NOW).unwrap();
     let body = login.body(None).replace(&login.proof, &"0".repeat(40)).into_bytes();
     let found = left_behind(planted, || {
-        assert!(session.handle_response(outbound.exchange, Response::new(200, &body), NOW).is_err());
+        assert!(session.handle_response(outbound.exchange, &Response::new(200, &body), NOW).is_err());
     });
     assert!(found.is_empty(), "left in freed memory: {found:?}");
 }

@@ -131,7 +131,7 @@ fn shown() -> Vec<String> {
     let mut answer = |body: &str| {
         let BrokerageOutbound { exchange, .. } = brokerage.poll_request(&live, &mut rng(1), NOW).unwrap().unwrap();
         let shown = format!("{exchange:?}");
-        brokerage.handle_response(exchange, Response::new(200, body.as_bytes()), NOW).unwrap();
+        brokerage.handle_response(exchange, &Response::new(200, body.as_bytes()), NOW).unwrap();
         shown
     };
     shown.push(answer(r#"{"authenticated":true,"established":true,"competing":false,"connected":true}"#));
@@ -152,5 +152,5 @@ fn shown() -> Vec<String> {
 fn refusal(status: u16, reason: &str) -> Error {
     let mut session = OAuthSession::new(WorkedLogin::any().consumer);
     let exchange = poll(&mut session).exchange;
-    session.handle_response(exchange, Response::new(status, reason.as_bytes()), NOW).unwrap_err()
+    session.handle_response(exchange, &Response::new(status, reason.as_bytes()), NOW).unwrap_err()
 }

@@ -52,7 +52,7 @@ pub fn next_event(client: &mut Client, agent: &Agent, until: UnixTime) -> Option
         match client.poll(&mut rng(), now()) {
             Output::Event(event) => return Some(event),
             Output::Send { request, exchange } => match send(agent, request) {
-                Ok(response) => client.handle_response(exchange, response, now()).unwrap_or_default(),
+                Ok(response) => client.handle_response(exchange, &response, now()).unwrap_or_default(),
                 Err(error) => println!("No response: {error}."), // and the exchange is dropped
             },
             Output::Wait(_) if now() >= until => return None,
@@ -73,7 +73,7 @@ pub fn step(session: &mut OAuthSession, agent: &Agent) -> Result<Option<Phase>, 
         return Ok(None);
     };
     let endpoint = exchange.endpoint();
-    let phase = session.handle_response(exchange, send(agent, request)?, now())?;
+    let phase = session.handle_response(exchange, &send(agent, request)?, now())?;
     println!("  POST {endpoint}: {}", meaning(phase));
     Ok(Some(phase))
 }

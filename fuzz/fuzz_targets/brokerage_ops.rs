@@ -51,7 +51,7 @@ fuzz_target!(|script: &str| {
                 if let Some(BrokerageOutbound { request, exchange }) = polled {
                     if let Some(overtaken) = in_flight.take() {
                         assert!(now >= deadline, "two exchanges in flight");
-                        assert!(session.handle_response(overtaken, Response::new(200, b"{}"), now).is_err());
+                        assert!(session.handle_response(overtaken, &Response::new(200, b"{}"), now).is_err());
                     }
                     deadline = now.saturating_add(PATIENCE);
                     series.check(&request, now);
@@ -66,7 +66,7 @@ fuzz_target!(|script: &str| {
                 let Some(exchange) = in_flight.take() else { continue };
                 let (status, body) = number(argument);
                 let response = Response::new(status, body.as_bytes());
-                let event = session.handle_response(exchange, response, now).expect("it is awaited");
+                let event = session.handle_response(exchange, &response, now).expect("it is awaited");
                 assert_silent(&format!("{event:?}"));
                 offered_without_answer = 0;
             }
@@ -74,7 +74,7 @@ fuzz_target!(|script: &str| {
                 let Ok(Some(outbound)) = foreign.poll_request(&live, &mut rng, now) else { continue };
                 series = Series::default();
                 let before = (session.phase(now), session.poll_timeout());
-                assert!(session.handle_response(outbound.exchange, Response::new(200, b"{}"), now).is_err());
+                assert!(session.handle_response(outbound.exchange, &Response::new(200, b"{}"), now).is_err());
                 assert_eq!((session.phase(now), session.poll_timeout()), before);
             }
             "drop" => in_flight = None,
@@ -133,6 +133,6 @@ fn login(rng: &mut StdRng) -> LiveSession {
     let mut session = OAuthSession::with_access_token(consumer(), access_token);
     let outbound = session.poll_request(rng, START).unwrap().unwrap();
     let body = prove(&outbound.request);
-    session.handle_response(outbound.exchange, Response::new(200, body.as_bytes()), START).unwrap();
+    session.handle_response(outbound.exchange, &Response::new(200, body.as_bytes()), START).unwrap();
     session.live(START).unwrap().clone()
 }

@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
     let mut rng = StdRng::seed_from_u64(1);
     let mut session = OAuthSession::new(consumer());
     let exchange = session.poll_request(&mut rng, START).unwrap().unwrap().exchange;
-    session.handle_response(exchange, Response::new(200, br#"{"oauth_token":"a1b2c3"}"#), START).unwrap();
+    session.handle_response(exchange, &Response::new(200, br#"{"oauth_token":"a1b2c3"}"#), START).unwrap();
     let callback = Callback::parse(text);
     assert_silent(&format!("{callback:?}"));
     let is_ours = callback.is_ok_and(|it| it.has_verifier() && Some(it.request_token()) == session.request_token());

@@ -214,7 +214,7 @@ impl World {
             let headers = answer.headers().iter();
             let response =
                 headers.fold(response, |response, (name, value)| response.with_header(name.as_str(), value.as_bytes()));
-            let _ = self.session.handle_response(exchange, response, self.now);
+            let _ = self.session.handle_response(exchange, &response, self.now);
         }
     }
 

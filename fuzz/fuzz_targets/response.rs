@@ -35,7 +35,7 @@ fuzz_target!(|input: &[u8]| {
     let response = headers
         .fold(Response::new(status, &body), |response, (name, value)| response.with_header(name, value.as_bytes()));
     let is_proved = |honest: &Honest| body.windows(honest.proof.len()).any(|window| window == honest.proof.as_bytes());
-    match session.handle_response(outbound.exchange, response, START) {
+    match session.handle_response(outbound.exchange, &response, START) {
         Ok(phase) => {
             assert!(body.len() <= MAX_BODY && (200..300).contains(&status));
             assert!(phase != Phase::LiveSession || honest.as_ref().is_some_and(is_proved), "live without a proof");
@@ -88,7 +88,7 @@ fn session(step: &str) -> OAuthSession {
     match step {
         "access_token" => {
             let exchange = session.poll_request(&mut StdRng::seed_from_u64(1), START).unwrap().unwrap().exchange;
-            session.handle_response(exchange, Response::new(200, br#"{"oauth_token":"a1"}"#), START).unwrap();
+            session.handle_response(exchange, &Response::new(200, br#"{"oauth_token":"a1"}"#), START).unwrap();
             session.handle_verifier("b2").unwrap();
         }
         "live_session_token" => {

@@ -32,7 +32,7 @@ impl BrokerageSession {
     pub fn handle_response(
         &mut self,
         exchange: BrokerageExchange,
-        response: Response<'_>,
+        response: &Response<'_>,
         now: UnixTime,
     ) -> Result<BrokerageEvent, Misuse> {
         if !self.awaits(&exchange) {
@@ -40,10 +40,10 @@ impl BrokerageSession {
         }
         let consumer = self.login.as_ref().map(|login| &login.consumer);
         let clock =
-            consumer.map_or(ClockVerdict::Innocent, |known| known.learn_clock(&exchange.receipt, &response, now));
+            consumer.map_or(ClockVerdict::Innocent, |known| known.learn_clock(&exchange.receipt, response, now));
         self.follow_clock(now);
         let was_unconfirmed = self.phase(now) == BrokeragePhase::Unconfirmed;
-        let event = match self.event(&exchange, &response, now) {
+        let event = match self.event(&exchange, response, now) {
             Ok(event) => event,
             Err(error) => return Ok(self.failed(exchange.step, clock.explain(error), now)),
         };

@@ -43,7 +43,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// loop {
 ///     while let Some(BrokerageOutbound { request, exchange }) = brokerage.poll_request(&live, &mut rng, now())? {
 ///         let Ok(response) = send(&request) else { break }; // a lost request is offered again, later
-///         match brokerage.handle_response(exchange, response, now())? {
+///         match brokerage.handle_response(exchange, &response, now())? {
 ///             BrokerageEvent::Ready => println!("trading"),
 ///             BrokerageEvent::LiveSessionRefused => return Ok(()), // log in again
 ///             event => println!("{event:?}"),

@@ -53,7 +53,7 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// loop {
 ///     match client.poll(&mut rng, now()) {
 ///         Output::Send { request, exchange } => match send(&request) { // any HTTP client, no redirects, no retries
-///             Some(response) => client.handle_response(exchange, response, now()).unwrap_or_default(), // too late: no harm
+///             Some(response) => client.handle_response(exchange, &response, now()).unwrap_or_default(), // too late: no harm
 ///             None => drop(exchange), // or `handle_no_response`, which says the same
 ///         },
 ///         Output::Event(event) => println!("{event:?}"),

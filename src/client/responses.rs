@@ -26,7 +26,7 @@ impl Client {
     pub fn handle_response(
         &mut self,
         exchange: ClientExchange,
-        response: Response<'_>,
+        response: &Response<'_>,
         now: UnixTime,
     ) -> Result<(), Misuse> {
         self.follow_clock(now);
@@ -55,7 +55,7 @@ impl Client {
         }
     }
 
-    fn login_answered(&mut self, exchange: Exchange, response: Response<'_>, now: UnixTime) -> Result<(), Misuse> {
+    fn login_answered(&mut self, exchange: Exchange, response: &Response<'_>, now: UnixTime) -> Result<(), Misuse> {
         match self.oauth.handle_response(exchange, response, now) {
             Err(Error::Misuse(misuse)) => return Err(misuse),
             Err(error) => self.login_failed(error, now),
@@ -92,7 +92,7 @@ impl Client {
     fn brokerage_answered(
         &mut self,
         exchange: BrokerageExchange,
-        response: Response<'_>,
+        response: &Response<'_>,
         now: UnixTime,
     ) -> Result<(), Misuse> {
         if !self.brokerage.awaits(&exchange) {
@@ -105,7 +105,7 @@ impl Client {
             return Ok(());
         }
         let is_tickle = exchange.is_tickle();
-        let sign = Sign::of(&response);
+        let sign = Sign::of(response);
         match self.brokerage.handle_response(exchange, response, now)? {
             BrokerageEvent::LiveSessionRefused => self.token_died(now),
             BrokerageEvent::Failed { error, next_attempt, .. } => {
@@ -133,11 +133,11 @@ impl Client {
         Ok(())
     }
 
-    fn own_answered(&mut self, exchange: OwnExchange, response: Response<'_>, now: UnixTime) -> Result<(), Misuse> {
+    fn own_answered(&mut self, exchange: OwnExchange, response: &Response<'_>, now: UnixTime) -> Result<(), Misuse> {
         let own = self.requests.in_flight(&exchange).ok_or(Misuse::StaleExchange)?;
         let (ticket, trial) = (own.ticket, own.trial);
-        let clock = self.oauth.consumer().learn_clock(&exchange.receipt, &response, now);
-        self.health.note(Sign::of(&response), now);
+        let clock = self.oauth.consumer().learn_clock(&exchange.receipt, response, now);
+        self.health.note(Sign::of(response), now);
         if response.is_success() {
             self.requests.remove(ticket);
             if let Some(policy) = trial {
@@ -146,11 +146,11 @@ impl Client {
                 self.publish();
                 self.events.push_back(Event::QueryPolicyChanged(policy));
             }
-            self.finish(ticket, Outcome::Answered(response.into_owned()));
+            self.finish(ticket, Outcome::Answered(response.to_static()));
             return Ok(());
         }
         let error = clock.explain(response.rejected());
-        self.own_rejected(&exchange, Rejection { error, response: response.into_owned() }, now);
+        self.own_rejected(&exchange, Rejection { error, response: response.to_static() }, now);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use crate::wire::response::Response;
 /// # let now = || UnixTime::from(std::time::SystemTime::now());
 /// while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng, now())? {
 ///     let answer: http::Response<Vec<u8>> = send(request.try_into()?)?;
-///     session.handle_response(exchange, answer.into(), now())?;
+///     session.handle_response(exchange, &answer.into(), now())?;
 /// }
 /// # Ok(()) }
 /// ```

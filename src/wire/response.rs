@@ -77,9 +77,9 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// The same response, which owns its body.
-    pub(crate) fn into_owned(self) -> Response<'static> {
-        Response { body: Cow::Owned(self.body.into_owned()), ..self }
+    /// A copy that owns its body.
+    pub(crate) fn to_static(&self) -> Response<'static> {
+        Response { body: Cow::Owned(self.body.to_vec()), ..*self }
     }
 
     /// The same answer with its body, which came later.

@@ -33,7 +33,7 @@ fn the_token_of_another_process_serves_in_place_of_a_login() {
             break exchange;
         }
         let response = response(&world.pair.send(&request));
-        world.client.handle_response(exchange, response, world.pair.now).unwrap();
+        world.client.handle_response(exchange, &response, world.pair.now).unwrap();
     };
     assert!(world.client.adopt(renewed.expose(), world.pair.now).unwrap());
     drop(exchange);

@@ -102,7 +102,7 @@ fn ready_is_said_for_5_minutes_at_most_whatever_the_clock_does() {
                 set_clock(&mut world, by);
                 if let Some((request, exchange)) = held {
                     let witness = response(&world.pair.send(&request));
-                    world.client.handle_response(exchange, witness, world.pair.now).unwrap();
+                    world.client.handle_response(exchange, &witness, world.pair.now).unwrap();
                 }
                 world.run(&mut network, 5 * MINUTE + 61);
                 assert_ne!(phase(&world), BrokeragePhase::Ready, "{by} {in_flight}");
@@ -146,7 +146,7 @@ fn a_response_that_lay_in_the_socket_for_8_hours_of_sleep_is_old() {
         assert!(to("/iserver/auth/status")(&question));
         let witness = response(&world.pair.send(&question));
         world.pair.wait(sleeps);
-        world.client.handle_response(status, witness, world.pair.now).unwrap();
+        world.client.handle_response(status, &witness, world.pair.now).unwrap();
         assert_ne!(phase(&world), BrokeragePhase::Ready, "the witness is {sleeps} s old");
         assert_eq!(world.client.clock_skew(), 0);
         std::mem::forget(order_exchange);
@@ -164,7 +164,7 @@ fn a_token_that_expired_on_its_way_is_no_new_access_token_and_replaced() {
     let (request, exchange) = world.next_send().unwrap();
     let answer = response(&world.pair.send(&request));
     world.pair.wait(DAY + HOUR);
-    world.client.handle_response(exchange, answer, world.pair.now).unwrap();
+    world.client.handle_response(exchange, &answer, world.pair.now).unwrap();
     assert!(recovery(&mut world) <= 5);
     assert_eq!((world.count(LOGIN), world.has(&Event::AccessTokenGranted)), (2, false));
 }
@@ -175,7 +175,7 @@ fn a_token_whose_response_lay_in_the_socket_for_20_hours_lives_4_more() {
     let (request, login) = world.next_send().unwrap();
     let token = response(&world.pair.send(&request));
     world.pair.wait(20 * HOUR);
-    world.client.handle_response(login, token, world.pair.now).unwrap();
+    world.client.handle_response(login, &token, world.pair.now).unwrap();
     let left = world.client.live(world.pair.now).unwrap().expires_at().saturating_since(world.pair.now);
     assert_eq!(left.as_secs(), 4 * HOUR);
 }
@@ -318,7 +318,7 @@ fn waits_neither_spin_nor_oversleep_in_an_hour_of_anything() {
                     Output::Send { exchange, .. } if status == 0 => std::mem::forget(exchange),
                     Output::Send { exchange, .. } => {
                         let response = Response::new(status, body.as_bytes());
-                        world.client.handle_response(exchange, response, world.pair.now).unwrap();
+                        world.client.handle_response(exchange, &response, world.pair.now).unwrap();
                     }
                 }
             }

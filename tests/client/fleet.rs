@@ -92,7 +92,7 @@ fn settle(pair: &mut Pair, member: &mut Member) -> UnixTime {
             Output::Send { request, exchange } => {
                 member.sent.push((pair.now, request.path().to_string()));
                 let answer = response(&pair.send(&request));
-                member.client.handle_response(exchange, answer, pair.now).unwrap();
+                member.client.handle_response(exchange, &answer, pair.now).unwrap();
             }
         }
     }

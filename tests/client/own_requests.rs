@@ -148,8 +148,8 @@ fn a_get_whose_repetition_has_no_time_is_rejected_and_not_unsent() {
     // A wrong timestamp would be repeated at once, but there were too many requests.
     let date = world.pair.now.saturating_add(Duration::from_secs(4000));
     let refusal = Response::new(401, b"Unauthorized").with_server_time(date);
-    world.client.handle_response(exchange, refusal, world.pair.now).unwrap();
-    world.client.handle_response(other, Response::new(429, b""), world.pair.now).unwrap();
+    world.client.handle_response(exchange, &refusal, world.pair.now).unwrap();
+    world.client.handle_response(other, &Response::new(429, b""), world.pair.now).unwrap();
     world.run(&mut Sound, 2 * MINUTE);
     assert_eq!(world.count("/snapshot"), 1);
     assert_eq!(diagnosis(world.outcome(ticket)), Diagnosis::ClockOff);
@@ -246,7 +246,7 @@ fn a_cancelled_request_is_never_sent_nor_finished() {
     let ticket = world.request(&ORDER);
     let (_, exchange) = world.next_send().unwrap();
     assert!(!world.client.cancel(ticket), "too late");
-    world.client.handle_response(exchange, Response::new(200, b"{}"), world.pair.now).unwrap();
+    world.client.handle_response(exchange, &Response::new(200, b"{}"), world.pair.now).unwrap();
     world.settle(&mut Sound);
     assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))));
 }
@@ -256,7 +256,7 @@ fn a_cancelled_request_that_waits_for_its_repetition_is_not_repeated() {
     let mut world = ready();
     let ticket = world.request(&ACCOUNTS);
     let (_, exchange) = world.next_send().unwrap();
-    world.client.handle_response(exchange, Response::new(401, b""), world.pair.now).unwrap();
+    world.client.handle_response(exchange, &Response::new(401, b""), world.pair.now).unwrap();
     assert!(world.client.cancel(ticket));
     world.run(&mut Sound, HOUR);
     assert_eq!((world.count("/portfolio/accounts"), world.outcome(ticket)), (1, None));
@@ -310,7 +310,7 @@ fn requests_end_at_their_deadline_60_seconds_or_what_was_set() {
         assert_eq!(world.outcome(in_flight), None);
         world.run(&mut Sound, 2);
         assert_eq!(world.outcome(in_flight), Some(&Outcome::Unanswered));
-        let late = world.client.handle_response(exchange, Response::new(200, b"[]"), world.pair.now);
+        let late = world.client.handle_response(exchange, &Response::new(200, b"[]"), world.pair.now);
         assert_eq!(late, Err(Misuse::StaleExchange));
         world.run(&mut Sound, MINUTE);
         assert_eq!(world.count_events(|event| matches!(event, Event::Finished { .. })), 2);
@@ -357,7 +357,7 @@ fn a_log_out_ends_what_has_not_gone_out_and_repeats_nothing() {
         }
         world.settle(&mut Sound);
         assert_eq!(world.outcome(waiting), Some(&Outcome::NotSent(NotSent::LoggedOut)));
-        world.client.handle_response(exchange, Response::new(401, b"Unauthorized"), world.pair.now).unwrap();
+        world.client.handle_response(exchange, &Response::new(401, b"Unauthorized"), world.pair.now).unwrap();
         world.settle(&mut Sound);
         assert_eq!(diagnosis(world.outcome(in_flight)), Diagnosis::Unauthorized, "the next user has no part in it");
         world.client.open();

@@ -43,7 +43,7 @@ fn each_kind_of_request_that_is_lost_once_is_made_again() {
                     }
                     Some((request, exchange)) => {
                         let answer = response(&world.pair.send(&request));
-                        world.client.handle_response(exchange, answer, world.pair.now).unwrap();
+                        world.client.handle_response(exchange, &answer, world.pair.now).unwrap();
                     }
                 }
             }
@@ -187,7 +187,7 @@ fn the_log_out_goes_out_first_whatever_a_refused_request_made_one_ask() {
     let mut world = ready();
     world.request(&ACCOUNTS);
     let (_, exchange) = world.next_send().expect("the request");
-    world.client.handle_response(exchange, Response::new(401, b"{}"), world.pair.now).unwrap();
+    world.client.handle_response(exchange, &Response::new(401, b"{}"), world.pair.now).unwrap();
     world.client.log_out(world.pair.now);
     world.run(&mut Sound, MINUTE);
     assert_eq!(world.sent.last().map(|(_, line)| line.as_str()), Some("POST /logout"));
@@ -203,7 +203,7 @@ fn a_response_after_the_log_out_has_ended_is_stale_whatever_it_says() {
         world.pair.wait(31);
         assert!(world.next_send().is_none());
         assert!(world.has(&Event::LoggedOut));
-        let late = world.client.handle_response(exchange, Response::new(status, b"{}"), world.pair.now);
+        let late = world.client.handle_response(exchange, &Response::new(status, b"{}"), world.pair.now);
         assert_eq!(late, Err(Misuse::StaleExchange), "{status}");
     }
 }

@@ -35,7 +35,7 @@ fn a_refresh_waits_for_a_request_under_way_but_30_seconds_at_most() {
         let (request, exchange) = world.next_send().unwrap();
         let answer = response(&world.pair.send(&request));
         world.run(&mut Sound, takes);
-        world.client.handle_response(exchange, answer, world.pair.now).unwrap();
+        world.client.handle_response(exchange, &answer, world.pair.now).unwrap();
         world.run(&mut Sound, MINUTE);
         assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))));
         let margin_began = sent_at(&world, LOGIN)[0].saturating_add(Duration::from_secs(DAY - MARGIN));
@@ -56,7 +56,7 @@ fn an_order_waits_while_a_refresh_does_and_goes_out_with_the_new_token() {
     world.run(&mut Sound, 10);
     assert_eq!(world.count("/orders"), 0, "an order is held back");
     assert!(matches!(world.outcome(snapshot), Some(Outcome::Answered(_))), "a GET is not");
-    world.client.handle_response(exchange, answer, world.pair.now).unwrap();
+    world.client.handle_response(exchange, &answer, world.pair.now).unwrap();
     world.run(&mut Sound, 2);
     assert_eq!((world.count(LOGIN), world.count("/orders")), (2, 1));
     let at_refresh = sent_at(&world, LOGIN)[1];
@@ -94,8 +94,8 @@ fn a_get_refused_amid_a_refresh_is_repeated_with_the_new_token() {
     let (request, exchange) = world.next_send().unwrap();
     let refusal = response(&world.pair.send(&request));
     assert_eq!(refusal.status(), 401);
-    world.client.handle_response(exchange, refusal, world.pair.now).unwrap();
-    world.client.handle_response(login, token, world.pair.now).unwrap();
+    world.client.handle_response(exchange, &refusal, world.pair.now).unwrap();
+    world.client.handle_response(login, &token, world.pair.now).unwrap();
     world.run(&mut Sound, 10);
     assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))), "{:?}", world.outcome(ticket));
     assert_eq!((world.count("/portfolio/accounts"), world.count(LOGIN)), (2, 2));
@@ -109,7 +109,7 @@ fn a_refusal_of_the_replaced_token_after_the_refresh_kills_nothing() {
     assert!(to("/iserver/auth/status")(&question));
     world.run(&mut Sound, 11);
     assert_eq!(world.count(LOGIN), 2);
-    world.client.handle_response(status, Response::new(401, b"Invalid signature"), world.pair.now).unwrap();
+    world.client.handle_response(status, &Response::new(401, b"Invalid signature"), world.pair.now).unwrap();
     world.run(&mut Sound, HOUR);
     assert_eq!((phase(&world), world.count(LOGIN)), (BrokeragePhase::Ready, 2));
 }

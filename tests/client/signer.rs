@@ -109,13 +109,13 @@ fn a_login_that_ends_after_the_log_out_signs_nothing() {
                 break (request, exchange);
             }
             let answer = response(&world.pair.send(&request));
-            world.client.handle_response(exchange, answer, world.pair.now).unwrap();
+            world.client.handle_response(exchange, &answer, world.pair.now).unwrap();
         };
         let token = response(&world.pair.send(&request));
         world.client.log_out(world.pair.now);
         world.run(&mut Sound, 40);
         assert!(world.has(&Event::LoggedOut));
-        let _ = world.client.handle_response(login, token, world.pair.now);
+        let _ = world.client.handle_response(login, &token, world.pair.now);
         let signer = world.client.signer();
         world.run(&mut Sound, HOUR);
         assert!(signer.live().is_none() && world.client.live(world.pair.now).is_none(), "{is_refresh}");

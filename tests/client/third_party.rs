@@ -40,7 +40,7 @@ fn from_nothing_to_ready_with_one_request_for_each_token() {
     let (request, exchange) = world.next_send().unwrap();
     assert!(to("/oauth/access_token")(&request));
     let answer = response(&world.pair.send(&request));
-    world.client.handle_response(exchange, answer, world.pair.now).unwrap();
+    world.client.handle_response(exchange, &answer, world.pair.now).unwrap();
     let before = world.sent.len();
     let (request, _) = world.next_send().unwrap();
     assert!(to("/oauth/live_session_token")(&request) && world.sent.len() == before + 1);
@@ -122,14 +122,14 @@ fn reauthorize_in_the_middle_of_anything_starts_over() {
             if let Some((request, exchange)) = world.next_send() {
                 held.push((exchange, response(&world.pair.send(&request))));
             } else if let Some((exchange, answer)) = held.pop() {
-                let _ = world.client.handle_response(exchange, answer, world.pair.now);
+                let _ = world.client.handle_response(exchange, &answer, world.pair.now);
             }
         }
         world.client.reauthorize();
         assert!(world.client.signer().live().is_none());
         world.settle(&mut Sound);
         for (exchange, answer) in held {
-            let _ = world.client.handle_response(exchange, answer, world.pair.now);
+            let _ = world.client.handle_response(exchange, &answer, world.pair.now);
         }
         world.run(&mut Sound, 6);
         assert_eq!(world.client.phase(world.pair.now), Phase::RequestToken, "{steps}");
@@ -161,7 +161,7 @@ fn a_log_out_while_the_access_token_is_on_its_way_does_not_lose_it() {
     let granted = response(&world.pair.send(&request));
     world.client.log_out(world.pair.now);
     world.settle(&mut Sound);
-    world.client.handle_response(exchange, granted, world.pair.now).unwrap();
+    world.client.handle_response(exchange, &granted, world.pair.now).unwrap();
     world.run(&mut Sound, HOUR);
     assert!(world.client.access_token().is_some());
     assert_eq!(world.count(LOGIN), 0, "logged out");

@@ -199,7 +199,7 @@ fn settled(world: &mut World) {
 fn answered(world: &mut World) {
     let (request, exchange) = world.next_send().unwrap();
     let answer = response(&world.pair.send(&request));
-    world.client.handle_response(exchange, answer, world.pair.now).unwrap();
+    world.client.handle_response(exchange, &answer, world.pair.now).unwrap();
     while let ibkr_oauth::Output::Event(event) = world.client.poll(&mut world.pair.rng, world.pair.now) {
         world.events.push(event);
     }
@@ -225,7 +225,7 @@ fn dies(world: &mut World) {
             }
         };
         let answer = response(&world.pair.send(&request));
-        world.client.handle_response(exchange, answer, world.pair.now).unwrap();
+        world.client.handle_response(exchange, &answer, world.pair.now).unwrap();
     }
     // Nobody has asked for the events yet.
     while let ibkr_oauth::Output::Event(event) = world.client.poll(&mut world.pair.rng, world.pair.now) {
@@ -241,7 +241,7 @@ fn redirected(world: &mut World) {
             Some((request, _)) if to(LOGIN)(&request) => break,
             Some((_, exchange)) => {
                 let redirect = ibkr_oauth::Response::new(302, b"");
-                world.client.handle_response(exchange, redirect, world.pair.now).unwrap();
+                world.client.handle_response(exchange, &redirect, world.pair.now).unwrap();
             }
             None => world.pair.wait(1),
         }

@@ -194,7 +194,7 @@ fn a_429_counts_even_if_it_comes_too_late() {
     world.client.doubt();
     let (_, exchange) = world.next_send().unwrap();
     world.run(&mut Sound, MINUTE);
-    assert!(world.client.handle_response(exchange, ibkr_oauth::Response::new(429, b""), world.pair.now).is_err());
+    assert!(world.client.handle_response(exchange, &ibkr_oauth::Response::new(429, b""), world.pair.now).is_err());
     world.sent.clear();
     world.run(&mut Sound, 9 * MINUTE);
     assert_eq!(world.sent, []);

@@ -242,7 +242,7 @@ fn json_holds_what_the_report_holds() {
 fn refusal(reason: &str) -> Error {
     let mut session = OAuthSession::new(support::builder().build().unwrap());
     let exchange = support::poll(&mut session).exchange;
-    session.handle_response(exchange, Response::new(401, reason.as_bytes()), NOW).unwrap_err()
+    session.handle_response(exchange, &Response::new(401, reason.as_bytes()), NOW).unwrap_err()
 }
 
 #[test]

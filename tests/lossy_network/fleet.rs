@@ -190,7 +190,7 @@ impl Client {
 
     fn take(&mut self, purpose: Purpose, response: Response<'static>, now: UnixTime) -> Result<(), Error> {
         match purpose {
-            Purpose::LogIn(exchange) => self.session.handle_response(exchange, response, now).map(drop),
+            Purpose::LogIn(exchange) => self.session.handle_response(exchange, &response, now).map(drop),
             Purpose::Tickle(live, receipt) => {
                 let outcome = live.handle_response(receipt, &response, now);
                 match &outcome {

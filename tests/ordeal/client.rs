@@ -498,7 +498,7 @@ impl World {
         let is_success = (200..300).contains(&response.status());
         let may_be_witness = kind == Kind::Brokerage && is_success && contains(response.body(), b"authenticated");
         let proof = token.is_some().then(|| String::from_utf8(response.body().to_vec()).unwrap());
-        let was_taken = self.attempt_at(|client, now| client.handle_response(exchange, response, now)).is_ok();
+        let was_taken = self.attempt_at(|client, now| client.handle_response(exchange, &response, now)).is_ok();
         assert!(!(was_taken && is_over), "a response to {} was taken that nobody awaits", request.path());
         if may_be_witness && was_taken {
             self.witness = self.witness.max(Some(asked));

@@ -361,7 +361,7 @@ impl<S: Honest> World<S> {
     }
 
     fn hand_in(&mut self, who: usize, exchange: Exchange, dated: Dated) -> Result<Phase, Error> {
-        self.attempt(who, |session, _, now| session.handle_response(exchange, dated.response, now))
+        self.attempt(who, |session, _, now| session.handle_response(exchange, &dated.response, now))
     }
 
     /// This timestamp was refused: if it is the latest, it counts as not used.

@@ -145,7 +145,7 @@ pub fn answer(
     exchange: Exchange,
     body: &str,
 ) -> Result<ibkr_oauth::Phase, ibkr_oauth::Error> {
-    session.handle_response(exchange, Response::new(200, body.as_bytes()), NOW)
+    session.handle_response(exchange, &Response::new(200, body.as_bytes()), NOW)
 }
 
 /// A worked Diffie-Hellman agreement from the vectors, playable without a server.
@@ -230,7 +230,7 @@ impl WorkedLogin {
     pub fn live_session(&self, now: UnixTime) -> OAuthSession {
         let mut session = self.session();
         let outbound = self.poll(&mut session, now).unwrap();
-        session.handle_response(outbound.exchange, Response::new(200, self.body(None).as_bytes()), now).unwrap();
+        session.handle_response(outbound.exchange, &Response::new(200, self.body(None).as_bytes()), now).unwrap();
         session
     }
 }

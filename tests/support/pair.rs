@@ -64,7 +64,7 @@ impl Pair {
     pub fn drive(&mut self, session: &mut OAuthSession) -> Result<Phase, Error> {
         while let Some(Outbound { request, exchange }) = session.poll_request(&mut self.rng, self.now)? {
             let answer = self.send(&request);
-            session.handle_response(exchange, response(&answer), self.now)?;
+            session.handle_response(exchange, &response(&answer), self.now)?;
         }
         Ok(session.phase(self.now))
     }

@@ -69,14 +69,14 @@ impl Scripted {
     pub fn answer(&mut self, path: &str, status: u16, body: &str) -> BrokerageEvent {
         let (request, exchange) = self.poll().unwrap_or_else(|| panic!("nothing to send, not {path}"));
         assert_eq!(request.path(), format!("/v1/api{path}"));
-        self.session.handle_response(exchange, Response::new(status, body.as_bytes()), self.now).unwrap()
+        self.session.handle_response(exchange, &Response::new(status, body.as_bytes()), self.now).unwrap()
     }
 
     /// The next request, which asks whether the session is there, is answered with `status`.
     pub fn answer_whatever_is_due(&mut self, status: &str) -> BrokerageEvent {
         let (request, exchange) = self.poll().expect("something is due");
         let body = if request.path().ends_with("/tickle") { tickle(status) } else { status.to_string() };
-        self.session.handle_response(exchange, Response::new(200, body.as_bytes()), self.now).unwrap()
+        self.session.handle_response(exchange, &Response::new(200, body.as_bytes()), self.now).unwrap()
     }
 
     pub fn wait(&mut self, seconds: u64) {

@@ -72,7 +72,7 @@ impl World {
                 Output::Send { request, exchange } => {
                     self.sent.push((now, line(&request)));
                     match network.carry(&mut self.pair, &request) {
-                        Some(response) => self.client.handle_response(exchange, response, self.pair.now).unwrap(),
+                        Some(response) => self.client.handle_response(exchange, &response, self.pair.now).unwrap(),
                         None => std::mem::forget(exchange),
                     }
                 }
@@ -94,7 +94,7 @@ impl World {
         let now = self.pair.now;
         while let Some((request, exchange)) = self.next_send() {
             match network.carry(&mut self.pair, &request) {
-                Some(response) => self.client.handle_response(exchange, response, now).unwrap(),
+                Some(response) => self.client.handle_response(exchange, &response, now).unwrap(),
                 None => std::mem::forget(exchange),
             }
         }

@@ -20,7 +20,7 @@ pub fn log_in(session: &mut OAuthSession, answer: &[u8], rng: &mut dyn CryptoRng
     let mut length = 0;
     if let Ok(Some(outbound)) = session.poll_request(rng, NOW) {
         length = outbound.request.url().len();
-        let _ = session.handle_response(outbound.exchange, Response::new(200, answer), NOW);
+        let _ = session.handle_response(outbound.exchange, &Response::new(200, answer), NOW);
     }
     if let Some(live) = session.live(NOW) {
         length += live.authorization(&ApiRequest::get("/portfolio/accounts"), rng, NOW).map_or(0, |(text, _)| text.len());

@@ -164,7 +164,7 @@ fn shared_secret(by: &mut impl Observer) {
     let classes = ["K of 2047 bits", "of 2032"];
     let subject = Subject { name: "shared secret to live session, 2048 bits", classes, kind: Kind::Lengths };
     by.observe(&subject, prepare, |(session, exchange, body)| {
-        session.handle_response(exchange.take().unwrap(), Response::new(200, body.as_bytes()), NOW).unwrap()
+        session.handle_response(exchange.take().unwrap(), &Response::new(200, body.as_bytes()), NOW).unwrap()
     });
 }
 

@@ -228,7 +228,7 @@ impl State {
         match answer {
             Ok(answer) => {
                 // A response that is not awaited any more changes nothing.
-                let is_taken = self.client.handle_response(exchange, Response::from(&answer), now()).is_ok();
+                let is_taken = self.client.handle_response(exchange, &Response::from(&answer), now()).is_ok();
                 if let Some(ticket) = ticket.filter(|_| is_taken) {
                     self.keep_for(ticket, |waiting| waiting.answer = Some(answer));
                 }

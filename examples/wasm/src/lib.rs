@@ -46,7 +46,7 @@ impl Client {
     fn answer(&mut self, status: u16, body: Vec<u8>, now: UnixTime) -> Result<Value, Error> {
         let exchange = self.in_flight.take().ok_or("nothing was asked")?;
         let session = self.session.as_mut().map_err(|error| error.clone())?;
-        let phase = session.handle_response(exchange, Response::new(status, body), now).map_err(text)?;
+        let phase = session.handle_response(exchange, &Response::new(status, body), now).map_err(text)?;
         Ok(json!(format!("{phase:?}")))
     }
 
