@@ -82,6 +82,7 @@ impl BaseUrl {
         self.scheme
     }
 
+    #[cfg_attr(not(feature = "doctor"), expect(dead_code, reason = "the doctor alone asks for it"))]
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
