@@ -14,7 +14,7 @@ use crate::wire::callback::CallbackError;
 /// the server's clock (see [`OAuthSession::clock_skew`](crate::OAuthSession::clock_skew)).
 ///
 /// No message holds a token, a key, a signature or a raw body. `Display` includes the cause, so `source` is `None`.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The calling code breaks the contract, or its clock or random source does not work. Data from the network never
@@ -137,7 +137,7 @@ impl Rejected {
 }
 
 /// A mistake in the calling code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Misuse {
     /// The exchange is another session's, or the session has moved on since it was handed out.
@@ -168,7 +168,7 @@ pub enum Misuse {
 }
 
 /// What is wrong with a 2xx response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Malformed {
     /// The body was refused unread.
@@ -217,7 +217,7 @@ pub enum Malformed {
 }
 
 /// A refusal by the server, or by something on the way to it.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Error)]
 #[error("HTTP {status}: {reason} ({diagnosis})")]
 #[non_exhaustive]
 pub struct Rejected {

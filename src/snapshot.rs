@@ -84,7 +84,7 @@ struct StoredLiveSession {
 }
 
 /// Why a snapshot is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
     /// Written by a version of this crate that writes another form.

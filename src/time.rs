@@ -18,6 +18,7 @@ use core::time::Duration;
 /// assert_eq!(now.to_string(), "2024-05-02T17:08:36Z");
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct UnixTime(u64);
 
 impl UnixTime {

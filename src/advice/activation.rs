@@ -37,13 +37,15 @@ const WEEKEND_SECOND: u64 = 3 * DAY + RESTART_SECOND;
 ///     }
 /// }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct ActivationWait {
     registered_at: UnixTime,
 }
 
 /// How far a key that is becoming active has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum ActivationStage {
     /// The consumer key is not known yet: no live session token.
@@ -53,7 +55,8 @@ pub enum ActivationStage {
 }
 
 /// An answer that a key which is not active yet would get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Activation {
     /// What is still refused.

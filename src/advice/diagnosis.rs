@@ -7,6 +7,7 @@ use core::time::Duration;
 ///
 /// `Display` gives cause and remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Diagnosis {
     /// A 401 whose `Date` shows that the request's timestamp was off by more than 2 seconds. The server's clock is
@@ -54,6 +55,7 @@ pub enum Diagnosis {
 
 /// What a retry may be worth. Advice: the caller decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Retry {
     /// At once, with a fresh request: what was wrong with the rejected one (its timestamp) is right in the next. If

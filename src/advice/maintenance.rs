@@ -10,6 +10,7 @@ use crate::time::UnixTime;
 /// The times are rough: IBKR says "around midnight" and "Saturday evening", and which region serves an account is not
 /// told. Daylight saving is allowed for by windows that hold both times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Maintenance {
     /// The nightly reset and the maintenance of `/iserver` about an hour after it: around midnight in New York (3:45 to

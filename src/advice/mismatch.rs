@@ -7,6 +7,7 @@ use core::fmt;
 /// All but the last two name a derivation which the server, or whatever answers in its place, has used instead of that
 /// of [protocol section 5](crate::protocol#section-5). `Display` gives cause and remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Mismatch {
     /// The Diffie-Hellman secret without Java's sign byte.

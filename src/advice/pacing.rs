@@ -14,7 +14,7 @@ use crate::wire::api_request::ApiRequest;
 use crate::wire::method::Method;
 
 /// Not now: too many requests of this kind have been sent, or a 429 came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[error("too many requests: IBKR's limits allow this one at {retry_at}")]
 #[non_exhaustive]
 pub struct PacingError {

@@ -9,6 +9,7 @@ use crate::time::UnixTime;
 /// What to do about another session of the same user (TWS, the mobile app, another program): IBKR allows one brokerage
 /// session for each username.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum CompetePolicy {
     /// Leave it alone, report it, and wait until [`BrokerageSession::open`](super::BrokerageSession::open) is called.
     #[default]
@@ -19,6 +20,7 @@ pub enum CompetePolicy {
 
 /// Where the brokerage session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum BrokeragePhase {
     /// There is none: the next poll asks for one.

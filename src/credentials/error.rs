@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// A setting that cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The consumer key.
@@ -33,7 +33,7 @@ pub enum ConfigError {
 }
 
 /// What is wrong with a URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum UrlError {
     /// Neither `http://` nor `https://`.
@@ -60,7 +60,7 @@ pub enum UrlError {
 }
 
 /// Why a key, or the Diffie-Hellman parameters, cannot be read or used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// More than 64 KiB of text.
@@ -131,7 +131,7 @@ pub enum KeyError {
 }
 
 /// Why a token, secret, consumer key or realm cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum TokenError {
     /// Nothing at all.

@@ -63,12 +63,22 @@ pub struct AccessToken {
 
 /// Whether an account trades with money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[allow(clippy::exhaustive_enums, reason = "an account is one or the other")]
 pub enum AccountKind {
     /// Trades with money.
     Live,
     /// Trades on paper.
     Paper,
+}
+
+impl fmt::Display for AccountKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Live => "live",
+            Self::Paper => "paper",
+        })
+    }
 }
 
 impl AccountKind {

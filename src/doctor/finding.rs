@@ -8,6 +8,7 @@ use super::severity::Severity;
 
 /// One of the credentials that make up a set of credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Credential {
     /// The consumer key.
@@ -19,10 +20,13 @@ pub enum Credential {
     /// The access token secret.
     AccessTokenSecret,
     /// The private signature key.
+    #[cfg_attr(feature = "serde", serde(rename = "private_signature_pem"))]
     SignatureKey,
     /// The private encryption key.
+    #[cfg_attr(feature = "serde", serde(rename = "private_encryption_pem"))]
     EncryptionKey,
     /// The Diffie-Hellman parameters.
+    #[cfg_attr(feature = "serde", serde(rename = "dhparam_pem"))]
     DhParams,
     /// The base URL.
     BaseUrl,
@@ -84,8 +88,15 @@ impl Credential {
     }
 }
 
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// One thing found. It never holds a secret: counts, labels and names only.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Finding {
     /// What was found.

@@ -1,5 +1,7 @@
 //! Everything the doctor can find, with how bad it is and what to do: one table.
 
+use core::fmt;
+
 use super::severity::Severity::{self, Error, Note, Warning};
 
 /// `{credential}` stands for the credential in words, `{file}` for the file that usually holds it.
@@ -7,6 +9,7 @@ macro_rules! kinds {
     ($($severity:ident $kind:ident: $cause:literal, $remedy:literal;)*) => {
         /// What was found. Each kind has one [`Severity`], one cause and one remedy; the evidence is the case's own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
         #[non_exhaustive]
         pub enum FindingKind {
             $(
@@ -46,6 +49,12 @@ macro_rules! kinds {
             }
         }
     };
+}
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 kinds! {

@@ -74,7 +74,7 @@ pub struct Credentials<'a> {
 }
 
 /// This machine's time and the server's, read at the same moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Clocks<'a> {
     /// This machine's.
     pub own: UnixTime,
@@ -83,7 +83,7 @@ pub struct Clocks<'a> {
 }
 
 /// What time the server says it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServerTime<'a> {
     /// The value of the `Date` header of any answer of the server. Read with feature `std` only.
     DateHeader(&'a str),

@@ -16,7 +16,7 @@ use crate::secret::Secret;
 /// that could be repaired.
 ///
 /// `Display` and [`to_json`](Self::to_json) show the first two. Neither they nor `Debug` show a secret.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     findings: Vec<Finding>,
     fingerprints: Vec<Fingerprint>,
@@ -24,7 +24,8 @@ pub struct Report {
 }
 
 /// SHA-256 of something public, to compare with what was uploaded to the portal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Fingerprint {
     /// The private key whose public half this is of, or the DH parameters.

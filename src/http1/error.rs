@@ -6,7 +6,7 @@ use thiserror::Error;
 ///
 /// The connection is not to be used again. Nothing received is quoted. The exchange can be dropped, and the next poll
 /// offers a fresh request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Http1Error {
     /// The connection was closed before the first byte of a response: as a rule it had been idle for too long.

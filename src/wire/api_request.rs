@@ -19,7 +19,7 @@ use crate::wire::request::TypedBody;
 /// let snapshot = ApiRequest::get("/iserver/marketdata/snapshot").query(&fields);
 /// let init = ApiRequest::post("/iserver/auth/ssodh/init").json(br#"{"publish":true,"compete":true}"#);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use = "nothing is sent before it is signed"]
 pub struct ApiRequest<'a> {
     method: Method,
@@ -31,13 +31,13 @@ pub struct ApiRequest<'a> {
 /// Names and values as they are meant, not encoded; repeated names are kept.
 pub(crate) type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Query<'a> {
     Pairs(Pairs<'a>),
     Raw(&'a str),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Body<'a> {
     None,
     Form(Pairs<'a>),

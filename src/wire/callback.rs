@@ -14,7 +14,7 @@ use crate::signing::percent_encoding::decode;
 const MAX_LENGTH: usize = 8 * 1024;
 
 /// Why a callback cannot be used. The request token goes on waiting for the right one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum CallbackError {
     /// More than 8 KiB.

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 /// The HTTP methods of the Web API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "UPPERCASE"))]
 pub enum Method {
     /// `GET`
     Get,
@@ -54,7 +55,7 @@ impl FromStr for Method {
 }
 
 /// The text names none of the four methods of the Web API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[error("unknown HTTP method: it must be GET, POST, PUT or DELETE, in upper case")]
 #[non_exhaustive]
 pub struct UnknownMethod;

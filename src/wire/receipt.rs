@@ -7,7 +7,7 @@ use crate::time::UnixTime;
 /// way, and hand it in with the response: a refusal is then blamed on what really caused it.
 ///
 /// It holds no secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Receipt {
     asked_at: UnixTime,
     second: u32,
