@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use crate::agreement::live_session_token::{LiveSessionToken, TokenId};
 use crate::credentials::consumer::Consumer;
@@ -243,9 +244,7 @@ impl LiveSession {
         let stamp = self.stamp(rng, now)?;
         let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
         let stamped = [nonce.as_str(), timestamp.as_str()];
-        let kept = prepared.kept_for(self);
-        let mut mac = kept.before_nonce.clone();
-        write_to(&mut mac, |out| kept.rest.fill(&stamped, |text| out.plain(text)));
+        let mac = prepared.kept_for(self).mac(stamped);
         self.write_header(out, stamped, &self.0.token.signer().finish(&mac));
         Ok(self.receipt(&stamp, now))
     }
@@ -282,23 +281,25 @@ impl LiveSession {
 
     /// What the signatures of a request have in common.
     fn keep(&self, method: Method, path: &str, parameters: &Parameters<'_>) -> Kept {
+        let no_stamp = ["0".repeat(NONCE), "0".repeat(TIMESTAMP)];
+        let no_stamp = no_stamp.each_ref().map(String::as_str);
         let signed = &self.0.texts.signed;
         self.sorted(parameters, |before, after| {
             let mut beginning = String::new();
             write_to(&mut beginning, |out| {
                 let mut base_string = self.begin(out, method, path);
                 base_string.parameters(before);
-                base_string.encoded(signed.first());
+                base_string.separator();
             });
-            let (blocks, remainder) = beginning.as_bytes().as_chunks();
-            let mut mac = self.0.token.signer().mac();
-            mac.blocks(blocks);
-            let remainder = beginning.len().saturating_sub(remainder.len());
-            let mut rest = signed.with_first(beginning.get(remainder..).unwrap_or_default());
-            rest.text(base_string::longest(after), |out| {
+            let longest = [beginning.len(), signed.length(), NONCE, TIMESTAMP, base_string::longest(after)];
+            let mut text = Zeroizing::new(String::with_capacity(longest.into_iter().fold(0, usize::saturating_add)));
+            text.push_str(&beginning);
+            write_to(&mut *text, |out| {
+                signed.fill(&no_stamp, |part| out.plain(part));
                 Writer::following(out, self.0.consumer.parameter_encoding()).parameters(after);
             });
-            Kept::new(Arc::downgrade(&self.0), mac, rest.trimmed())
+            let gaps = signed.gaps(no_stamp).map(|gap| beginning.len().saturating_add(gap));
+            Kept::new(self, &text, gaps)
         })
     }
 

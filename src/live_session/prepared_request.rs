@@ -1,21 +1,22 @@
 //! A request that is asked again and again: what its signatures have in common is kept.
 
 use alloc::string::{String, ToString};
-use alloc::sync::Weak;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::{fmt, ptr};
+use zeroize::Zeroizing;
 
 use super::{Inner, LiveSession};
 use crate::error::Misuse;
-use crate::signing::mac::Mac;
-use crate::signing::template::Template;
+use crate::signing::mac::{BLOCK, Mac};
+use crate::signing::percent_encoding::Sink;
 use crate::wire::api_request::{ApiRequest, Pairs, Parameters};
 use crate::wire::method::Method;
 
 /// A request that is signed again and again: method, path and parameters are fixed, nonce and timestamp are fresh each
 /// time.
 ///
-/// The first signature with a live session keeps what comes before the nonce, hashed, and what comes after it, encoded.
+/// The first signature with a live session keeps what is signed: what comes before the nonce hashed, the rest encoded.
 /// Later ones allocate nothing, and the parameters whose names come before `oauth_` in the alphabet cost them nothing. The
 /// first signature after a refresh keeps everything anew. What is kept can sign only this request; it is wiped when
 /// another token takes its place, and on drop.
@@ -51,13 +52,15 @@ pub struct PreparedRequest {
 
 type OwnedPairs = Vec<(String, String)>;
 
-/// What the signatures with one live session have in common.
+/// What the signatures with one live session have in common: the base string, hashed as far as it is always the same.
 pub(super) struct Kept {
     session: Weak<Inner>,
-    /// The MAC of everything before the nonce.
-    pub(super) before_nonce: Mac,
-    /// Everything after it. Gaps: nonce, timestamp.
-    pub(super) rest: Template,
+    /// The MAC of the whole blocks before the nonce.
+    beginning: Mac,
+    /// The base string from there on, with nonce and timestamp of the last signature.
+    rest: Zeroizing<Vec<u8>>,
+    nonce_start: usize,
+    timestamp_start: usize,
 }
 
 impl PreparedRequest {
@@ -90,7 +93,7 @@ impl PreparedRequest {
     }
 
     /// What is kept for `live`; what was kept for another session is dropped.
-    pub(super) fn kept_for(&mut self, live: &LiveSession) -> &Kept {
+    pub(super) fn kept_for(&mut self, live: &LiveSession) -> &mut Kept {
         if self.kept.as_ref().is_some_and(|kept| !ptr::eq(kept.session.as_ptr(), &*live.0)) {
             self.kept = None;
         }
@@ -102,8 +105,33 @@ impl PreparedRequest {
 }
 
 impl Kept {
-    pub(super) fn new(session: Weak<Inner>, before_nonce: Mac, rest: Template) -> Self {
-        Self { session, before_nonce, rest }
+    /// `base_string` has room for nonce and timestamp at `gaps`.
+    pub(super) fn new(live: &LiveSession, base_string: &str, gaps: [usize; 2]) -> Self {
+        let [nonce, _] = gaps;
+        let blocks_before_nonce = nonce / BLOCK;
+        let (blocks, _) = base_string.as_bytes().as_chunks();
+        let (before_nonce, _) = blocks.split_at_checked(blocks_before_nonce).unwrap_or_default();
+        let mut beginning = live.0.token.signer().mac();
+        beginning.blocks(before_nonce);
+        let hashed = before_nonce.as_flattened().len();
+        let rest = base_string.as_bytes().get(hashed..).unwrap_or_default();
+        let [nonce_start, timestamp_start] = gaps.map(|gap| gap.saturating_sub(hashed));
+        let session = Arc::downgrade(&live.0);
+        Self { session, beginning, rest: Zeroizing::new(rest.to_vec()), nonce_start, timestamp_start }
+    }
+
+    /// The MAC of the base string with this nonce and this timestamp.
+    pub(super) fn mac(&mut self, [nonce, timestamp]: [&str; 2]) -> Mac {
+        for (start, text) in [(self.nonce_start, nonce), (self.timestamp_start, timestamp)] {
+            if let Some(gap) = self.rest.get_mut(start..).and_then(|rest| rest.get_mut(..text.len())) {
+                gap.copy_from_slice(text.as_bytes());
+            }
+        }
+        let mut mac = self.beginning.clone();
+        let (blocks, end) = self.rest.as_chunks();
+        mac.blocks(blocks);
+        mac.end(end);
+        mac
     }
 }
 

@@ -160,26 +160,23 @@ impl<'w, 's, S: Sink> Writer<'w, 's, S> {
         let table = self.encoding.table();
         for Parameter { pair: (name, value), .. } in sorted {
             // The separators are encoded once, whatever becomes of the parameters.
-            self.out.code(self.separator);
+            self.separator();
             self.out.encode(name, table);
             self.out.code(EQUALS);
             self.out.encode(value, table);
-            self.separator = AMPERSAND;
         }
     }
 
-    /// Writes parameters that are encoded already.
-    pub(crate) fn encoded(&mut self, text: &str) {
+    /// Writes what stands between the parameters so far and the next: nothing, if there are none so far.
+    pub(crate) fn separator(&mut self) {
         self.out.code(self.separator);
-        self.out.plain(text);
         self.separator = AMPERSAND;
     }
 
     /// Writes parameters from a [`template`].
     pub(crate) fn template(&mut self, template: &Template, fillings: &[&str]) {
-        self.out.code(self.separator);
+        self.separator();
         template.fill(fillings, |text| self.out.plain(text));
-        self.separator = AMPERSAND;
     }
 }
 

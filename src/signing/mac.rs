@@ -13,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::signing::percent_encoding::Sink;
 
 /// Bytes of a block.
-const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 const BLOCK_BYTES: u64 = 64;
 /// Of the last block, what its text can take: behind it come one byte of padding, and the length.
 const ROOM_FOR_TEXT: usize = 56;

@@ -31,7 +31,7 @@ impl Template {
 
     /// Goes on with a text of up to `length` bytes, in a block that is large enough from the start: one that grows leaves
     /// copies behind.
-    pub(crate) fn text(&mut self, length: usize, write: impl FnOnce(&mut Encoder<'_, String>)) {
+    fn text(&mut self, length: usize, write: impl FnOnce(&mut Encoder<'_, String>)) {
         let mut longer = Zeroizing::new(String::with_capacity(self.last.len().saturating_add(length)));
         longer.push_str(&self.last);
         write_to(&mut *longer, write);
@@ -48,16 +48,15 @@ impl Template {
         self.clone()
     }
 
-    /// What stands before the first gap.
-    pub(crate) fn first(&self) -> &str {
-        self.before_gaps.first().unwrap_or(&self.last)
-    }
-
-    /// The same with another text before the first gap.
-    pub(crate) fn with_first(&self, text: &str) -> Self {
-        let mut other = self.clone();
-        *other.before_gaps.first_mut().unwrap_or(&mut other.last) = Zeroizing::new(String::from(text));
-        other
+    /// Where the first gaps begin, once they are filled with `fillings`.
+    pub(crate) fn gaps<const COUNT: usize>(&self, fillings: [&str; COUNT]) -> [usize; COUNT] {
+        let mut length: usize = 0;
+        let mut texts = self.before_gaps.iter();
+        fillings.map(|filling| {
+            let start = length.saturating_add(texts.next().map_or(0, |text| text.len()));
+            length = start.saturating_add(filling.len());
+            start
+        })
     }
 
     /// Hands the texts to `write`, and `fillings` in the gaps. They are ASCII.
