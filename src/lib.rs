@@ -50,6 +50,8 @@ pub mod doctor;
 mod encoding;
 mod error;
 mod exchange;
+#[cfg(feature = "serde")]
+mod follower;
 #[cfg(feature = "http1")]
 pub mod http1;
 mod live_session;
@@ -81,6 +83,12 @@ pub use credentials::keys::{ConsumerKeys, RsaKeys, RsaPrivateKey};
 pub use credentials::token::{AccessToken, AccountKind};
 pub use error::{Error, Malformed, Misuse, Rejected};
 pub use exchange::{Exchange, Outbound};
+#[cfg(feature = "serde")]
+pub use follower::question::Question;
+#[cfg(feature = "serde")]
+pub use follower::shared_session::SharedSession;
+#[cfg(feature = "serde")]
+pub use follower::{Followed, Follower, FollowerBuilder, FollowerOutput};
 pub use live_session::{LiveSession, PreparedRequest};
 pub use rand_core;
 pub use secret::Secret;

@@ -96,6 +96,7 @@ pub struct OAuthSession {
     state: State,
     query_policy: QueryPolicy,
     awaited: Awaited,
+    generation: u64,
 }
 
 pub(crate) enum State {
@@ -127,17 +128,22 @@ impl OAuthSession {
 
     fn in_state(consumer: Consumer, state: State) -> Self {
         // The default is what is wanted where the caller fixed none.
-        let query_policy = consumer.fixed_query_policy().unwrap_or_default();
+        let query_policy = consumer.identity().fixed_query_policy().unwrap_or_default();
         Self::from_parts(consumer, state, query_policy)
     }
 
     pub(crate) fn from_parts(consumer: Consumer, state: State, query_policy: QueryPolicy) -> Self {
-        Self { consumer, state, query_policy, awaited: Awaited::default() }
+        Self { consumer, state, query_policy, awaited: Awaited::default(), generation: 0 }
     }
 
     #[cfg(feature = "serde")]
     pub(crate) fn state(&self) -> &State {
         &self.state
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn with_generation(self, generation: u64) -> Self {
+        Self { generation, ..self }
     }
 
     /// Returns whose session this is.
@@ -232,7 +238,7 @@ impl OAuthSession {
     /// timestamps sent. Zero until something is learned, and with
     /// [`without_clock_correction`](crate::ConsumerBuilder::without_clock_correction).
     pub fn clock_skew(&self) -> i32 {
-        self.consumer.clock().skew()
+        self.consumer.identity().clock().skew()
     }
 
     /// Moves the deadline of the exchange in flight along with a clock that went back.
@@ -255,14 +261,14 @@ impl OAuthSession {
         let Some(work) = self.work(now).filter(|_| !self.awaited.is_pending(now)) else {
             return Ok(None);
         };
-        let stamp = Stamp::new(self.consumer.clock(), rng, now)?;
+        let stamp = Stamp::new(self.consumer.identity().clock(), rng, now)?;
         let receipt = Receipt::of_oauth(now, stamp.second);
         let (step, request) = match work {
             Work::RequestToken => self.ask_request_token(&stamp, receipt, rng)?,
             Work::AccessToken { token, verifier } => self.ask_access_token(token, verifier, &stamp, receipt, rng)?,
             Work::LiveSessionToken(access_token) => self.ask_live_session_token(access_token, &stamp, receipt, rng)?,
         };
-        self.consumer.clock().note(stamp.second);
+        self.consumer.identity().clock().note(stamp.second);
         let ticket = self.awaited.issue(patience, now);
         Ok(Some(Outbound { request, exchange: Exchange { ticket, receipt, step } }))
     }
@@ -327,13 +333,13 @@ impl OAuthSession {
         let consumer = &self.consumer;
         let endpoint = step.endpoint();
         let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
-        let common = common_parameters(consumer, "RSA-SHA256", nonce.as_str(), timestamp.as_str());
+        let common = common_parameters(consumer.identity(), "RSA-SHA256", nonce.as_str(), timestamp.as_str());
         let mut parameters = [&common, own].concat();
         // Their names are of letters and `_`, which stand for themselves in an encoding.
         parameters.sort_unstable();
 
         let url = [consumer.base_url(), endpoint].concat();
-        let base_string = BaseString::new(Method::Post, &url, &parameters, consumer.parameter_encoding());
+        let base_string = BaseString::new(Method::Post, &url, &parameters, consumer.identity().parameter_encoding());
         let base_string = base_string.with_prepend(step.prepend());
         let signature = consumer.keys().sign_rsa_sha256(base_string.text().expose().as_bytes(), rng)?;
 
@@ -341,12 +347,12 @@ impl OAuthSession {
         let signature = encode(&BASE64.encode(signature));
         let length = endpoint.len().saturating_add(header.length()).saturating_add(signature.len());
         let head = Head::write(
-            consumer,
+            consumer.identity(),
             length,
             |text| text.push_str(endpoint),
             |text| header.fill(&[&signature], |part| text.push_str(part)),
         );
-        let request = Request::new(consumer, Method::Post, head, base_string, None, receipt);
+        let request = Request::new(consumer.identity(), Method::Post, head, base_string, None, receipt);
         Ok((step, request))
     }
 
@@ -399,8 +405,11 @@ impl OAuthSession {
         if !self.awaited.is(&exchange.ticket) {
             return Err(Misuse::StaleExchange.into());
         }
-        let clock = self.consumer.learn_clock(&exchange.receipt, response, now);
+        let clock = self.consumer.identity().learn_clock(&exchange.receipt, response, now);
         self.state = self.state_after(&exchange, response).map_err(|error| at_login(error, clock))?;
+        if matches!(exchange.step, Step::LiveSessionToken { .. }) {
+            self.generation = self.generation.saturating_add(1);
+        }
         // The exchange is dropped here, and with it the ticket that was awaited.
         Ok(self.phase(now))
     }
@@ -447,7 +456,13 @@ impl OAuthSession {
         })?;
         let server_time = response.date().unwrap_or_else(|| asked_at.shifted(self.clock_skew()));
         let life = Life::from(asked_at, server_time, agreement.expiration);
-        Ok(LiveSession::new(self.consumer.clone(), access_token.oauth_token(), token, self.query_policy, life))
+        Ok(LiveSession::new(
+            self.consumer.identity().clone(),
+            access_token.oauth_token(),
+            token,
+            self.query_policy,
+            life,
+        ))
     }
 
     /// Forgets the live session token of `dead`: call this when the server has rejected (401) a request that `dead`
@@ -467,6 +482,12 @@ impl OAuthSession {
         }
     }
 
+    /// Counts on from there, if another process has had more live session tokens.
+    #[cfg(feature = "serde")]
+    pub(crate) fn note_generation(&mut self, generation: u64) {
+        self.generation = self.generation.max(generation);
+    }
+
     /// Goes on where `other` is, a session of the same consumer. An exchange in flight is no longer awaited.
     #[cfg(feature = "serde")]
     pub(crate) fn replace_by(&mut self, other: Self) {
@@ -481,6 +502,11 @@ impl OAuthSession {
         {
             self.state = State::AccessToken(access_token.clone());
         }
+    }
+
+    /// Returns how many live session tokens this session has had, those before it was resumed included.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Returns whether the query of API requests is signed.

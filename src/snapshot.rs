@@ -49,6 +49,9 @@ pub struct Snapshot {
     /// Whether the server was found to want the query signed. It is not used where the caller fixed the policy.
     #[serde(default)]
     signs_query: bool,
+    /// How many live session tokens there were.
+    #[serde(default)]
+    generation: u64,
     /// When live session tokens were asked for in the last hour, so that the limit on new tokens outlives a process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     asked_for_tokens_at: Vec<u64>,
@@ -73,8 +76,9 @@ struct StoredAccessToken {
     is_paper: Option<bool>,
 }
 
+/// A live session token with its proof and its life.
 #[derive(Clone, Serialize, Deserialize)]
-struct StoredLiveSession {
+pub(crate) struct StoredLiveSession {
     /// Base64 of the 20 bytes.
     token: String,
     /// The server's proof of it, in hex: checked again on reading.
@@ -83,21 +87,21 @@ struct StoredLiveSession {
     expires_at: u64,
 }
 
-/// Why a snapshot is refused.
+/// Why a [`Snapshot`] or a [`SharedSession`](crate::SharedSession) is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
     /// Written by a version of this crate that writes another form.
-    #[error("the snapshot has form {found}; this version of the crate reads form {VERSION}")]
+    #[error("what was stored has form {found}, which this version of the crate does not read")]
     Version {
         /// The form found.
         found: u32,
     },
     /// Of another consumer key, realm or base URL.
-    #[error("the snapshot belongs to another consumer key, realm or base URL")]
+    #[error("what was stored belongs to another consumer key, realm or base URL")]
     Foreign,
     /// Changed or cut off since it was written.
-    #[error("the snapshot is damaged: `{field}` cannot be")]
+    #[error("what was stored is damaged: `{field}` cannot be")]
     Damaged {
         /// The first field that cannot be.
         field: &'static str,
@@ -117,6 +121,7 @@ impl OAuthSession {
             realm: self.consumer().realm().to_string(),
             base_url: self.consumer().base_url().to_string(),
             signs_query: self.query_policy() == QueryPolicy::Fold,
+            generation: self.generation(),
             asked_for_tokens_at,
             request_token: None,
             access_token: None,
@@ -151,9 +156,9 @@ impl OAuthSession {
         if !snapshot.is_of(&consumer) {
             return Err(SnapshotError::Foreign);
         }
-        let query_policy = consumer.fixed_query_policy().unwrap_or(snapshot.query_policy());
+        let query_policy = consumer.identity().fixed_query_policy().unwrap_or(snapshot.query_policy());
         let state = snapshot.state(&consumer, query_policy, now)?;
-        Ok(Self::from_parts(consumer, state, query_policy))
+        Ok(Self::from_parts(consumer, state, query_policy).with_generation(snapshot.generation))
     }
 }
 
@@ -179,10 +184,10 @@ impl Snapshot {
             (None, Some(access_token), None) => Ok(State::AccessToken(access_token.restored()?)),
             (None, Some(access_token), Some(live_session)) => {
                 let access_token = access_token.restored()?;
-                let token = live_session.token(consumer)?;
-                let life = live_session.life(now);
+                let token = live_session.token(consumer.consumer_key())?;
+                let life = live_session.life().bounded(now);
                 let oauth_token = access_token.oauth_token();
-                let live = LiveSession::new(consumer.clone(), oauth_token, token, query_policy, life);
+                let live = LiveSession::new(consumer.identity().clone(), oauth_token, token, query_policy, life);
                 Ok(State::LiveSession { access_token, live })
             }
             (_, None, Some(_)) => Err(SnapshotError::Damaged { field: "live_session" }),
@@ -220,7 +225,12 @@ impl StoredAccessToken {
 
 impl StoredLiveSession {
     fn from(live: &LiveSession) -> Self {
-        let (token, life) = (live.token(), live.life());
+        Self::with_life(live, live.life())
+    }
+
+    /// The token of `live` with its life on another clock.
+    pub(crate) fn with_life(live: &LiveSession, life: Life) -> Self {
+        let token = live.token();
         Self {
             token: BASE64.encode(token.expose()),
             proof: base16ct::lower::encode_string(token.proof()),
@@ -229,16 +239,26 @@ impl StoredLiveSession {
         }
     }
 
-    fn token(&self, consumer: &Consumer) -> Result<LiveSessionToken, SnapshotError> {
+    /// The token, if its proof is one.
+    pub(crate) fn token(&self, consumer_key: &str) -> Result<LiveSessionToken, SnapshotError> {
         let damaged = SnapshotError::Damaged { field: "live_session" };
         let bytes = Secret::new(BASE64.decode(&self.token).map_err(|_| damaged)?);
         let token = Secret::new(<[u8; 20]>::try_from(bytes.expose().as_slice()).map_err(|_| damaged)?);
         let proof: Vec<u8> = base16ct::lower::decode_vec(&self.proof).map_err(|_| damaged)?;
-        LiveSessionToken::proved(token, consumer.consumer_key(), &proof).ok_or(damaged)
+        LiveSessionToken::proved(token, consumer_key, &proof).ok_or(damaged)
     }
 
-    fn life(&self, now: UnixTime) -> Life {
-        Life::resumed(UnixTime::from_millis(self.obtained_at), UnixTime::from_millis(self.expires_at), now)
+    /// When it came and when it ends, by what is stored.
+    pub(crate) fn life(&self) -> Life {
+        let (obtained_at, expires_at) = (self.obtained_at, self.expires_at);
+        Life { obtained_at: UnixTime::from_millis(obtained_at), expires_at: UnixTime::from_millis(expires_at) }
+    }
+}
+
+impl Zeroize for StoredLiveSession {
+    fn zeroize(&mut self) {
+        self.token.zeroize();
+        self.proof.zeroize();
     }
 }
 
@@ -254,10 +274,7 @@ impl Zeroize for Snapshot {
             token.zeroize();
             secret.zeroize();
         }
-        if let Some(StoredLiveSession { token, proof, .. }) = &mut self.live_session {
-            token.zeroize();
-            proof.zeroize();
-        }
+        self.live_session.zeroize();
     }
 }
 

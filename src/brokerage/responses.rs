@@ -38,9 +38,9 @@ impl BrokerageSession {
         if !self.awaits(&exchange) {
             return Err(Misuse::StaleExchange);
         }
-        let consumer = self.login.as_ref().map(|login| &login.consumer);
+        let identity = self.login.as_ref().map(|login| &login.identity);
         let clock =
-            consumer.map_or(ClockVerdict::Innocent, |known| known.learn_clock(&exchange.receipt, response, now));
+            identity.map_or(ClockVerdict::Innocent, |known| known.learn_clock(&exchange.receipt, response, now));
         self.follow_clock(now);
         let was_unconfirmed = self.phase(now) == BrokeragePhase::Unconfirmed;
         let event = match self.event(&exchange, response, now) {

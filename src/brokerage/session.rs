@@ -11,7 +11,7 @@ use super::times::Times;
 use super::web_socket::WebSocketRequest;
 use crate::advice::backoff::{Backoff, Jitter};
 use crate::agreement::live_session_token::TokenId;
-use crate::credentials::consumer::Consumer;
+use crate::credentials::identity::Identity;
 use crate::credentials::token::Token;
 use crate::error::Error;
 use crate::live_session::LiveSession;
@@ -123,7 +123,7 @@ pub struct BrokerageSession {
 /// What the WebSocket needs of a login, and which token it has: no secret of a live session.
 pub(super) struct Login {
     token: TokenId,
-    pub(super) consumer: Consumer,
+    pub(super) identity: Identity,
     access_token: Token,
 }
 
@@ -172,7 +172,7 @@ impl BrokerageSession {
     /// Returns what to open a WebSocket with, from the first tickle on. It changes with the session id and with the login.
     pub fn web_socket(&self) -> Option<WebSocketRequest> {
         let (login, session_id) = (self.login.as_ref()?, self.session_id.as_ref()?);
-        Some(WebSocketRequest::new(&login.consumer, &login.access_token, session_id))
+        Some(WebSocketRequest::new(&login.identity, &login.access_token, session_id))
     }
 
     /// Returns when [`poll_request`](Self::poll_request) has work next: the next step or the next tickle, but not before the
@@ -272,7 +272,7 @@ impl BrokerageSession {
         rng: &mut dyn CryptoRng,
         now: UnixTime,
     ) -> Result<Option<BrokerageOutbound>, Error> {
-        let patience = live.consumer().brokerage_deadline();
+        let patience = live.identity().brokerage_deadline();
         self.follow_clock(now);
         self.awaited.follow_clock(patience, now);
         let Some(step) = self.due(live, now).filter(|_| !self.awaited.is_pending(now)) else {
@@ -301,7 +301,7 @@ impl BrokerageSession {
 
     fn adopt(&mut self, live: &LiveSession, now: UnixTime) {
         let login =
-            Login { token: live.id(), consumer: live.consumer().clone(), access_token: live.access_token().clone() };
+            Login { token: live.id(), identity: live.identity().clone(), access_token: live.access_token().clone() };
         if self.login.replace(login).is_some_and(|known| known.token != live.id()) {
             // The session id belongs to the login: the next tickle brings the new one.
             self.session_id = None;

@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::time::Duration;
 
-use crate::credentials::consumer::Consumer;
+use crate::credentials::identity::Identity;
 use crate::credentials::token::Token;
 use crate::secret::Secret;
 use crate::signing::percent_encoding::encode_into;
@@ -30,13 +30,13 @@ impl WebSocketRequest {
     pub const MARKET_DATA_RENEWAL: Duration = Duration::from_secs(10 * 60);
 
     /// The access token goes into the query, the bare session id into the cookie `api`.
-    pub(super) fn new(consumer: &Consumer, access_token: &Token, session_id: &Token) -> Self {
-        let base = consumer.parsed_base_url();
+    pub(super) fn new(identity: &Identity, access_token: &Token, session_id: &Token) -> Self {
+        let base = identity.parsed_base_url();
         let mut url =
             format!("{}{}{}/ws?oauth_token=", base.scheme().web_socket_prefix(), base.authority(), base.path());
         encode_into(&mut url, access_token.as_str());
         let cookie = format!("api={}", session_id.as_str());
-        Self { url: Secret::new(url), cookie: Secret::new(cookie), user_agent: consumer.user_agent().to_string() }
+        Self { url: Secret::new(url), cookie: Secret::new(cookie), user_agent: identity.user_agent().to_string() }
     }
 
     /// Returns the URL, which holds the access token: do not log it.

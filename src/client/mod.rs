@@ -7,7 +7,7 @@ mod own_requests;
 mod poll;
 mod request_ticket;
 mod responses;
-mod signer;
+pub(crate) mod signer;
 #[cfg(feature = "serde")]
 mod snapshot;
 mod token_health;

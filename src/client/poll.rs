@@ -166,7 +166,7 @@ impl Client {
 
     /// Nothing can be signed by a clock that has not been set yet.
     fn is_clock_set(&self, now: UnixTime) -> bool {
-        self.oauth.consumer().clock().next_second(now).is_ok()
+        self.oauth.consumer().identity().clock().next_second(now).is_ok()
     }
 
     /// Takes note of the time, and of what happened elsewhere since the last poll.

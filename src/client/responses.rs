@@ -136,7 +136,7 @@ impl Client {
     fn own_answered(&mut self, exchange: OwnExchange, response: &Response<'_>, now: UnixTime) -> Result<(), Misuse> {
         let own = self.requests.in_flight(&exchange).ok_or(Misuse::StaleExchange)?;
         let (ticket, trial) = (own.ticket, own.trial);
-        let clock = self.oauth.consumer().learn_clock(&exchange.receipt, response, now);
+        let clock = self.oauth.consumer().identity().learn_clock(&exchange.receipt, response, now);
         self.health.note(Sign::of(response), now);
         if response.is_success() {
             self.requests.remove(ticket);
@@ -207,7 +207,8 @@ impl Client {
     fn token_is_accepted(&mut self, token: TokenId, asked_at: UnixTime) {
         let policy = self.oauth.query_policy();
         let is_trying = self.requests.iter_mut().any(|own| own.trial.is_some());
-        let mut may_try = !is_trying && !self.has_tried_other_policy && self.consumer().fixed_query_policy().is_none();
+        let mut may_try =
+            !is_trying && !self.has_tried_other_policy && self.consumer().identity().fixed_query_policy().is_none();
         let mut refused = alloc::vec::Vec::new();
         for own in self.requests.iter_mut() {
             let State::AwaitsMending(Mending::Verdict { rejected_at, token: of, policy: was }) = &own.state else {

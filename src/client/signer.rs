@@ -18,8 +18,8 @@ use crate::wire::receipt::Receipt;
 use crate::wire::request::Request;
 use crate::wire::response::Response;
 
-/// Signs API requests with the current live session token of a [`Client`](crate::Client): it follows every refresh, new
-/// login and log-out, where a clone of a [`LiveSession`] ends with its token.
+/// Signs API requests with the current live session token of a [`Client`](crate::Client), or of a `Follower`: it follows
+/// every refresh, new login and log-out, where a clone of a [`LiveSession`] ends with its token.
 ///
 /// Cheap to clone, `Send` and `Sync`: hand clones to as many threads and tasks as you like. Signing waits for nothing and
 /// allocates nothing beyond what [`LiveSession`] allocates. A token that was replaced is wiped when the last signature in
@@ -50,28 +50,28 @@ pub(super) struct Shared {
 
 /// What the responses to requests signed beside the client have said since the client last looked.
 #[derive(Default)]
-pub(super) struct News {
+pub(crate) struct News {
     /// The token that was accepted last.
-    pub(super) accepted: Option<TokenId>,
+    pub(crate) accepted: Option<TokenId>,
     /// The token with which the server did not do what was asked, last.
     pub(super) fruitless: Option<TokenId>,
     /// The token that was refused last.
-    pub(super) refused: Option<TokenId>,
-    pub(super) has_no_bridge: bool,
+    pub(crate) refused: Option<TokenId>,
+    pub(crate) has_no_bridge: bool,
 }
 
 impl Signer {
-    pub(super) fn new(penalty: Penalty) -> Self {
+    pub(crate) fn new(penalty: Penalty) -> Self {
         Self(Arc::new(Shared { live: Lock::new(None), news: Lock::new(News::default()), penalty }))
     }
 
     /// Hands the signers the live session to sign with from now on.
-    pub(super) fn publish(&self, live: Option<LiveSession>) {
+    pub(crate) fn publish(&self, live: Option<LiveSession>) {
         self.0.live.write(|current| *current = live);
     }
 
     /// Takes what the signers have to tell.
-    pub(super) fn take_news(&self) -> News {
+    pub(crate) fn take_news(&self) -> News {
         self.0.news.write(core::mem::take)
     }
 

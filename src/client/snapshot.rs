@@ -5,6 +5,8 @@ use alloc::string::ToString;
 use super::Client;
 use super::login_limit::LoginLimit;
 use crate::credentials::consumer::Consumer;
+use crate::follower::question::Question;
+use crate::follower::shared_session::SharedSession;
 use crate::live_session::LiveSession;
 use crate::secret::Secret;
 use crate::session::{OAuthSession, Phase};
@@ -16,6 +18,27 @@ impl Client {
     /// for, so that the limit of twelve in an hour outlives the process. Own requests are not kept.
     pub fn snapshot(&self) -> Secret<Snapshot> {
         self.oauth.snapshot_with(self.logins.asked().map(UnixTime::as_millis).collect())
+    }
+
+    /// Returns what [followers](crate::Follower) need of the live session, as [`OAuthSession::shared`] does. It changes with
+    /// [`Event::LoggedIn`](crate::Event::LoggedIn) and
+    /// [`Event::QueryPolicyChanged`](crate::Event::QueryPolicyChanged).
+    pub fn shared(&self, now: UnixTime) -> Option<Secret<SharedSession>> {
+        self.oauth.shared(now)
+    }
+
+    /// Takes a follower's question and returns whether its generation is still the current one. What it says of an older
+    /// generation is stale and changes nothing; what it says of the current one is looked into, as if a [signer](Self::signer)
+    /// had said it: by a tickle, so that one refused request costs no token.
+    pub fn handle_question(&mut self, question: &Question) -> bool {
+        let is_current = self.oauth.stored_live().is_some() && question.generation() == self.oauth.generation();
+        if is_current {
+            self.probe.is_wanted |= question.is_refused();
+            if question.has_no_bridge() {
+                self.brokerage.doubt();
+            }
+        }
+        is_current
     }
 
     /// Returns a client that goes on where `snapshot` was taken, with the defaults of [`Client::new`]. It signs at once if its
@@ -47,6 +70,7 @@ impl Client {
         }
         self.follow_clock(now);
         self.logins.note_asked_elsewhere(snapshot.asked_for_tokens_at(), now);
+        self.oauth.note_generation(stored.generation());
         let is_of_use = |live: &LiveSession| Some(live.id()) != self.token() && !live.is_due(now);
         if !stored.live(now).is_some_and(is_of_use) {
             return Ok(false);

@@ -3,6 +3,7 @@
 pub(crate) mod base_url;
 pub(crate) mod consumer;
 pub(crate) mod error;
+pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod pem;
 pub(crate) mod token;

@@ -4,8 +4,8 @@ use alloc::format;
 use alloc::string::ToString;
 
 use super::{Credential, Credentials, FindingKind, Report};
-use crate::credentials::consumer::{REALM, TEST_CONSUMER, TEST_REALM, check_realm_goes_with};
 use crate::credentials::error::TokenError;
+use crate::credentials::identity::{REALM, TEST_CONSUMER, TEST_REALM, check_realm_goes_with};
 use crate::credentials::token::check_header_text;
 
 /// Characters of IBKR's consumer keys.

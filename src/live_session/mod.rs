@@ -11,7 +11,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::agreement::live_session_token::{LiveSessionToken, TokenId};
-use crate::credentials::consumer::Consumer;
+use crate::credentials::identity::Identity;
 use crate::credentials::token::Token;
 use crate::error::Error;
 use crate::signing::authorization::common_parameters;
@@ -51,7 +51,7 @@ const CLOCK_STEP: Duration = Duration::from_secs(60 * 60);
 pub struct LiveSession(Arc<Inner>);
 
 struct Inner {
-    consumer: Consumer,
+    identity: Identity,
     access_token: Token,
     token: LiveSessionToken,
     texts: Texts,
@@ -69,33 +69,40 @@ struct Texts {
 }
 
 impl Texts {
-    fn new(consumer: &Consumer, access_token: &Token) -> Self {
-        let [key, nonce, method, timestamp] = common_parameters(consumer, "HMAC-SHA256", None, None);
+    fn new(identity: &Identity, access_token: &Token) -> Self {
+        let [key, nonce, method, timestamp] = common_parameters(identity, "HMAC-SHA256", None, None);
         let sorted = [key, nonce, method, timestamp, ("oauth_token", Some(access_token.as_str()))];
         Self {
-            base_url: encode(consumer.base_url()),
-            signed: base_string::template(sorted, consumer.parameter_encoding()).trimmed(),
-            header: authorization::header(consumer.realm(), sorted).trimmed(),
+            base_url: encode(identity.base_url()),
+            signed: base_string::template(sorted, identity.parameter_encoding()).trimmed(),
+            header: authorization::header(identity.realm(), sorted).trimmed(),
         }
     }
 }
 
 impl LiveSession {
     pub(crate) fn new(
-        consumer: Consumer,
+        identity: Identity,
         access_token: Token,
         token: LiveSessionToken,
         query_policy: QueryPolicy,
         life: Life,
     ) -> Self {
-        let texts = Texts::new(&consumer, &access_token);
-        Self(Arc::new(Inner { consumer, access_token, token, texts, query_policy, life }))
+        let texts = Texts::new(&identity, &access_token);
+        Self(Arc::new(Inner { identity, access_token, token, texts, query_policy, life }))
     }
 
     /// The same token under another policy.
     pub(crate) fn with_query_policy(&self, policy: QueryPolicy) -> Self {
-        let Inner { consumer, access_token, token, life, .. } = &*self.0;
-        Self::new(consumer.clone(), access_token.clone(), token.clone(), policy, *life)
+        let Inner { identity, access_token, token, life, .. } = &*self.0;
+        Self::new(identity.clone(), access_token.clone(), token.clone(), policy, *life)
+    }
+
+    /// The same token with another life.
+    #[cfg(feature = "serde")]
+    pub(crate) fn with_life(&self, life: Life) -> Self {
+        let Inner { identity, access_token, token, query_policy, .. } = &*self.0;
+        Self::new(identity.clone(), access_token.clone(), token.clone(), *query_policy, life)
     }
 
     /// Which token it is.
@@ -121,7 +128,12 @@ impl LiveSession {
 
     /// When the refresh margin begins.
     pub(crate) fn refresh_at(&self) -> UnixTime {
-        self.0.life.expires_at.saturating_sub(self.0.consumer.refresh_margin())
+        self.0.life.expires_at.saturating_sub(self.0.identity.refresh_margin())
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn query_policy(&self) -> QueryPolicy {
+        self.0.query_policy
     }
 
     #[cfg(feature = "serde")]
@@ -134,8 +146,8 @@ impl LiveSession {
         self.0.life
     }
 
-    pub(crate) fn consumer(&self) -> &Consumer {
-        &self.0.consumer
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.0.identity
     }
 
     pub(crate) fn access_token(&self) -> &Token {
@@ -151,7 +163,7 @@ impl LiveSession {
     /// # Errors
     /// [`Error::Rejected`] for every status but 2xx.
     pub fn handle_response(&self, receipt: Receipt, response: &Response<'_>, now: UnixTime) -> Result<(), Error> {
-        let clock = self.0.consumer.learn_clock(&receipt, response, now);
+        let clock = self.0.identity.learn_clock(&receipt, response, now);
         if response.is_success() { Ok(()) } else { Err(clock.explain(response.rejected())) }
     }
 
@@ -177,13 +189,13 @@ impl LiveSession {
         write_to(&mut signed, |out| self.write_base_string(out, request, &parameters, stamped));
         let (signature, base_string) = (self.0.token.signer().finish(&signed.mac), signed.text);
         let head = Head::write(
-            &self.0.consumer,
+            &self.0.identity,
             request.longest_target(&parameters).saturating_add(self.header_length()),
             |text| request.write_target(text, &parameters),
             |text| self.write_header(text, stamped, &signature),
         );
         let (base_string, body) = (BaseString::without_prepend(base_string), request.typed_body());
-        Ok(Request::new(&self.0.consumer, request.method(), head, base_string, body, self.receipt(&stamp, now)))
+        Ok(Request::new(&self.0.identity, request.method(), head, base_string, body, self.receipt(&stamp, now)))
     }
 
     /// Signs `request` and returns the `Authorization` value alone, for callers who build the rest of the request
@@ -258,7 +270,7 @@ impl LiveSession {
         if now >= self.0.life.expires_at {
             return Err(Error::Expired { at: self.0.life.expires_at });
         }
-        let clock = self.0.consumer.clock();
+        let clock = self.0.identity.clock();
         let stamp = Stamp::new(clock, rng, now)?;
         clock.note(stamp.second);
         Ok(stamp)
@@ -296,7 +308,7 @@ impl LiveSession {
             text.push_str(&beginning);
             write_to(&mut *text, |out| {
                 signed.fill(&no_stamp, |part| out.plain(part));
-                Writer::following(out, self.0.consumer.parameter_encoding()).parameters(after);
+                Writer::following(out, self.0.identity.parameter_encoding()).parameters(after);
             });
             let gaps = signed.gaps(no_stamp).map(|gap| beginning.len().saturating_add(gap));
             Kept::new(self, &text, gaps)
@@ -304,7 +316,7 @@ impl LiveSession {
     }
 
     fn begin<'w, 's, S: Sink>(&self, out: &'w mut Encoder<'s, S>, method: Method, path: &str) -> Writer<'w, 's, S> {
-        Writer::new(out, method, &self.0.texts.base_url, path, self.0.consumer.parameter_encoding())
+        Writer::new(out, method, &self.0.texts.base_url, path, self.0.identity.parameter_encoding())
     }
 
     /// Hands the parameters that are signed to `write`: first those that come before the protocol's own, then those that
@@ -379,10 +391,17 @@ impl Life {
         Self { obtained_at: asked_at, expires_at: asked_at.saturating_add(lifetime.min(LIFETIME)) }
     }
 
-    /// Of a token that was stored. Whatever the store says, it is not trusted for longer than a lifetime from `now`.
+    /// The same life on a clock that is ahead by so many seconds.
     #[cfg(feature = "serde")]
-    pub(crate) fn resumed(obtained_at: UnixTime, expires_at: UnixTime, now: UnixTime) -> Self {
-        Self { obtained_at, expires_at: expires_at.min(now.saturating_add(LIFETIME)) }
+    pub(crate) fn shifted(self, seconds: i32) -> Self {
+        Self { obtained_at: self.obtained_at.shifted(seconds), expires_at: self.expires_at.shifted(seconds) }
+    }
+
+    /// The same life for a token that somebody else stored. Whatever the store says, it is not trusted for longer than a
+    /// lifetime from its first sight at `seen_at`.
+    #[cfg(feature = "serde")]
+    pub(crate) fn bounded(self, seen_at: UnixTime) -> Self {
+        Self { expires_at: self.expires_at.min(seen_at.saturating_add(LIFETIME)), ..self }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The `Authorization` header ([protocol section 2](crate::protocol#section-2)).
 
-use crate::credentials::consumer::Consumer;
+use crate::credentials::identity::Identity;
 use crate::signing::percent_tables::ONCE;
 use crate::signing::template::{Slot, Template};
 
@@ -10,13 +10,13 @@ pub(crate) type Parameter<'a> = (&'a str, &'a str);
 /// The parameters that every request has, sorted ([protocol section 2.1](crate::protocol#section-2-1)). No
 /// `oauth_version`: no IBKR source sends it.
 pub(crate) fn common_parameters<'a, Value: From<&'a str>>(
-    consumer: &'a Consumer,
+    identity: &'a Identity,
     signature_method: &'a str,
     nonce: Value,
     timestamp: Value,
 ) -> [(&'static str, Value); 4] {
     [
-        ("oauth_consumer_key", consumer.consumer_key().into()),
+        ("oauth_consumer_key", identity.consumer_key().into()),
         ("oauth_nonce", nonce),
         ("oauth_signature_method", signature_method.into()),
         ("oauth_timestamp", timestamp),

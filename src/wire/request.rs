@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 use core::ops::Range;
 
 use crate::credentials::base_url::BaseUrl;
-use crate::credentials::consumer::Consumer;
+use crate::credentials::identity::Identity;
 use crate::signing::base_string::BaseString;
 use crate::wire::method::Method;
 use crate::wire::receipt::Receipt;
@@ -45,12 +45,12 @@ pub(crate) struct Head {
 impl Head {
     /// `length` is what `write_target` and `write_authorization` write at most. The target goes behind the base URL.
     pub(crate) fn write(
-        consumer: &Consumer,
+        identity: &Identity,
         length: usize,
         write_target: impl FnOnce(&mut String),
         write_authorization: impl FnOnce(&mut String),
     ) -> Self {
-        let (base_url, user_agent) = (consumer.base_url(), consumer.user_agent());
+        let (base_url, user_agent) = (identity.base_url(), identity.user_agent());
         let own = base_url.len().saturating_add(LONGEST_NUMBER).saturating_add(user_agent.len());
         let mut text = String::with_capacity(length.saturating_add(own));
         text.push_str(base_url);
@@ -66,7 +66,7 @@ const LONGEST_NUMBER: usize = 20;
 
 impl Request {
     pub(crate) fn new(
-        consumer: &Consumer,
+        identity: &Identity,
         method: Method,
         head: Head,
         base_string: BaseString,
@@ -83,11 +83,11 @@ impl Request {
         }
         let length_end = text.len();
         // Protocol section 2.3: without it the edge answers 403.
-        text.push_str(consumer.user_agent());
+        text.push_str(identity.user_agent());
         Self {
             method,
             text,
-            base_url: consumer.parsed_base_url().clone(),
+            base_url: identity.parsed_base_url().clone(),
             ends: [url_end, authorization_end, length_end],
             content_type,
             base_string,

@@ -1,0 +1,42 @@
+//! What a follower asks the owner of a session.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether a generation of the live session token is still the one to sign with. For
+/// [`Client::handle_question`](crate::Client::handle_question); it holds no secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    generation: u64,
+    is_refused: bool,
+    has_no_bridge: bool,
+}
+
+impl Question {
+    pub(super) fn about(generation: u64) -> Self {
+        Self { generation, is_refused: false, has_no_bridge: false }
+    }
+
+    pub(super) fn with_refusal(self, is_refused: bool) -> Self {
+        Self { is_refused, ..self }
+    }
+
+    pub(super) fn with_missing_bridge(self, has_no_bridge: bool) -> Self {
+        Self { has_no_bridge, ..self }
+    }
+
+    /// Returns the generation that the follower has; 0 if it has none.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Returns whether the server refused a request that was signed with this generation. If not, the follower only looks for
+    /// the next.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Returns whether a request found no brokerage session.
+    pub fn has_no_bridge(&self) -> bool {
+        self.has_no_bridge
+    }
+}
