@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The session is kept in a file (`--store`, default: beside the credentials) that only its owner can read. It is
-//! replaced whole or not at all, and locked while a job looks at it, so that of jobs which start together only one logs
-//! in; the others wait, `--patience` (120 seconds if not given) at most. A file that is no stored session is not replaced.
+//! replaced whole or not at all, and locked while a job looks at it, so that of jobs which start together, or find the stored
+//! session dead together, only one logs in; the others wait, `--patience` (120 seconds if not given) at most. A file that
+//! is no stored session is not replaced.
 //! Without credentials: four jobs as processes of their own, three of them at once, against a gateway of our own.
 
 mod support;
@@ -66,9 +67,14 @@ fn job(credentials: &Credentials, store: &Store) -> Result<(), Box<dyn Error>> {
     drop(locked);
     let listed = match accounts(&live, &agent) {
         Err(error) if is_dead(error.as_ref()) => {
-            println!("job {me}: the stored session is not accepted any more, logging in");
             let _locked = store.lock()?;
+            // Another job may have met the same dead token, and replaced it while this one waited.
+            let mut session = store.resume(credentials)?;
             session.invalidate(&live);
+            match session.phase(now()) {
+                Phase::LiveSession => println!("job {me}: another job has replaced the session"),
+                _ => println!("job {me}: the stored session is not accepted any more, logging in"),
+            }
             drive(&mut session, &agent)?;
             store.keep(&session)?;
             accounts(session.live(now()).ok_or("the session is not live")?, &agent)

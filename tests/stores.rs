@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use ibkr_oauth_gateway::{Consent, Gateway, Server};
+use ibkr_oauth_gateway::{Consent, Gateway, Incident, Server};
 use rand::{Rng, RngExt};
 use serde_json::{Map, Value, json};
 use support::consent_page;
@@ -649,6 +649,25 @@ fn a_job_that_logs_in_keeps_others_out() {
     drop(silent);
     assert!(job.finish().contains("accounts DU1234567"));
     assert!(fd_lock::RwLock::new(&lock).try_write().is_ok());
+}
+
+#[test]
+fn jobs_that_meet_one_dead_token_log_in_once() {
+    let workplace = Workplace::new("dead");
+    let (server, _, file) = first_party(&workplace);
+    let arguments = ["--credentials", file.to_str().unwrap()];
+    assert!(workplace.run("resume", &arguments).contains("accounts DU1234567"));
+    let mut silent = server.gateway();
+    silent.schedule(SystemTime::now(), Incident::LiveSessionsEnd);
+    let jobs: Vec<Running> = (0..4).map(|_| workplace.start("resume", &arguments)).collect();
+    for job in &jobs {
+        job.wait_for("going on with the stored session");
+    }
+    drop(silent);
+    let said: Vec<String> = jobs.into_iter().map(Running::finish).collect();
+    assert!(said.iter().all(|said| said.contains("accounts DU1234567")), "{said:?}");
+    let count = |words: &str| said.iter().filter(|said| said.contains(words)).count();
+    assert_eq!((count("logging in"), count("another job has replaced")), (1, 3), "{said:?}");
 }
 
 #[test]
