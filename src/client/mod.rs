@@ -110,6 +110,7 @@ pub struct Client {
     /// Whether no login is possible: something on this machine must be changed first.
     is_stopped: bool,
     logins: LoginLimit,
+    permit: Permit,
     health: TokenHealth,
     requests: OwnRequests,
     pacing: Pacing,
@@ -132,6 +133,14 @@ enum Goal {
         until: UnixTime,
     },
     LoggedOut,
+}
+
+/// Whether the caller lets this client ask for a live session token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Permit {
+    NotNeeded,
+    Awaited,
+    Given,
 }
 
 /// What the caller was told last, so that events tell changes.
@@ -168,6 +177,7 @@ impl Client {
             goal: Goal::LoggedIn,
             is_stopped: false,
             logins,
+            permit: Permit::NotNeeded,
             health: TokenHealth::default(),
             requests: OwnRequests::default(),
             pacing,
@@ -232,6 +242,27 @@ impl Client {
         self
     }
 
+    /// Asks for a live session token only with a [permit](Self::permit_login) for each, so that clients on several machines,
+    /// each with the same access token, agree on who does.
+    #[must_use]
+    pub fn with_login_permits(mut self) -> Self {
+        self.permit = Permit::Awaited;
+        self
+    }
+
+    /// Returns whether a login is due at `now` and waits for a permit. Before you give it, see whether another client has
+    /// logged in meanwhile; if so, go on with its token (`Client::adopt`, feature `serde`).
+    pub fn awaits_permit(&self, now: UnixTime) -> bool {
+        self.permit == Permit::Awaited && self.asks_for_token() && self.login_wanted(now).is_some_and(|at| at <= now)
+    }
+
+    /// Lets the client ask for one live session token, now or when the next is due.
+    pub fn permit_login(&mut self) {
+        if self.permit == Permit::Awaited {
+            self.permit = Permit::Given;
+        }
+    }
+
     /// Returns the consumer.
     pub fn consumer(&self) -> &Consumer {
         self.oauth.consumer()
@@ -267,6 +298,11 @@ impl Client {
     /// then open it anew.
     pub fn web_socket(&self) -> Option<WebSocketRequest> {
         self.brokerage.web_socket()
+    }
+
+    /// Returns how many live session tokens there have been, as [`OAuthSession::generation`] does.
+    pub fn generation(&self) -> u64 {
+        self.oauth.generation()
     }
 
     /// Returns the seconds by which the server's clock is ahead of the caller's, as far as known.

@@ -9,7 +9,7 @@ use super::exchange::{ClientExchange, Kind};
 use super::output::{Event, NotSent, Outcome, Output};
 use super::own_requests::State;
 use super::request_ticket::RequestTicket;
-use super::{Client, Goal, Probe};
+use super::{Client, Goal, Permit, Probe};
 use crate::advice::backoff::Jitter;
 use crate::advice::diagnosis::Retry;
 use crate::brokerage::event::BrokeragePhase;
@@ -73,6 +73,9 @@ impl Client {
             Ok(None) => None,
             Ok(Some(Outbound { request, exchange })) => {
                 self.logins.note_sent(asks_for_token, Jitter::draw(rng), now);
+                if asks_for_token && self.permit == Permit::Given {
+                    self.permit = Permit::Awaited;
+                }
                 self.pacing.note_sent(&ApiRequest::post(exchange.endpoint()), self.seen_at);
                 Some((request, Kind::Login(exchange)))
             }
@@ -92,8 +95,13 @@ impl Client {
         Some(held.map_or(due, |at| due.max(at.saturating_add(HOLD))))
     }
 
-    /// When the next login request is due; `None` if none is.
+    /// When the next login request is due; `None` if none is, or it needs a permit.
     fn login_due(&self, now: UnixTime) -> Option<UnixTime> {
+        self.login_wanted(now).filter(|_| self.permit != Permit::Awaited || !self.asks_for_token())
+    }
+
+    /// When the next login request is due, permitted or not.
+    pub(super) fn login_wanted(&self, now: UnixTime) -> Option<UnixTime> {
         if self.goal != Goal::LoggedIn || self.is_stopped {
             return None;
         }
@@ -104,7 +112,7 @@ impl Client {
         Some(due.max(self.logins.free_at(self.asks_for_token())))
     }
 
-    fn asks_for_token(&self) -> bool {
+    pub(super) fn asks_for_token(&self) -> bool {
         self.oauth.access_token().is_some()
     }
 
@@ -241,6 +249,7 @@ impl Client {
             return times;
         }
         times.push(self.login_at(now));
+        times.push(self.login_wanted(now).filter(|at| *at > now));
         if !self.is_clock_set(now) {
             return times;
         }

@@ -56,7 +56,7 @@ impl Client {
 
     /// Goes on with the live session token of `snapshot`, which another process has asked for, instead of asking for one,
     /// and returns whether it does. It does not if the snapshot has no live session token, the current one, or one that is
-    /// due to be replaced. A login request in flight is no longer awaited; own requests stay as they are.
+    /// due to be replaced. A client that has no access token takes the snapshot's in any case. A login request in flight is no longer awaited; own requests stay as they are.
     ///
     /// What the snapshot says of earlier logins counts for the limit of twelve in an hour in any case.
     ///
@@ -65,7 +65,8 @@ impl Client {
     pub fn adopt(&mut self, snapshot: &Snapshot, now: UnixTime) -> Result<bool, SnapshotError> {
         let stored = OAuthSession::resume(self.consumer().clone(), snapshot, now)?;
         let access_token = |session: &OAuthSession| session.access_token().map(|access| access.token().to_string());
-        if access_token(&self.oauth) != access_token(&stored) {
+        let own = access_token(&self.oauth);
+        if own.is_some() && own != access_token(&stored) {
             return Err(SnapshotError::Foreign);
         }
         self.follow_clock(now);
@@ -73,6 +74,9 @@ impl Client {
         self.oauth.note_generation(stored.generation());
         let is_of_use = |live: &LiveSession| Some(live.id()) != self.token() && !live.is_due(now);
         if !stored.live(now).is_some_and(is_of_use) {
+            if own.is_none() && stored.access_token().is_some() {
+                self.oauth.replace_by(stored);
+            }
             return Ok(false);
         }
         self.oauth.replace_by(stored);

@@ -143,7 +143,8 @@ impl Follower {
         self.hear_signers(now);
         let skew = self.clock_skew();
         let live = shared.proved(&self.identity)?;
-        if self.held.as_ref().is_some_and(|held| held.live.id() == live.id()) {
+        if let Some(held) = self.held.as_mut().filter(|held| held.live.id() == live.id()) {
+            held.generation = shared.generation();
             return Ok(Followed::Same);
         }
         let (generation, life) = (shared.generation(), live.life());

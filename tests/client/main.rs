@@ -6,6 +6,8 @@ mod clock;
 mod fleet;
 mod login;
 mod own_requests;
+#[cfg(feature = "serde")]
+mod permits;
 mod readiness;
 mod recovery;
 mod refresh;
