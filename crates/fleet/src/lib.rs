@@ -1,0 +1,44 @@
+//! Many processes and machines that trade with one login to Interactive Brokers' Web API each.
+#![cfg_attr(feature = "folder", doc = include_str!("../README.md"))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used,
+    )
+)]
+
+mod budget;
+mod id;
+mod keeper;
+mod member;
+mod owner;
+#[cfg(feature = "seal")]
+mod seal;
+mod secrecy;
+mod store;
+#[cfg(any(feature = "folder", feature = "postgres", feature = "redis"))]
+pub mod stores;
+mod table;
+mod timing;
+mod watch;
+
+pub use budget::{Budget, BudgetExchange, BudgetOutput};
+pub use ibkr_oauth;
+pub use id::MemberId;
+pub use keeper::{Keeper, KeeperEvent, KeeperExchange, KeeperOutput, Login};
+pub use member::{Event, Exchange, Member, Output, shard_of};
+pub use owner::{Owner, OwnerEvent, OwnerOutput};
+#[cfg(feature = "seal")]
+pub use seal::Seal;
+pub use secrecy::Secrecy;
+pub use store::{Answer, Entry, Operation};

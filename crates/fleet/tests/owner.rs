@@ -1,0 +1,278 @@
+//! Owners of one login that follow each other, and followers beside them, against IBKR's half: who takes over logs in to nothing
+//! that is stored already.
+#![cfg(feature = "seal")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use ibkr_oauth::{
+    AccessToken, ApiRequest, Client, Consumer, DhParams, Followed, Follower, FollowerOutput, OAuthSession, Request,
+    Response, RsaKeys, RsaPrivateKey, UnixTime,
+};
+use ibkr_oauth_fleet::{Answer, Entry, Operation, Owner, OwnerEvent, OwnerOutput, Seal, Secrecy, ibkr_oauth};
+use ibkr_oauth_gateway::{Gateway, Incident, RegisteredConsumer, User, http};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+const CONSUMER: &str = "TRADINGCO";
+const BASE_URL: &str = "http://127.0.0.1:4000/v1/api";
+const KEY: &str = "login/alice";
+const ACCOUNTS: ApiRequest<'_> = ApiRequest::get("/portfolio/accounts");
+const DHPARAM_PEM: &str = include_str!("keys/dhparam.pem");
+
+/// IBKR, a store, and time.
+struct World {
+    gateway: Gateway,
+    access_token: AccessToken,
+    store: BTreeMap<String, Entry>,
+    is_down: bool,
+    rng: StdRng,
+    now: UnixTime,
+    logins: usize,
+    secrecy: Secrecy,
+}
+
+impl World {
+    fn new(secrecy: Secrecy) -> Self {
+        let (mut gateway, mut rng) = (Gateway::new(BASE_URL).unwrap(), StdRng::seed_from_u64(1));
+        let consumer = RegisteredConsumer {
+            consumer_key: CONSUMER.to_string(),
+            signature_public_key_pem: include_str!("keys/public_signature.pem").to_string(),
+            encryption_public_key_pem: include_str!("keys/public_encryption.pem").to_string(),
+            dhparam_pem: DHPARAM_PEM.to_string(),
+            callback_url: None,
+        };
+        gateway.register_consumer(&consumer).unwrap();
+        gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], is_paper: true });
+        let issued = gateway.issue_access_token(CONSUMER, "alice", &mut rng).unwrap();
+        let access_token = AccessToken::new(&issued.token, &issued.secret_base64).unwrap();
+        let (store, now) = (BTreeMap::new(), UnixTime::from_secs(1_714_650_000));
+        Self { gateway, access_token, store, is_down: false, rng, now, logins: 0, secrecy }
+    }
+
+    fn owner(&self, fence: u64) -> Owner {
+        let read = |pem| RsaPrivateKey::from_pem(pem).unwrap();
+        let keys = RsaKeys::new(
+            read(include_str!("keys/private_signature.pem")),
+            read(include_str!("keys/private_encryption.pem")),
+        );
+        let consumer = Consumer::builder(CONSUMER, keys, DhParams::from_pem(DHPARAM_PEM).unwrap()).base_url(BASE_URL);
+        let session = OAuthSession::with_access_token(consumer.build().unwrap(), self.access_token.clone());
+        Owner::new(Client::new(session), KEY, fence, self.secrecy.clone())
+    }
+
+    fn send(&mut self, request: &Request) -> Response<'static> {
+        self.logins += usize::from(request.path().ends_with("/oauth/live_session_token"));
+        let head = http::Request::builder().method(request.method().as_str()).uri(request.url());
+        let head = request.headers().fold(head, |head, (name, value)| head.header(name, value));
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(self.now.as_millis());
+        let answer = self.gateway.handle(&head.body(request.body().to_vec()).unwrap(), &mut self.rng, at);
+        let response = Response::new(answer.status().as_u16(), answer.body().clone());
+        let headers = answer.headers().iter();
+        headers.fold(response, |response, (name, value)| response.with_header(name.as_str(), value.as_bytes()))
+    }
+
+    fn perform(&mut self, operation: Operation) -> Answer {
+        let version = |key: &String| self.store.get(key).map(|entry| entry.version);
+        match operation {
+            _ if self.is_down => Answer::Unknown,
+            Operation::Read(keys) => Answer::Entries(keys.iter().map(|key| self.store.get(key).cloned()).collect()),
+            Operation::Write { key, expected, value } if version(&key) == expected => {
+                let version = expected.unwrap_or_default() + 1;
+                self.store.insert(key, Entry { version, value });
+                Answer::Written(version)
+            }
+            Operation::Write { .. } | Operation::Delete { .. } => Answer::Conflict,
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now.saturating_since(UnixTime::from_secs(1_714_000_000))
+    }
+
+    /// Lets so much time pass for this owner, and returns what it told.
+    fn run(&mut self, owner: &mut Owner, seconds: u64) -> Vec<OwnerEvent> {
+        let until = self.now.saturating_add(Duration::from_secs(seconds));
+        let (mut events, mut at_once) = (Vec::new(), 0);
+        while self.now < until {
+            at_once += 1;
+            assert!(at_once < 1000, "a flood");
+            let elapsed = self.elapsed();
+            match owner.poll(&mut self.rng, self.now, elapsed) {
+                OwnerOutput::Send { request, exchange } => {
+                    let response = self.send(&request);
+                    owner.handle_response(exchange, response, self.now).unwrap();
+                }
+                OwnerOutput::Store { operation, exchange } => {
+                    let answer = self.perform(operation);
+                    owner.handle_answer(exchange, answer, elapsed);
+                }
+                OwnerOutput::Event(event) => events.push(event),
+                OwnerOutput::Wait(pause) => {
+                    assert!(!pause.is_zero() && pause <= Duration::from_secs(60));
+                    self.now = self.now.saturating_add(pause).min(until);
+                    at_once = 0;
+                }
+            }
+        }
+        events
+    }
+
+    fn call(&mut self, owner: &mut Owner) -> bool {
+        let signer = owner.client().signer();
+        let Ok(request) = signer.sign(&ACCOUNTS, &mut self.rng, self.now) else { return false };
+        let response = self.send(&request);
+        signer.handle_response(request.receipt(), &response, self.now).is_ok()
+    }
+
+    fn stored(&self) -> &Entry {
+        &self.store[KEY]
+    }
+}
+
+fn worlds() -> [World; 2] {
+    let sealed = Secrecy::sealed(Seal::new(&[1; 32]), Seal::new(&[2; 32]));
+    [World::new(Secrecy::plain()), World::new(sealed)]
+}
+
+const DAY: u64 = 24 * 3600;
+
+#[test]
+fn one_owner_after_the_other_goes_on_with_one_login() {
+    for mut world in worlds() {
+        for fence in 1..20 {
+            let mut owner = world.owner(fence);
+            world.run(&mut owner, 600);
+            assert!(world.call(&mut owner), "owner {fence}");
+        }
+        assert_eq!(world.logins, 1);
+        let mut last = world.owner(20);
+        world.run(&mut last, 3 * DAY);
+        assert_eq!(world.logins, 4);
+        assert!(world.call(&mut last));
+    }
+}
+
+#[test]
+fn an_owner_that_wakes_up_late_costs_one_login_and_is_told() {
+    for mut world in worlds() {
+        let mut first = world.owner(1);
+        world.run(&mut first, 600);
+        let mut second = world.owner(2);
+        world.run(&mut second, 600);
+        // The first, which was stopped, asks for a token that it was allowed to ask for before.
+        let mut late = world.owner(1);
+        world.gateway.schedule(SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
+        let request = loop {
+            let elapsed = world.elapsed();
+            match late.poll(&mut world.rng, world.now, elapsed) {
+                OwnerOutput::Send { request, exchange } if request.path().ends_with("/live_session_token") => {
+                    break (request, exchange);
+                }
+                OwnerOutput::Send { request, exchange } => {
+                    let response = world.send(&request);
+                    late.handle_response(exchange, response, world.now).unwrap();
+                }
+                OwnerOutput::Store { operation, exchange } => {
+                    let answer = world.perform(operation);
+                    late.handle_answer(exchange, answer, elapsed);
+                }
+                OwnerOutput::Event(_) => {}
+                OwnerOutput::Wait(pause) => world.now = world.now.saturating_add(pause),
+            }
+        };
+        let response = world.send(&request.0);
+        world.run(&mut second, 120);
+        assert_eq!(world.logins, 3, "one for the late request, one to mend it");
+        late.handle_response(request.1, response, world.now).unwrap();
+        let events = world.run(&mut late, 10);
+        assert!(events.contains(&OwnerEvent::Superseded), "{events:?}");
+        drop(late);
+        world.run(&mut second, DAY / 2);
+        assert_eq!((world.logins, world.call(&mut second)), (3, true));
+    }
+}
+
+#[test]
+fn a_login_that_an_earlier_owner_stored_late_is_resumed() {
+    for mut world in worlds() {
+        let (mut first, mut second) = (world.owner(1), world.owner(2));
+        world.run(&mut first, 600);
+        world.run(&mut second, 120);
+        // The token dies; the first owner, not knowing that it is none any more, replaces and stores it.
+        world.gateway.schedule(SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
+        world.run(&mut first, 120);
+        assert_eq!(world.logins, 2);
+        world.run(&mut second, 120);
+        assert_eq!((world.logins, world.call(&mut second)), (2, true));
+    }
+}
+
+#[test]
+fn a_store_that_is_down_stops_logins_and_nothing_else() {
+    for mut world in worlds() {
+        let mut owner = world.owner(1);
+        world.run(&mut owner, 600);
+        world.is_down = true;
+        world.run(&mut owner, DAY - 900);
+        assert!(world.call(&mut owner), "in the margin before the end");
+        assert_eq!(world.logins, 1);
+        world.run(&mut owner, 3600);
+        assert_eq!((world.logins, world.call(&mut owner)), (1, false));
+        world.is_down = false;
+        world.run(&mut owner, 60);
+        assert_eq!((world.logins, world.call(&mut owner)), (2, true));
+    }
+}
+
+#[test]
+fn followers_follow_what_an_owner_stores() {
+    for mut world in worlds() {
+        let mut owner = world.owner(1);
+        world.run(&mut owner, 600);
+        let mut follower = Follower::builder(CONSUMER).base_url(BASE_URL).build().unwrap();
+        for generation in 1..4 {
+            while let FollowerOutput::Ask(question) = follower.poll(world.now) {
+                owner.handle_question(&question);
+                let shared = world.secrecy.shared(KEY, world.stored()).unwrap();
+                assert_eq!(follower.follow(&shared, world.now), Ok(Followed::New));
+            }
+            let signer = follower.signer();
+            let request = signer.sign(&ACCOUNTS, &mut world.rng, world.now).unwrap();
+            assert_eq!(world.send(&request).status(), 200);
+            assert_eq!(follower.generation(), Some(generation));
+            world.run(&mut owner, DAY);
+        }
+    }
+}
+
+/// Whoever can read the store, or write to it.
+#[test]
+fn nothing_is_believed_because_the_store_says_so() {
+    let [mut plain, mut sealed] = worlds();
+    for world in [&mut plain, &mut sealed] {
+        let mut owner = world.owner(1);
+        world.run(&mut owner, 600);
+    }
+    let secret = plain.access_token.secret().expose().clone();
+    let contains = |world: &World, text: &str| world.stored().value.windows(text.len()).any(|at| at == text.as_bytes());
+    assert!(contains(&plain, &secret) && contains(&plain, "live_session"));
+    assert!(!contains(&sealed, &secret) && !contains(&sealed, "live_session") && !contains(&sealed, CONSUMER));
+    let for_followers = Secrecy::sealed_for_followers(Seal::new(&[2; 32]));
+    assert!(for_followers.shared(KEY, sealed.stored()).is_some());
+    for world in [&mut plain, &mut sealed] {
+        assert!(world.secrecy.shared("login/bob", world.stored()).is_none(), "under another user's key");
+        let entry = world.stored().clone();
+        for place in (0..entry.value.len()).step_by(61) {
+            let mut damaged = entry.clone();
+            damaged.value[place] ^= 1;
+            world.store.insert(KEY.to_string(), damaged);
+            let mut owner = world.owner(u64::MAX);
+            world.run(&mut owner, 1);
+        }
+        world.store.insert(KEY.to_string(), Entry { version: 9, value: b"nonsense".to_vec() });
+        let mut owner = world.owner(2);
+        world.run(&mut owner, 600);
+        assert!(world.call(&mut owner));
+    }
+}
