@@ -56,7 +56,8 @@ impl Client {
 
     /// Goes on with the live session token of `snapshot`, which another process has asked for, instead of asking for one,
     /// and returns whether it does. It does not if the snapshot has no live session token, the current one, or one that is
-    /// due to be replaced. A client that has no access token takes the snapshot's in any case. A login request in flight is no longer awaited; own requests stay as they are.
+    /// due to be replaced. A client that has no access token takes the snapshot's in any case. A login request in flight is
+    /// no longer awaited; own requests stay as they are.
     ///
     /// What the snapshot says of earlier logins counts for the limit of twelve in an hour in any case.
     ///

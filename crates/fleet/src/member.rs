@@ -178,7 +178,8 @@ pub enum Event {
         /// Which.
         shards: BTreeSet<usize>,
     },
-    /// What is stored is not a table of as many shards and of the same takeover time as this member was given: it owns nothing.
+    /// What is stored is not a table of as many shards and of the same takeover time as this member was given: it owns nothing,
+    /// until the members of that table have left.
     Unusable,
     /// The member has left: all its shards are free, and there is nothing more to do.
     Left,
@@ -189,7 +190,8 @@ impl Member {
     ///
     /// All members must be given the same number of `shards` (1 for a single login; some 50 for each member that there will
     /// ever be, at most 4096) and the same `takeover`: the time within which another takes over from a member that dies. Thirty
-    /// seconds are enough; a live session outlives far longer ones. `random` must be drawn anew for each process.
+    /// seconds are enough; a live session outlives far longer ones. To change either, let all members
+    /// [leave](Self::leave) first. `random` must be drawn anew for each process.
     pub fn new(prefix: &str, shards: usize, takeover: Duration, random: u128) -> Self {
         let millis = u64::try_from(takeover.as_millis()).unwrap_or(u64::MAX);
         Self {

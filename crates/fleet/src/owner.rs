@@ -28,6 +28,7 @@ pub struct Owner {
     has_asked: bool,
     /// The generation that is in the store.
     kept: Option<u64>,
+    is_superseded: bool,
 }
 
 /// What [`Owner::poll`] returns.
@@ -63,7 +64,7 @@ pub enum OwnerEvent {
     /// What is stored cannot be used: it is sealed under another key, damaged, or of another consumer. The next login replaces
     /// it.
     Unreadable,
-    /// Another owner has followed: drop this one.
+    /// Another owner has followed. This one does nothing any more: drop it.
     Superseded,
 }
 
@@ -79,6 +80,7 @@ impl Owner {
             is_ready: false,
             has_asked: false,
             kept: None,
+            is_superseded: false,
         }
     }
 
@@ -96,6 +98,7 @@ impl Owner {
     pub fn poll(&mut self, rng: &mut dyn CryptoRng, now: UnixTime, elapsed: Duration) -> OwnerOutput {
         loop {
             match self.keeper.poll(elapsed) {
+                KeeperOutput::Wait(_) if self.is_superseded => return OwnerOutput::Wait(LONGEST_PAUSE),
                 KeeperOutput::Store { operation, exchange } => return OwnerOutput::Store { operation, exchange },
                 KeeperOutput::Event(event) => {
                     if let Some(event) = self.kept_event(event, now) {
@@ -159,7 +162,10 @@ impl Owner {
                 None
             }
             KeeperEvent::Kept => None,
-            KeeperEvent::Superseded => Some(OwnerEvent::Superseded),
+            KeeperEvent::Superseded => {
+                self.is_superseded = true;
+                Some(OwnerEvent::Superseded)
+            }
         }
     }
 

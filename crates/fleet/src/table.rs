@@ -21,9 +21,13 @@ impl Table {
         Self { takeover, members: Vec::new(), owners: vec![None; shards] }
     }
 
-    /// A table of the same terms as `this`. Whatever else is stored is none.
+    /// A table of the same terms as `this`; one without members is of any terms, so that terms can be changed when all have
+    /// left. Whatever else is stored is none.
     pub(crate) fn read(bytes: &[u8], this: &Self) -> Option<Self> {
         let table: Self = serde_json::from_slice(bytes).ok()?;
+        if table.members.is_empty() {
+            return Some(Self::empty(this.owners.len(), this.takeover));
+        }
         let is_known = |owner: &Option<usize>| owner.is_none_or(|place| place < table.members.len());
         let distinct: BTreeSet<_> = table.members.iter().collect();
         let agrees = table.owners.len() == this.owners.len() && table.takeover == this.takeover;
@@ -177,6 +181,7 @@ mod tests {
         assert_eq!(Table::read(&table.write(), &table), Some(table.clone()));
         for other in [Table::empty(4, 30_000), Table::empty(3, 60_000)] {
             assert_eq!(Table::read(&table.write(), &other), None, "of other terms");
+            assert_eq!(Table::read(&Table::empty(3, 30_000).write(), &other), Some(other), "all have left");
         }
         let text = String::from_utf8(table.write()).unwrap();
         for damaged in [&text[1..], "", "{}", &text.replace("1]", "2]"), &text.replace("[0", "[-1")] {

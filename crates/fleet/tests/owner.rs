@@ -27,7 +27,11 @@ struct World {
     store: BTreeMap<String, Entry>,
     is_down: bool,
     rng: StdRng,
+    /// IBKR's clock.
     now: UnixTime,
+    /// By how many seconds the clock of the owner's machine is ahead of that.
+    ahead: i64,
+    sent: usize,
     logins: usize,
     secrecy: Secrecy,
 }
@@ -47,7 +51,7 @@ impl World {
         let issued = gateway.issue_access_token(CONSUMER, "alice", &mut rng).unwrap();
         let access_token = AccessToken::new(&issued.token, &issued.secret_base64).unwrap();
         let (store, now) = (BTreeMap::new(), UnixTime::from_secs(1_714_650_000));
-        Self { gateway, access_token, store, is_down: false, rng, now, logins: 0, secrecy }
+        Self { gateway, access_token, store, is_down: false, rng, now, ahead: 0, sent: 0, logins: 0, secrecy }
     }
 
     fn owner(&self, fence: u64) -> Owner {
@@ -62,6 +66,7 @@ impl World {
     }
 
     fn send(&mut self, request: &Request) -> Response<'static> {
+        self.sent += 1;
         self.logins += usize::from(request.path().ends_with("/oauth/live_session_token"));
         let head = http::Request::builder().method(request.method().as_str()).uri(request.url());
         let head = request.headers().fold(head, |head, (name, value)| head.header(name, value));
@@ -86,6 +91,10 @@ impl World {
         }
     }
 
+    fn owners_clock(&self) -> UnixTime {
+        UnixTime::from_millis(self.now.as_millis().checked_add_signed(self.ahead * 1000).unwrap())
+    }
+
     fn elapsed(&self) -> Duration {
         self.now.saturating_since(UnixTime::from_secs(1_714_000_000))
     }
@@ -97,11 +106,11 @@ impl World {
         while self.now < until {
             at_once += 1;
             assert!(at_once < 1000, "a flood");
-            let elapsed = self.elapsed();
-            match owner.poll(&mut self.rng, self.now, elapsed) {
+            let (elapsed, clock) = (self.elapsed(), self.owners_clock());
+            match owner.poll(&mut self.rng, clock, elapsed) {
                 OwnerOutput::Send { request, exchange } => {
                     let response = self.send(&request);
-                    owner.handle_response(exchange, response, self.now).unwrap();
+                    owner.handle_response(exchange, response, clock).unwrap();
                 }
                 OwnerOutput::Store { operation, exchange } => {
                     let answer = self.perform(operation);
@@ -120,9 +129,10 @@ impl World {
 
     fn call(&mut self, owner: &mut Owner) -> bool {
         let signer = owner.client().signer();
-        let Ok(request) = signer.sign(&ACCOUNTS, &mut self.rng, self.now) else { return false };
+        let clock = self.owners_clock();
+        let Ok(request) = signer.sign(&ACCOUNTS, &mut self.rng, clock) else { return false };
         let response = self.send(&request);
-        signer.handle_response(request.receipt(), &response, self.now).is_ok()
+        signer.handle_response(request.receipt(), &response, clock).is_ok()
     }
 
     fn stored(&self) -> &Entry {
@@ -151,6 +161,27 @@ fn one_owner_after_the_other_goes_on_with_one_login() {
         assert_eq!(world.logins, 4);
         assert!(world.call(&mut last));
     }
+}
+
+#[test]
+fn owners_on_machines_whose_clocks_differ_by_minutes_go_on_with_one_login() {
+    let [mut world, _] = worlds();
+    for (fence, ahead) in (1..).zip([0, -10, 300, -300, 500, -500]) {
+        world.ahead = ahead;
+        let mut owner = world.owner(fence);
+        world.run(&mut owner, 600);
+        assert_eq!((world.call(&mut owner), world.logins), (true, 1), "a clock that is ahead by {ahead} seconds");
+    }
+    // With a difference below the refresh margin, not even the end of a token is missed.
+    for (fence, ahead) in (10..).zip([290, -290]) {
+        world.ahead = ahead;
+        let mut owner = world.owner(fence);
+        for _ in 0..DAY / 600 {
+            world.run(&mut owner, 600);
+            assert!(world.call(&mut owner), "a clock that is ahead by {ahead} seconds");
+        }
+    }
+    assert_eq!(world.logins, 3);
 }
 
 #[test]
@@ -187,7 +218,8 @@ fn an_owner_that_wakes_up_late_costs_one_login_and_is_told() {
         late.handle_response(request.1, response, world.now).unwrap();
         let events = world.run(&mut late, 10);
         assert!(events.contains(&OwnerEvent::Superseded), "{events:?}");
-        drop(late);
+        let sent = world.sent;
+        assert_eq!((world.run(&mut late, 3600), world.sent), (vec![], sent), "it does nothing any more");
         world.run(&mut second, DAY / 2);
         assert_eq!((world.logins, world.call(&mut second)), (3, true));
     }
