@@ -11,15 +11,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use ibkr_oauth_fleet::drivers::{MemberDriver, OwnerDriver, Tenure};
 use ibkr_oauth_fleet::ibkr_oauth::{
     AccessToken, Client, Consumer, DhParams, Event as ClientEvent, OAuthSession, Request, Response, RsaKeys,
-    RsaPrivateKey, UnixTime,
+    RsaPrivateKey,
 };
-use ibkr_oauth_fleet::stores::{Folder, Store};
-use ibkr_oauth_fleet::{Answer, Event, Member, Output, Owner, OwnerEvent, OwnerOutput, Seal, Secrecy, shard_of};
+use ibkr_oauth_fleet::stores::Folder;
+use ibkr_oauth_fleet::{Event, Member, Owner, OwnerEvent, Seal, Secrecy, shard_of};
 use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, User, http};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::task::JoinSet;
 
 const USERS: usize = 12;
 const SHARDS: usize = 64;
@@ -87,12 +89,12 @@ impl Ibkr {
         self.state().owners.clone()
     }
 
-    fn send(&self, request: &Request, rng: &mut StdRng) -> Result<Response<'static>, http::Error> {
+    fn send(&self, request: &Request) -> Result<Response<'static>, http::Error> {
         let head = http::Request::builder().method(request.method().as_str()).uri(request.url());
         let head = request.headers().fold(head, |head, (name, value)| head.header(name, value));
         let mut state = self.state();
         state.logins += usize::from(request.path().ends_with("/oauth/live_session_token"));
-        let answer = state.gateway.handle(&head.body(request.body().to_vec())?, rng, SystemTime::now());
+        let answer = state.gateway.handle(&head.body(request.body().to_vec())?, &mut rand::rng(), SystemTime::now());
         let response = Response::new(answer.status().as_u16(), answer.body().clone());
         let headers = answer.headers().iter();
         Ok(headers.fold(response, |response, (name, value)| response.with_header(name.as_str(), value.as_bytes())))
@@ -127,39 +129,42 @@ fn key_of(user: &str) -> String {
 
 /// One member: in real life a process, or a machine.
 async fn run(name: &'static str, folder: impl AsRef<Path>, ibkr: Arc<Ibkr>) {
-    let store = Folder::open(folder).expect("a folder");
+    let store = Arc::new(Folder::open(folder).expect("a folder"));
     let secrecy = Secrecy::sealed(Seal::new(&[1; 32]), Seal::new(&[2; 32]));
-    let (begin, mut rng) = (Instant::now(), StdRng::seed_from_u64(u64::from(name.as_bytes()[0])));
-    let mut member = Member::new("fleet", SHARDS, TAKEOVER, rng.random());
-    let mut owners: BTreeMap<usize, Owner> = BTreeMap::new();
+    let member = Member::new("fleet", SHARDS, TAKEOVER, rand::rng().random());
+    let mut member = MemberDriver::new(member, Arc::clone(&store));
+    // They end by themselves when their shard is lost, and with this task.
+    let mut owners = JoinSet::new();
     loop {
-        let wait = match member.poll(begin.elapsed()) {
-            Output::Store { operation, exchange } => {
-                let answer = store.perform(&operation).await.unwrap_or(Answer::Unknown);
-                member.handle_answer(exchange, answer, begin.elapsed());
-                continue;
+        match member.next().await {
+            Event::Gained { shards, fence } => {
+                for user in users_of(&shards) {
+                    let owner = owner_of(user, fence, &ibkr, &secrecy);
+                    let tenure = member.tenure(shard_of(&name_of(user), SHARDS));
+                    owners.spawn(own(owner, tenure, Arc::clone(&store), user, name, Arc::clone(&ibkr)));
+                }
             }
-            Output::Event(Event::Gained { shards, fence }) => {
-                let gained = users_of(&shards).map(|user| (user, owner_of(user, fence, &ibkr, &secrecy)));
-                owners.extend(gained);
-                continue;
-            }
-            Output::Event(Event::Lost { shards }) => {
-                users_of(&shards).for_each(|user| drop(owners.remove(&user)));
-                continue;
-            }
-            Output::Event(event) => {
-                println!("member {name}: {event:?}");
-                continue;
-            }
-            Output::Wait(until) => until,
-        };
-        for (user, owner) in &mut owners {
-            drive(*user, name, owner, &member, &store, &ibkr, &mut rng, begin).await;
+            Event::Lost { .. } => while owners.try_join_next().is_some() {},
+            event => println!("member {name}: {event:?}"),
         }
-        let pause = wait.saturating_sub(begin.elapsed()).min(Duration::from_millis(100));
-        tokio::time::sleep(pause).await;
     }
+}
+
+/// Keeps one user logged in.
+async fn own(owner: Owner, tenure: Tenure, store: Arc<Folder>, user: usize, name: &'static str, ibkr: Arc<Ibkr>) {
+    // In real life an HTTP client.
+    let send = |request| std::future::ready(ibkr.send(&request).ok());
+    let mut driver = OwnerDriver::new(owner, tenure, store, send, rng());
+    while let Some(event) = driver.next().await {
+        if matches!(event, OwnerEvent::Client(ClientEvent::LoggedIn { .. })) {
+            ibkr.state().owners.insert(name_of(user), name);
+        }
+    }
+}
+
+/// A generator of its own, for whom one that stays in its thread will not do.
+fn rng() -> StdRng {
+    StdRng::from_rng(&mut rand::rng())
 }
 
 fn users_of(shards: &BTreeSet<usize>) -> impl Iterator<Item = usize> {
@@ -176,41 +181,4 @@ fn owner_of(user: usize, fence: u64, ibkr: &Ibkr, secrecy: &Secrecy) -> Owner {
     let consumer = Consumer::builder("TRADINGCO", keys, dh).base_url(BASE_URL).build().expect("a consumer");
     let session = OAuthSession::with_access_token(consumer, ibkr.state().tokens[user].clone());
     Owner::new(Client::new(session), &key_of(&name_of(user)), fence, secrecy.clone())
-}
-
-/// Does what an owner has to do, until it waits.
-#[allow(clippy::too_many_arguments, reason = "a program would have them in a struct")]
-async fn drive(
-    user: usize,
-    name: &'static str,
-    owner: &mut Owner,
-    member: &Member,
-    store: &Folder,
-    ibkr: &Ibkr,
-    rng: &mut StdRng,
-    begin: Instant,
-) {
-    loop {
-        let now = || UnixTime::from(SystemTime::now());
-        match owner.poll(rng, now(), begin.elapsed()) {
-            OwnerOutput::Send { request, exchange } => {
-                // Whoever has lost the shard sends nothing any more.
-                if !member.owns(shard_of(&name_of(user), SHARDS), begin.elapsed()) {
-                    return;
-                }
-                if let Ok(response) = ibkr.send(&request, rng) {
-                    owner.handle_response(exchange, response, now()).unwrap_or_default();
-                }
-            }
-            OwnerOutput::Store { operation, exchange } => {
-                let answer = store.perform(&operation).await.unwrap_or(Answer::Unknown);
-                owner.handle_answer(exchange, answer, begin.elapsed());
-            }
-            OwnerOutput::Event(OwnerEvent::Client(ClientEvent::LoggedIn { .. })) => {
-                ibkr.state().owners.insert(name_of(user), name);
-            }
-            OwnerOutput::Event(_) => {}
-            OwnerOutput::Wait(_) => return,
-        }
-    }
 }

@@ -18,6 +18,8 @@
 )]
 
 mod budget;
+#[cfg(feature = "tokio")]
+pub mod drivers;
 mod id;
 mod keeper;
 mod member;
@@ -26,7 +28,7 @@ mod owner;
 mod seal;
 mod secrecy;
 mod store;
-#[cfg(any(feature = "folder", feature = "postgres", feature = "redis"))]
+#[cfg(feature = "tokio")]
 pub mod stores;
 mod table;
 mod timing;

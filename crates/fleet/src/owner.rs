@@ -134,6 +134,11 @@ impl Owner {
         self.client.handle_response(exchange, response, now)
     }
 
+    /// Takes note that no response will come, as [`Client::handle_no_response`] does.
+    pub fn handle_no_response(&mut self, exchange: ClientExchange, now: UnixTime) {
+        self.client.handle_no_response(exchange, now);
+    }
+
     /// Takes the store's answer to the operation of `exchange`.
     pub fn handle_answer(&mut self, exchange: KeeperExchange, answer: Answer, elapsed: Duration) {
         self.keeper.handle_answer(exchange, answer, elapsed);

@@ -2,28 +2,24 @@
 //! that is stored already.
 #![cfg(feature = "seal")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use ibkr_oauth::{
-    AccessToken, ApiRequest, Client, Consumer, DhParams, Followed, Follower, FollowerOutput, OAuthSession, Request,
-    Response, RsaKeys, RsaPrivateKey, UnixTime,
-};
+use ibkr_oauth::{ApiRequest, Followed, Follower, FollowerOutput, Request, Response, UnixTime};
 use ibkr_oauth_fleet::{Answer, Entry, Operation, Owner, OwnerEvent, OwnerOutput, Seal, Secrecy, ibkr_oauth};
-use ibkr_oauth_gateway::{Gateway, Incident, RegisteredConsumer, User, http};
+use ibkr_oauth_gateway::Incident;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use support::{BASE_URL, CONSUMER, Ibkr};
 
-const CONSUMER: &str = "TRADINGCO";
-const BASE_URL: &str = "http://127.0.0.1:4000/v1/api";
 const KEY: &str = "login/alice";
 const ACCOUNTS: ApiRequest<'_> = ApiRequest::get("/portfolio/accounts");
-const DHPARAM_PEM: &str = include_str!("keys/dhparam.pem");
 
 /// IBKR, a store, and time.
 struct World {
-    gateway: Gateway,
-    access_token: AccessToken,
+    ibkr: Ibkr,
     store: BTreeMap<String, Entry>,
     is_down: bool,
     rng: StdRng,
@@ -31,50 +27,21 @@ struct World {
     now: UnixTime,
     /// By how many seconds the clock of the owner's machine is ahead of that.
     ahead: i64,
-    sent: usize,
-    logins: usize,
     secrecy: Secrecy,
 }
 
 impl World {
     fn new(secrecy: Secrecy) -> Self {
-        let (mut gateway, mut rng) = (Gateway::new(BASE_URL).unwrap(), StdRng::seed_from_u64(1));
-        let consumer = RegisteredConsumer {
-            consumer_key: CONSUMER.to_string(),
-            signature_public_key_pem: include_str!("keys/public_signature.pem").to_string(),
-            encryption_public_key_pem: include_str!("keys/public_encryption.pem").to_string(),
-            dhparam_pem: DHPARAM_PEM.to_string(),
-            callback_url: None,
-        };
-        gateway.register_consumer(&consumer).unwrap();
-        gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], is_paper: true });
-        let issued = gateway.issue_access_token(CONSUMER, "alice", &mut rng).unwrap();
-        let access_token = AccessToken::new(&issued.token, &issued.secret_base64).unwrap();
         let (store, now) = (BTreeMap::new(), UnixTime::from_secs(1_714_650_000));
-        Self { gateway, access_token, store, is_down: false, rng, now, ahead: 0, sent: 0, logins: 0, secrecy }
+        Self { ibkr: Ibkr::new(), store, is_down: false, rng: StdRng::seed_from_u64(2), now, ahead: 0, secrecy }
     }
 
     fn owner(&self, fence: u64) -> Owner {
-        let read = |pem| RsaPrivateKey::from_pem(pem).unwrap();
-        let keys = RsaKeys::new(
-            read(include_str!("keys/private_signature.pem")),
-            read(include_str!("keys/private_encryption.pem")),
-        );
-        let consumer = Consumer::builder(CONSUMER, keys, DhParams::from_pem(DHPARAM_PEM).unwrap()).base_url(BASE_URL);
-        let session = OAuthSession::with_access_token(consumer.build().unwrap(), self.access_token.clone());
-        Owner::new(Client::new(session), KEY, fence, self.secrecy.clone())
+        Owner::new(self.ibkr.client(), KEY, fence, self.secrecy.clone())
     }
 
     fn send(&mut self, request: &Request) -> Response<'static> {
-        self.sent += 1;
-        self.logins += usize::from(request.path().ends_with("/oauth/live_session_token"));
-        let head = http::Request::builder().method(request.method().as_str()).uri(request.url());
-        let head = request.headers().fold(head, |head, (name, value)| head.header(name, value));
-        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(self.now.as_millis());
-        let answer = self.gateway.handle(&head.body(request.body().to_vec()).unwrap(), &mut self.rng, at);
-        let response = Response::new(answer.status().as_u16(), answer.body().clone());
-        let headers = answer.headers().iter();
-        headers.fold(response, |response, (name, value)| response.with_header(name.as_str(), value.as_bytes()))
+        self.ibkr.answer(request, self.now)
     }
 
     fn perform(&mut self, operation: Operation) -> Answer {
@@ -155,10 +122,10 @@ fn one_owner_after_the_other_goes_on_with_one_login() {
             world.run(&mut owner, 600);
             assert!(world.call(&mut owner), "owner {fence}");
         }
-        assert_eq!(world.logins, 1);
+        assert_eq!(world.ibkr.logins, 1);
         let mut last = world.owner(20);
         world.run(&mut last, 3 * DAY);
-        assert_eq!(world.logins, 4);
+        assert_eq!(world.ibkr.logins, 4);
         assert!(world.call(&mut last));
     }
 }
@@ -170,7 +137,7 @@ fn owners_on_machines_whose_clocks_differ_by_minutes_go_on_with_one_login() {
         world.ahead = ahead;
         let mut owner = world.owner(fence);
         world.run(&mut owner, 600);
-        assert_eq!((world.call(&mut owner), world.logins), (true, 1), "a clock that is ahead by {ahead} seconds");
+        assert_eq!((world.call(&mut owner), world.ibkr.logins), (true, 1), "a clock that is ahead by {ahead} seconds");
     }
     // With a difference below the refresh margin, not even the end of a token is missed.
     for (fence, ahead) in (10..).zip([290, -290]) {
@@ -181,7 +148,7 @@ fn owners_on_machines_whose_clocks_differ_by_minutes_go_on_with_one_login() {
             assert!(world.call(&mut owner), "a clock that is ahead by {ahead} seconds");
         }
     }
-    assert_eq!(world.logins, 3);
+    assert_eq!(world.ibkr.logins, 3);
 }
 
 #[test]
@@ -193,7 +160,7 @@ fn an_owner_that_wakes_up_late_costs_one_login_and_is_told() {
         world.run(&mut second, 600);
         // The first, which was stopped, asks for a token that it was allowed to ask for before.
         let mut late = world.owner(1);
-        world.gateway.schedule(SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
+        world.ibkr.gateway.schedule(SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
         let request = loop {
             let elapsed = world.elapsed();
             match late.poll(&mut world.rng, world.now, elapsed) {
@@ -214,14 +181,14 @@ fn an_owner_that_wakes_up_late_costs_one_login_and_is_told() {
         };
         let response = world.send(&request.0);
         world.run(&mut second, 120);
-        assert_eq!(world.logins, 3, "one for the late request, one to mend it");
+        assert_eq!(world.ibkr.logins, 3, "one for the late request, one to mend it");
         late.handle_response(request.1, response, world.now).unwrap();
         let events = world.run(&mut late, 10);
         assert!(events.contains(&OwnerEvent::Superseded), "{events:?}");
-        let sent = world.sent;
-        assert_eq!((world.run(&mut late, 3600), world.sent), (vec![], sent), "it does nothing any more");
+        let sent = world.ibkr.sent;
+        assert_eq!((world.run(&mut late, 3600), world.ibkr.sent), (vec![], sent), "it does nothing any more");
         world.run(&mut second, DAY / 2);
-        assert_eq!((world.logins, world.call(&mut second)), (3, true));
+        assert_eq!((world.ibkr.logins, world.call(&mut second)), (3, true));
     }
 }
 
@@ -232,11 +199,11 @@ fn a_login_that_an_earlier_owner_stored_late_is_resumed() {
         world.run(&mut first, 600);
         world.run(&mut second, 120);
         // The token dies; the first owner, not knowing that it is none any more, replaces and stores it.
-        world.gateway.schedule(SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
+        world.ibkr.gateway.schedule(SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
         world.run(&mut first, 120);
-        assert_eq!(world.logins, 2);
+        assert_eq!(world.ibkr.logins, 2);
         world.run(&mut second, 120);
-        assert_eq!((world.logins, world.call(&mut second)), (2, true));
+        assert_eq!((world.ibkr.logins, world.call(&mut second)), (2, true));
     }
 }
 
@@ -248,12 +215,12 @@ fn a_store_that_is_down_stops_logins_and_nothing_else() {
         world.is_down = true;
         world.run(&mut owner, DAY - 900);
         assert!(world.call(&mut owner), "in the margin before the end");
-        assert_eq!(world.logins, 1);
+        assert_eq!(world.ibkr.logins, 1);
         world.run(&mut owner, 3600);
-        assert_eq!((world.logins, world.call(&mut owner)), (1, false));
+        assert_eq!((world.ibkr.logins, world.call(&mut owner)), (1, false));
         world.is_down = false;
         world.run(&mut owner, 60);
-        assert_eq!((world.logins, world.call(&mut owner)), (2, true));
+        assert_eq!((world.ibkr.logins, world.call(&mut owner)), (2, true));
     }
 }
 
@@ -286,7 +253,7 @@ fn nothing_is_believed_because_the_store_says_so() {
         let mut owner = world.owner(1);
         world.run(&mut owner, 600);
     }
-    let secret = plain.access_token.secret().expose().clone();
+    let secret = plain.ibkr.access_token.secret().expose().clone();
     let contains = |world: &World, text: &str| world.stored().value.windows(text.len()).any(|at| at == text.as_bytes());
     assert!(contains(&plain, &secret) && contains(&plain, "live_session"));
     assert!(!contains(&sealed, &secret) && !contains(&sealed, "live_session") && !contains(&sealed, CONSUMER));

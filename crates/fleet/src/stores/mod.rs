@@ -39,12 +39,13 @@ pub trait Store {
 pub struct StoreError(String);
 
 impl StoreError {
-    fn new(error: impl std::fmt::Display) -> Self {
+    /// Returns the error of a store of your own. The message must hold no value of an entry, and no password.
+    pub fn new(error: impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
 }
 
 /// Gives up after a while.
-async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(crate) async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     tokio::time::timeout(PATIENCE, work).await.map_err(|_| StoreError::new("no answer in time"))?
 }
