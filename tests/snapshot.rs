@@ -179,6 +179,23 @@ fn a_snapshot_of_a_later_version_is_refused_for_its_version() {
     assert!(serde_json::from_value::<Snapshot>(json!({})).is_err(), "no version at all");
 }
 
+/// Written by a version that did not count tokens.
+#[test]
+fn a_snapshot_without_a_generation_is_resumed() {
+    for session in sessions() {
+        let mut old = written(&session);
+        assert!(old.as_object_mut().unwrap().remove("generation").is_some());
+        let mut resumed = resumed(&old, NOW).unwrap();
+        assert_eq!((resumed.phase(NOW), resumed.generation()), (session.phase(NOW), 0));
+        assert_eq!(
+            next_bytes(&mut resumed),
+            next_bytes(
+                &mut OAuthSession::resume(WorkedLogin::any().consumer, session.snapshot().expose(), NOW).unwrap()
+            )
+        );
+    }
+}
+
 #[test]
 fn a_damaged_snapshot_is_refused_by_field() {
     let live = written(&WorkedLogin::any().live_session(NOW));
