@@ -38,7 +38,7 @@ const SECRET_NAMES: [&str; 8] = [
 ];
 /// What stands before a fingerprint: the SHA-256 of something that is uploaded.
 const FINGERPRINT_LABELS: [&str; 4] =
-    ["the public signature key:", "the public encryption key:", "the DH parameters:", r#""sha256":""#];
+    ["the public signature key:", "the public encryption key:", "the Diffie-Hellman parameters:", r#""sha256":""#];
 
 impl Workplace {
     /// Nothing that was printed is in the files, or looks as if it should be; but `public`.
@@ -167,7 +167,7 @@ fn what_would_be_a_secret_is_found() {
         assert!(std::panic::catch_unwind(|| looks_harmless(shown)).is_err(), "{shown}");
     }
     looks_harmless(&format!(
-        "SHA-256 of the DH parameters:\n  {fingerprint}\nhttps://h/v1/api/oauth/live_session_token"
+        "SHA-256 of the Diffie-Hellman parameters:\n  {fingerprint}\nhttps://h/v1/api/oauth/live_session_token"
     ));
 }
 

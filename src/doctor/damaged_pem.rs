@@ -187,7 +187,7 @@ impl Reading<'_> {
             ("CERTIFICATE REQUEST", _) => FindingKind::CertificateRequest,
             ("OPENSSH PRIVATE KEY", _) => FindingKind::OpenSshKey,
             ("X9.42 DH PARAMETERS", Credential::DhParams) => FindingKind::X942,
-            ("DH PARAMETERS" | "X9.42 DH PARAMETERS", _) => FindingKind::DhParameters,
+            ("DH PARAMETERS" | "X9.42 DH PARAMETERS", _) => FindingKind::DhParams,
             (_, Credential::DhParams) => FindingKind::PrivateKey,
             ("EC PRIVATE KEY", _) => FindingKind::NotRsa,
             _ => FindingKind::UnknownPem,

@@ -71,7 +71,7 @@ impl Credential {
             Self::AccessTokenSecret => "the access token secret",
             Self::SignatureKey => "the private signature key",
             Self::EncryptionKey => "the private encryption key",
-            Self::DhParams => "the DH parameter file",
+            Self::DhParams => "the Diffie-Hellman parameter file",
             Self::BaseUrl => "the base URL",
             Self::Clock => "the clock",
         }

@@ -129,7 +129,7 @@ kinds! {
         "give the content of {file}; certificates play no part here";
     Error CertificateRequest: "a certificate request stands where {credential} belongs",
         "give the content of {file}; certificate requests play no part here";
-    Error DhParameters: "a DH parameter file stands where {credential} belongs",
+    Error DhParams: "a Diffie-Hellman parameter file stands where {credential} belongs",
         "give the content of {file}";
     Error PrivateKey: "a private key stands where {credential} belongs",
         "give the content of {file}; a private key is never uploaded: if you did, make new keys";
@@ -137,7 +137,7 @@ kinds! {
         "make keys with OpenSSL, not with ssh-keygen: `openssl genrsa -out {file} 2048`, and upload the public half";
     Error NotRsa: "{credential} is not an RSA key",
         "make an RSA key with `openssl genrsa -out {file} 2048`, and upload the public half";
-    Error X942: "the DH parameters are in the X9.42 form, which the portal does not take",
+    Error X942: "the Diffie-Hellman parameters are in the X9.42 form, which the portal does not take",
         "make them with `openssl dhparam -out dhparam.pem 2048`, and upload them";
     Error UnknownPem: "{credential} holds a PEM block of an unknown kind",
         "give the content of {file}";
@@ -197,13 +197,13 @@ kinds! {
         "give it as the portal shows it, encrypted: 344 characters of base64; it is decrypted anew for each login";
 
     // Diffie-Hellman parameters: protocol section 5.
-    Error DhNotHex: "the DH parameters are neither a PEM block nor a hexadecimal prime",
+    Error DhNotHex: "the Diffie-Hellman parameters are neither a PEM block nor a hexadecimal prime",
         "give the content of dhparam.pem, or the prime in hexadecimal";
-    Error DhText: "the DH parameters are the text that `openssl dhparam -text` writes for people to read",
+    Error DhText: "the Diffie-Hellman parameters are the text that `openssl dhparam -text` writes for people to read",
         "give the content of dhparam.pem; or the digits of the prime alone, without words, colons and line breaks";
     Error DhDecorated: "the DH prime has `0x`, colons or spaces, and must be nothing but hexadecimal digits",
         "use the repaired text, or take them away";
-    Error DhDamaged: "the DH parameters are a complete block, but not a prime and a generator",
+    Error DhDamaged: "the Diffie-Hellman parameters are a complete block, but not a prime and a generator",
         "check them with `openssl dhparam -in dhparam.pem -check -noout`; take them from a backup, or make new ones and \
          upload them";
     Error DhNegative: "the DH prime is written as a negative number: the zero byte in front of it is missing",

@@ -28,7 +28,7 @@ pub struct Report {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Fingerprint {
-    /// The private key whose public half this is of, or the DH parameters.
+    /// The private key whose public half this is of, or the Diffie-Hellman parameters.
     pub credential: Credential,
     /// 64 lower-case hexadecimal digits, as `openssl dgst` prints them.
     pub sha256: String,
@@ -71,7 +71,7 @@ impl Report {
                 "the offline checks pass: wait for the activation, and do not make new keys, which would begin it anew"
             }
             Error::LiveSessionMismatch(_) => {
-                "the offline checks pass: compare the fingerprint of the DH parameters with the file that you uploaded, and \
+                "the offline checks pass: compare the fingerprint of the Diffie-Hellman parameters with the file that you uploaded, and \
                  use the newest access token secret"
             }
             Error::Keys(_) => {
@@ -150,7 +150,7 @@ impl Fingerprint {
         match self.credential {
             Credential::SignatureKey => "the public signature key",
             Credential::EncryptionKey => "the public encryption key",
-            _ => "the DH parameters",
+            _ => "the Diffie-Hellman parameters",
         }
     }
 

@@ -129,8 +129,8 @@ fn common_cases() -> Vec<Case> {
         PublicKey @ SignatureKey: |s| put(&mut s.signature, BASE64.encode(der(PUBLIC_PEM))), not |s| put(&mut s.signature, BASE64.encode(der(SIGNATURE_PEM)));
         Certificate @ SignatureKey: |s| put(&mut s.signature, pem("CERTIFICATE", &[0; 99])), not |s| edit(&mut s.signature, |t| t.to_string() + &pem("CERTIFICATE", &[0; 99]));
         CertificateRequest @ EncryptionKey: |s| put(&mut s.encryption, pem("CERTIFICATE REQUEST", &[0; 99])), not |s| put(&mut s.encryption, pem("CERTIFICATE", &[0; 99]));
-        DhParameters @ EncryptionKey: |s| put(&mut s.encryption, DHPARAM_PEM), not |s| edit(&mut s.encryption, |t| format!("{DHPARAM_PEM}{t}"));
-        DhParameters @ SignatureKey: |s| put(&mut s.signature, pem("X9.42 DH PARAMETERS", &[0; 99])), not |s| put(&mut s.dh, pem("X9.42 DH PARAMETERS", &[0; 99]));
+        DhParams @ EncryptionKey: |s| put(&mut s.encryption, DHPARAM_PEM), not |s| edit(&mut s.encryption, |t| format!("{DHPARAM_PEM}{t}"));
+        DhParams @ SignatureKey: |s| put(&mut s.signature, pem("X9.42 DH PARAMETERS", &[0; 99])), not |s| put(&mut s.dh, pem("X9.42 DH PARAMETERS", &[0; 99]));
         PrivateKey @ DhParams: |s| put(&mut s.dh, SIGNATURE_PEM), not |s| edit(&mut s.dh, |t| format!("{SIGNATURE_PEM}{t}"));
         OpenSshKey @ SignatureKey: |s| put(&mut s.signature, pem("OPENSSH PRIVATE KEY", &[0; 99])), not |s| put(&mut s.signature, pem("PRIVATE KEY", &[0; 99]));
         NotRsa @ SignatureKey: |s| put(&mut s.signature, elliptic_curve_pem()), not |s| put(&mut s.signature, pkcs8(&others().bits_3072));

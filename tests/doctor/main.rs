@@ -265,7 +265,7 @@ fn a_mismatch_and_a_key_that_fails_get_an_opinion_and_nothing_else_does() {
         assert!(broken.opinion_on(error).unwrap().contains("mend them first"), "{error}");
         assert!(sound.opinion_on(error).unwrap().contains("the offline checks pass"), "{error}");
     }
-    assert!(sound.opinion_on(&mismatch).unwrap().contains("the fingerprint of the DH parameters"));
+    assert!(sound.opinion_on(&mismatch).unwrap().contains("the fingerprint of the Diffie-Hellman parameters"));
     for error in [refusal("invalid token"), Error::Expired { at: NOW }, Error::Misuse(Misuse::StaleExchange)] {
         assert_eq!(broken.opinion_on(&error), None, "{error}");
     }
@@ -276,7 +276,7 @@ fn a_report_reads_like_a_letter() {
     let report = after(|set| put(&mut set.base_url, "https://api.ibkr.com/v1/api/")).examine();
     assert!(report.has(FindingKind::UrlTrailingSlash) && !report.has(FindingKind::UrlPath));
     let findings = report.findings().iter().map(|finding| format!("{finding}\n"));
-    let subjects = ["the public signature key", "the public encryption key", "the DH parameters"];
+    let subjects = ["the public signature key", "the public encryption key", "the Diffie-Hellman parameters"];
     let fingerprints = report.fingerprints().iter().zip(subjects).map(|(fingerprint, subject)| {
         assert_eq!(fingerprint.subject(), subject);
         format!("SHA-256 of {subject}: {}\n", fingerprint.sha256)
