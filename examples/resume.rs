@@ -88,7 +88,7 @@ fn job(credentials: &Credentials, store: &Store) -> Result<(), Box<dyn Error>> {
 /// Whether the live session token is to blame.
 fn is_dead(error: &(dyn Error + 'static)) -> bool {
     match error.downcast_ref() {
-        Some(ibkr_oauth::Error::Rejected(rejected)) => rejected.diagnosis.refuses_live_session(),
+        Some(ibkr_oauth::Error::Rejected(rejected)) => rejected.diagnosis.rejects_live_session(),
         _ => false,
     }
 }

@@ -22,10 +22,10 @@ pub enum Error {
     #[error("wrong use of the session: {0}")]
     Misuse(Misuse),
     /// A 2xx response whose body cannot be used.
-    #[error("unusable answer: {0}")]
+    #[error("unusable response: {0}")]
     Malformed(Malformed),
     /// The server, or something on the way to it, rejected the request.
-    #[error("refused: {0}")]
+    #[error("rejected: {0}")]
     Rejected(Rejected),
     /// The server's proof of the live session token does not match the token derived here
     /// ([protocol section 5](crate::protocol#section-5), step 8). Nothing was signed with it.
@@ -126,7 +126,7 @@ impl Rejected {
     fn advice(&self) -> Advice {
         let is_fixed = matches!(
             self.diagnosis,
-            Diagnosis::TooManyRequests | Diagnosis::RefusedAtTheEdge | Diagnosis::InvalidConsumer
+            Diagnosis::TooManyRequests | Diagnosis::RejectedAtTheEdge | Diagnosis::InvalidConsumer
         );
         match (self.diagnosis.advice(), self.retry_after) {
             (Advice::Later(pause), Some(wish)) if is_fixed => Advice::Later(pause.max(wish)),
@@ -171,7 +171,7 @@ pub enum Misuse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// The body was refused unread.
+    /// The body was rejected unread.
     #[error("the body has {length} bytes, more than the {limit} allowed")]
     TooLarge {
         /// Bytes received.
@@ -216,7 +216,7 @@ pub enum Malformed {
     DiffieHellmanOutOfRange,
 }
 
-/// A refusal by the server, or by something on the way to it.
+/// A rejection by the server, or by something on the way to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Error)]
 #[error("HTTP {status}: {reason} ({diagnosis})")]
 #[non_exhaustive]

@@ -9,7 +9,7 @@ use crate::ticket::Ticket;
 use crate::wire::receipt::Receipt;
 use crate::wire::request::Request;
 
-/// A request to send, and the [`Exchange`] to hand back with the answer.
+/// A request to send, and the [`Exchange`] to hand back with the response.
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Outbound {
@@ -21,18 +21,18 @@ pub struct Outbound {
 
 /// A request in flight, as a value that the caller owns.
 ///
-/// Hand it back with the answer, or drop it when no answer will come (a transport error, a cancelled future): the
+/// Hand it back with the response, or drop it when no response will come (a transport error, a cancelled future): the
 /// session then offers a fresh request. It cannot be used twice, and while it exists the session offers nothing else
 /// until its deadline passes ([`ConsumerBuilder::oauth_deadline`](crate::ConsumerBuilder::oauth_deadline)).
 /// It holds the secrets of this attempt and wipes them on drop; no snapshot ever has them.
-#[must_use = "hand it back to `OAuthSession::handle_response` with the answer"]
+#[must_use = "hand it back to `OAuthSession::handle_response` with the response"]
 pub struct Exchange {
     pub(crate) ticket: Ticket,
     pub(crate) receipt: Receipt,
     pub(crate) step: Step,
 }
 
-/// What was asked for, and what is needed to read the answer.
+/// What was asked for, and what is needed to read the response.
 #[allow(clippy::enum_variant_names, reason = "the protocol's own words")]
 pub(crate) enum Step {
     RequestToken,

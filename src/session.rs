@@ -72,7 +72,7 @@ impl fmt::Display for Phase {
 /// read. Three promises hold for every method:
 ///
 /// - **An error changes nothing.** All fallible work comes first, the new state is assigned once, last. (Only the
-///   server's clock is learned from a refusal too, and a timestamp that it refuses counts as not used: see
+///   server's clock is learned from a rejection too, and a timestamp that it rejects counts as not used: see
 ///   [`clock_skew`](Self::clock_skew).)
 /// - **A dropped [`Exchange`] loses nothing.** The next poll offers a fresh request, with a new nonce. So does the
 ///   first poll after the exchange's deadline, 30 seconds
@@ -82,12 +82,12 @@ impl fmt::Display for Phase {
 /// # Transitions
 /// | phase | call | next phase |
 /// |---|---|---|
-/// | `Unauthorized` | answer to `/oauth/request_token` | `RequestToken` |
+/// | `Unauthorized` | response to `/oauth/request_token` | `RequestToken` |
 /// | `RequestToken` | [`handle_callback`](Self::handle_callback), [`handle_verifier`](Self::handle_verifier) | `RequestToken`, and the next poll redeems the verifier |
-/// | `RequestToken` | answer to `/oauth/access_token` | `AccessToken` |
-/// | `AccessToken` | answer to `/oauth/live_session_token` | `LiveSession` |
+/// | `RequestToken` | response to `/oauth/access_token` | `AccessToken` |
+/// | `AccessToken` | response to `/oauth/live_session_token` | `LiveSession` |
 /// | `LiveSession` | the refresh margin begins | `LiveSession`, and the next poll asks for a new token while the old one signs |
-/// | `LiveSession` | answer to `/oauth/live_session_token` | `LiveSession`, with the new token |
+/// | `LiveSession` | response to `/oauth/live_session_token` | `LiveSession`, with the new token |
 /// | `LiveSession` | the token expires, or [`invalidate`](Self::invalidate) | `AccessToken` |
 /// | any | [`reauthorize`](Self::reauthorize) | `Unauthorized` |
 /// | any | any error | the same |
@@ -390,10 +390,10 @@ impl OAuthSession {
         }
     }
 
-    /// Takes the answer to the request that came with `exchange` and returns the phase it leads to.
+    /// Takes the response to the request that came with `exchange` and returns the phase it leads to.
     ///
     /// # Errors
-    /// [`Error::Rejected`] for a refusal, [`Error::Malformed`] for an unusable answer, [`Error::LiveSessionMismatch`]
+    /// [`Error::Rejected`] for a rejection, [`Error::Malformed`] for an unusable response, [`Error::LiveSessionMismatch`]
     /// if the server cannot prove the token, [`Misuse::StaleExchange`] for an exchange that is not awaited. The
     /// session then is where it was, and the next poll offers a fresh request.
     pub fn handle_response(
@@ -530,7 +530,7 @@ impl OAuthSession {
     }
 }
 
-/// A refusal of an OAuth request has nothing to do with a live session token.
+/// A rejection of an OAuth request has nothing to do with a live session token.
 fn at_login(error: Error, clock: ClockVerdict) -> Error {
     match clock.explain(error) {
         Error::Rejected(rejected) => Error::Rejected(Rejected { diagnosis: rejected.diagnosis.of_login(), ..rejected }),

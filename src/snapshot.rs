@@ -38,7 +38,7 @@ const VERSION: u32 = 2;
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Snapshot {
     version: u32,
-    // Everything else may be missing, so that a snapshot of a later version is refused for its version.
+    // Everything else may be missing, so that a snapshot of a later version is rejected for its version.
     #[serde(default)]
     consumer_key: String,
     #[serde(default)]
@@ -87,7 +87,7 @@ pub(crate) struct StoredLiveSession {
     expires_at: u64,
 }
 
-/// Why a [`Snapshot`] or a [`SharedSession`](crate::SharedSession) is refused.
+/// Why a [`Snapshot`] or a [`SharedSession`](crate::SharedSession) is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
@@ -101,9 +101,9 @@ pub enum SnapshotError {
     #[error("what was stored belongs to another consumer key, realm or base URL")]
     Foreign,
     /// Changed or cut off since it was written.
-    #[error("what was stored is damaged: `{field}` cannot be")]
+    #[error("what was stored is damaged: `{field}` is not valid")]
     Damaged {
-        /// The first field that cannot be.
+        /// The first field that is not valid.
         field: &'static str,
     },
 }

@@ -64,7 +64,7 @@ fn every_known_refusal_has_its_name_and_its_advice() {
             Retry::OpenBrokerageSession,
         ),
         (400, "Bad Request", Diagnosis::MalformedRequest, later(60)),
-        (403, HTML, Diagnosis::RefusedAtTheEdge, later(600)),
+        (403, HTML, Diagnosis::RejectedAtTheEdge, later(600)),
         (403, "Forbidden", Diagnosis::Unknown, later(60)),
         (410, "gone", Diagnosis::Gone, Retry::LogIn),
         (411, "", Diagnosis::LengthRequired, later(60)),
@@ -144,7 +144,7 @@ fn a_refusal_that_the_clock_explains_says_so_and_costs_nothing() {
     let error = live.handle_response(receipt, &refusal, NOW).unwrap_err();
     assert_eq!(error.retry(NOW), Retry::Again);
     let Error::Rejected(Rejected { diagnosis, .. }) = error else { panic!("{error}") };
-    assert_eq!((diagnosis, diagnosis.refuses_live_session()), (Diagnosis::ClockOff, false));
+    assert_eq!((diagnosis, diagnosis.rejects_live_session()), (Diagnosis::ClockOff, false));
     assert_eq!(session.clock_skew(), 3600);
 }
 

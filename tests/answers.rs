@@ -219,16 +219,16 @@ fn a_refusal_says_what_the_server_said_and_nothing_that_could_be_a_secret() {
             "id: 118871, error: LST failed, error: No access secret key found for ***",
         ),
         (r#"{"message":"no"}"#, "no"),
-        (r#"{"statusCode":401}"#, "a JSON answer without a reason"),
+        (r#"{"statusCode":401}"#, "a JSON response without a reason"),
         ("Invalid signature", "Invalid signature"),
         ("  \n", "no reason given"),
         ("\u{feff}\0\0", "no reason given"),
-        ("\u{feff}<html></html>", "an HTML page instead of an answer of the API"),
+        ("\u{feff}<html></html>", "an HTML page instead of a response of the API"),
         (r#"{"error":null,"message":"no"}"#, "no"),
         (r#"{"error":{"code":1,"message":"no bridge"}}"#, r#"{"code":1,"message":"no bridge"}"#),
         (r#"{"error":{"token":"a1b2c3d4e5f6a7b8c9d0"}}"#, "[redacted]"),
         (r#"{"error":"no \ud800","x":1e999}"#, r#""no \ud800""#),
-        ("<html><body>Access Denied</body></html>", "an HTML page instead of an answer of the API"),
+        ("<html><body>Access Denied</body></html>", "an HTML page instead of a response of the API"),
         ("one\r\n\ttwo\u{1b}[31m\u{0}", "one two [31m"),
         (
             "token a1b2c3d4e5f6a7b8c9d0 and oauth_signature=\"AbC%2Bd1234567890\" refused",
@@ -239,7 +239,7 @@ fn a_refusal_says_what_the_server_said_and_nothing_that_could_be_a_secret() {
     }
     assert_eq!(rejected(500, &vec![b'x'; 5000]).reason.chars().count(), 200);
     assert_eq!(rejected(500, "\u{1f4b8}".repeat(300).as_bytes()).reason.chars().count(), 200);
-    assert_eq!(rejected(500, &vec![b' '; 70_000]).reason, "an answer of 70000 bytes, not looked at");
+    assert_eq!(rejected(500, &vec![b' '; 70_000]).reason, "a response of 70000 bytes, not read");
     assert_eq!(rejected(429, b"").retry_after, Some(Duration::from_secs(30)));
 }
 
@@ -255,7 +255,7 @@ fn an_error_in_a_body_of_status_200_is_a_refusal() {
             "id: 1, error: invalid consumer",
             Diagnosis::InvalidConsumer,
         ),
-        (r#"{"statusCode":503,"oauth_token":"a1b2"}"#, "a JSON answer without a reason", Diagnosis::Unavailable),
+        (r#"{"statusCode":503,"oauth_token":"a1b2"}"#, "a JSON response without a reason", Diagnosis::Unavailable),
         (r#"{"error":"x","statusCode":200}"#, "x", Diagnosis::Unknown),
     ] {
         let refusal = rejected(200, body.as_bytes());

@@ -321,7 +321,7 @@ fn a_refusal_that_the_clock_explains_is_repeated_once_and_costs_no_token() {
     };
     assert_eq!(rejected.diagnosis, Diagnosis::ClockOff);
     assert!(next_attempt <= NOW.saturating_add(Duration::from_secs(120)), "at once, with the right timestamp");
-    assert_eq!(refused(0), BrokerageEvent::LiveSessionRefused, "a server that does not know the time is no excuse");
+    assert_eq!(refused(0), BrokerageEvent::LiveSessionRejected, "a server that does not know the time is no excuse");
 }
 
 /// The penalty is for the address, not for the token.
@@ -342,7 +342,7 @@ fn a_refused_live_session_token_is_told_and_the_new_one_used_at_once() {
     for (status, body) in [(401, "Unauthorized"), (401, "Invalid signature"), (410, "gone")] {
         let mut scripted = Scripted::ready();
         scripted.wait(60);
-        assert_eq!(scripted.answer("/tickle", status, body), BrokerageEvent::LiveSessionRefused);
+        assert_eq!(scripted.answer("/tickle", status, body), BrokerageEvent::LiveSessionRejected);
         assert!(scripted.poll().is_none(), "the dead token is not tried again at once");
         assert_eq!(scripted.seconds_to_go(), Some(60), "the first refusal slows nothing down");
         scripted.log_in_again();
@@ -434,9 +434,9 @@ fn taking_over_works_after_a_failure_too() {
 fn one_new_login_is_tried_at_once_and_the_next_is_not() {
     let mut scripted = Scripted::ready();
     scripted.wait(60);
-    assert_eq!(scripted.answer("/tickle", 401, ""), BrokerageEvent::LiveSessionRefused);
+    assert_eq!(scripted.answer("/tickle", 401, ""), BrokerageEvent::LiveSessionRejected);
     scripted.log_in_again();
-    assert_eq!(scripted.answer("/iserver/auth/status", 401, ""), BrokerageEvent::LiveSessionRefused);
+    assert_eq!(scripted.answer("/iserver/auth/status", 401, ""), BrokerageEvent::LiveSessionRejected);
     scripted.log_in_again();
     assert!(scripted.poll().is_none());
 }
@@ -455,7 +455,7 @@ fn logins_that_are_refused_one_after_the_other_are_slowed_down() {
                 let dead = request.path().ends_with(path_of_no_return);
                 let response = if dead { Response::new(410, b"gone") } else { Response::new(200, READY.as_bytes()) };
                 let event = scripted.session.handle_response(exchange, &response, scripted.now).unwrap();
-                if event == BrokerageEvent::LiveSessionRefused {
+                if event == BrokerageEvent::LiveSessionRejected {
                     logins += 1;
                     scripted.log_in_again();
                 }
@@ -811,7 +811,7 @@ fn a_late_attempt_at_a_session_begins_with_a_tickle_too() {
 #[test]
 fn a_new_login_opens_the_session_at_once_where_the_old_one_could_not() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
-    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 401, ""), BrokerageEvent::LiveSessionRefused);
+    assert_eq!(scripted.answer("/iserver/auth/ssodh/init", 401, ""), BrokerageEvent::LiveSessionRejected);
     assert!(scripted.poll().is_none());
     scripted.log_in_again();
     scripted.opens();
@@ -823,7 +823,7 @@ fn a_refusal_is_forgotten_when_the_next_login_is_accepted() {
     let mut scripted = Scripted::ready();
     for _ in 0..3 {
         scripted.wait(60);
-        assert_eq!(scripted.answer("/tickle", 401, ""), BrokerageEvent::LiveSessionRefused);
+        assert_eq!(scripted.answer("/tickle", 401, ""), BrokerageEvent::LiveSessionRejected);
         scripted.log_in_again();
         assert_eq!(scripted.answer("/iserver/auth/status", 200, READY), BrokerageEvent::Alive);
         assert_eq!(scripted.answer("/tickle", 200, r#"{"session":"cafe02"}"#), BrokerageEvent::Alive);

@@ -211,7 +211,7 @@ fn programs_with_credentials_print_nothing_of_them() {
         assert!(workplace.run("resume", &own).contains(stored));
     }
     assert!(workplace.read("credentials.json.session").contains("live_session"));
-    assert!(workplace.run("doctor", &own[..2]).contains("opens with the encryption key"));
+    assert!(workplace.run("doctor", &own[..2]).contains("the encryption key decrypts the access token secret"));
     endless[0].wait_for("contract 265598: last");
     endless[1].wait_for("the brokerage session is ready");
     workplace.is_silent();

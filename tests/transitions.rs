@@ -101,14 +101,14 @@ fn ways(what: &str, phase: BrokeragePhase) -> Vec<Vec<Stimulus>> {
         }
         r#"a tickle says anything but "competing""# => each(vec![says(TICKLE, READY), says(TICKLE, ABSENT)]),
         "under [`CompetePolicy::TakeOver`], a pause ends" => each(vec![Wait(15)]),
-        "the live session token is refused" => {
+        "the live session token is rejected" => {
             each([refusals(401, "Unauthorized"), refusals(401, "Invalid signature"), refusals(410, "gone")].concat())
         }
-        "any other refusal" => {
+        "any other rejection" => {
             each([refusals(503, ""), refusals(302, ""), refusals(200, "<html>"), refusals(404, "")].concat())
         }
         "no response" => each(asked_in(phase).iter().map(|path| Lose(path)).collect()),
-        "the response to `/logout`, `no bridge`, or the live session token is refused" => each(vec![
+        "the response to `/logout`, `no bridge`, or the live session token is rejected" => each(vec![
             Answer("/logout", 200, "{}".into()),
             Answer("/logout", 400, NO_BRIDGE.into()),
             Answer("/logout", 401, "Unauthorized".into()),
@@ -334,7 +334,7 @@ fn login_ways(what: &str) -> Vec<Act> {
         assert_eq!(login.live().expires_at(), login.now.saturating_add(DAY), "the new token");
     }
     match what {
-        "answer to `/oauth/request_token`" => {
+        "response to `/oauth/request_token`" => {
             vec![|login| {
                 login.answer("/oauth/request_token", 200, REQUEST_TOKEN).unwrap();
             }]
@@ -344,11 +344,11 @@ fn login_ways(what: &str) -> Vec<Act> {
                 login.session.handle_verifier("0ffb93ab9aa0d2177cc2").unwrap()
             }]
         }
-        "answer to `/oauth/access_token`" => vec![|login| {
+        "response to `/oauth/access_token`" => vec![|login| {
             login.session.handle_callback(CALLBACK).unwrap();
             login.answer("/oauth/access_token", 200, ACCESS_TOKEN).unwrap();
         }],
-        "answer to `/oauth/live_session_token`" => vec![answered],
+        "response to `/oauth/live_session_token`" => vec![answered],
         "the refresh margin begins" => vec![|login| login.now = login.live().expires_at().saturating_sub(MARGIN)],
         "the token expires, or [`invalidate`](Self::invalidate)" => {
             vec![|login| login.now = login.live().expires_at(), |login| {

@@ -1,17 +1,20 @@
-//! What refusals are explained with, and what `Debug` shows, in one file to read: `tests/words.txt`. Words change only on
-//! purpose.
+//! What rejections are explained with, what errors say, and what `Debug` shows, in one file to read: `tests/words.txt`.
+//! Words change only on purpose.
 #![cfg(all(feature = "doctor", feature = "http1", feature = "serde"))]
 
 mod support;
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::{BrokerageOutbound, BrokerageSession, CompetePolicy};
+use ibkr_oauth::brokerage::{BrokerageOutbound, BrokeragePhase, BrokerageSession, CompetePolicy};
 use ibkr_oauth::doctor::Credentials;
 use ibkr_oauth::http1::Decoder;
-use ibkr_oauth::{ActivationWait, Maintenance};
-use ibkr_oauth::{Callback, Diagnosis, Error, Mismatch, OAuthSession, Outbound, Response, RsaPrivateKey};
+use ibkr_oauth::{
+    AccountKind, ActivationWait, Callback, Diagnosis, Error, Maintenance, Mismatch, OAuthSession, Outbound, Phase,
+    Response, RsaPrivateKey,
+};
 use ibkr_oauth_gateway::Gateway;
 use support::{NOW, SIGNATURE_PEM, WorkedLogin, answer, poll, rng};
 
@@ -19,7 +22,7 @@ const WORDS: &str = "tests/words.txt";
 
 const DIAGNOSES: [Diagnosis; 19] = [
     Diagnosis::ClockOff,
-    Diagnosis::RequestRefused,
+    Diagnosis::RequestRejected,
     Diagnosis::InvalidConsumer,
     Diagnosis::UnknownAccessToken,
     Diagnosis::LiveSessionTokenFailed,
@@ -28,7 +31,7 @@ const DIAGNOSES: [Diagnosis; 19] = [
     Diagnosis::InvalidToken,
     Diagnosis::NoBridge,
     Diagnosis::MalformedRequest,
-    Diagnosis::RefusedAtTheEdge,
+    Diagnosis::RejectedAtTheEdge,
     Diagnosis::Gone,
     Diagnosis::LengthRequired,
     Diagnosis::TooManyRequests,
@@ -56,7 +59,7 @@ const MISMATCHES: [Mismatch; 11] = [
 /// `UPDATE=1 cargo test --all-features --test words` writes the file anew.
 #[test]
 fn the_words_are_the_ones_that_were_agreed_on() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(WORDS);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(WORDS);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, words()).unwrap();
     }
@@ -94,10 +97,49 @@ fn words() -> String {
             writeln!(words, "{:?}, hour {hours}\n  {activation}", activation.stage).unwrap();
         }
     }
+    let phases = [Phase::Unauthorized, Phase::RequestToken, Phase::AccessToken, Phase::LiveSession];
+    let brokerage = [
+        BrokeragePhase::Missing,
+        BrokeragePhase::Opening,
+        BrokeragePhase::Ready,
+        BrokeragePhase::Unconfirmed,
+        BrokeragePhase::Competing,
+        BrokeragePhase::LoggingOut,
+        BrokeragePhase::LoggedOut,
+    ];
+    let kinds = [AccountKind::Live, AccountKind::Paper];
+    writeln!(words, "phases: {}; {}; {}", list(&phases), list(&brokerage), list(&kinds)).unwrap();
+    for text in error_texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        writeln!(words, "error: {text}").unwrap();
+    }
     for value in shown() {
         writeln!(words, "{value}").unwrap();
     }
     words
+}
+
+fn list(values: &[impl ToString]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The text of every error, with `{}` where a value comes, as it stands in the source.
+fn error_texts(folder: &Path) -> Vec<String> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let mut texts = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            texts.extend(error_texts(&path));
+            continue;
+        }
+        let source = std::fs::read_to_string(path).unwrap();
+        for attribute in source.split("#[error(").skip(1) {
+            let (literal, _) = attribute.trim_start().trim_start_matches('"').split_once('"').unwrap();
+            let lines = literal.lines().map(|line| line.trim_start().trim_end_matches('\\'));
+            texts.push(lines.collect());
+        }
+    }
+    texts
 }
 
 /// What `Debug` tells of everything that has secrets to keep: enough to find a mistake with.

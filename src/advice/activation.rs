@@ -20,7 +20,7 @@ const WEEKEND_SECOND: u64 = 3 * DAY + RESTART_SECOND;
 
 /// Tells "not active yet" from "wrong", as far as that can be told, and says when to ask again.
 ///
-/// A key that was registered is refused with `invalid consumer` until it becomes active. IBKR's documentation says:
+/// A key that was registered is rejected with `invalid consumer` until it becomes active. IBKR's documentation says:
 /// after midnight in New York, Zug or Hong Kong; its e-mails: after the restart of each weekend; users report up to two
 /// weeks ([protocol section 7](crate::protocol#section-7)).
 ///
@@ -54,12 +54,12 @@ pub enum ActivationStage {
     BrokerageSession,
 }
 
-/// An answer that a key which is not active yet would get.
+/// A response that a key which is not active yet would get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Activation {
-    /// What is still refused.
+    /// What is still rejected.
     pub stage: ActivationStage,
     /// How long the wait has been.
     pub waited: Duration,

@@ -1,9 +1,9 @@
-//! What a refusal means, and what to do about it ([protocol section 6.2](crate::protocol#section-6-2)).
+//! What a rejection means, and what to do about it ([protocol section 6.2](crate::protocol#section-6-2)).
 
 use core::fmt;
 use core::time::Duration;
 
-/// The named causes of refusals. [`Rejected::diagnosis`](crate::Rejected::diagnosis) finds the one that fits.
+/// The named causes of rejections. [`Rejected::diagnosis`](crate::Rejected::diagnosis) finds the one that fits.
 ///
 /// `Display` gives cause and remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,11 +11,11 @@ use core::time::Duration;
 #[non_exhaustive]
 pub enum Diagnosis {
     /// A 401 whose `Date` shows that the request's timestamp was off by more than 2 seconds. The server's clock is
-    /// known now: a fresh request has the right timestamp. If that is refused too, the clock is not blamed again.
+    /// known now: a fresh request has the right timestamp. If that is rejected too, the clock is not blamed again.
     ClockOff,
     /// A 401 to one request while the same live session token is accepted for others: the token is fine.
-    RequestRefused,
-    /// 401 `invalid consumer`: the one answer to a consumer key that is not active yet, a wrong key, realm, base string
+    RequestRejected,
+    /// 401 `invalid consumer`: the one response to a consumer key that is not active yet, a wrong key, realm, base string
     /// or signature, and a clock that is off.
     InvalidConsumer,
     /// 401 `LST failed ... No access secret key found`: the server does not know the access token, or not this secret.
@@ -32,8 +32,8 @@ pub enum Diagnosis {
     NoBridge,
     /// Any other 400: the server could not read the request.
     MalformedRequest,
-    /// 401 or 403 with an HTML page: refused at the edge, before IBKR's servers.
-    RefusedAtTheEdge,
+    /// 401 or 403 with an HTML page: rejected at the edge, before IBKR's servers.
+    RejectedAtTheEdge,
     /// 410: the session is gone, or belongs to another server.
     Gone,
     /// 411: a POST arrived without `Content-Length`.
@@ -93,7 +93,7 @@ const PENALTY: Duration = Duration::from_secs(10 * 60);
 const ACTIVATION: Duration = Duration::from_secs(15 * 60);
 
 impl Diagnosis {
-    /// Never looks at the `id` in a body: it differs with each answer.
+    /// Never looks at the `id` in a body: it differs with each response.
     pub(crate) fn of(status: u16, reason: &str, is_html: bool) -> Self {
         let reason = reason.to_ascii_lowercase();
         let says = |words: &str| reason.contains(words);
@@ -102,7 +102,7 @@ impl Diagnosis {
             400 if says("no bridge") => Self::NoBridge,
             400 => Self::MalformedRequest,
             // A page of HTML comes from a proxy or the edge, which know nothing of tokens.
-            401 | 403 if is_html => Self::RefusedAtTheEdge,
+            401 | 403 if is_html => Self::RejectedAtTheEdge,
             401 if says("invalid consumer") => Self::InvalidConsumer,
             401 if says("no access secret key found") => Self::UnknownAccessToken,
             401 if says("lst failed") => Self::LiveSessionTokenFailed,
@@ -124,7 +124,7 @@ impl Diagnosis {
         reason.contains("failed to process request").then_some(Self::TickleFailed)
     }
 
-    /// The same refusal, given to one of the three OAuth requests: no live session token was involved yet.
+    /// The same rejection, given to one of the three OAuth requests: no live session token was involved yet.
     pub(crate) fn of_login(self) -> Self {
         match self {
             Self::Unauthorized => Self::InvalidToken,
@@ -132,9 +132,9 @@ impl Diagnosis {
         }
     }
 
-    /// Returns whether the live session token is what the server refuses: hand the live session to
+    /// Returns whether the live session token is what the server rejects: hand the live session to
     /// [`OAuthSession::invalidate`](crate::OAuthSession::invalidate), and poll that session for a new one.
-    pub const fn refuses_live_session(self) -> bool {
+    pub const fn rejects_live_session(self) -> bool {
         matches!(self, Self::Unauthorized | Self::InvalidSignature | Self::Gone)
     }
 
@@ -142,11 +142,11 @@ impl Diagnosis {
     pub const fn cause(self) -> &'static str {
         match self {
             Self::ClockOff => "the timestamp of the request was not the server's time",
-            Self::RequestRefused => {
+            Self::RequestRejected => {
                 "the server accepts the live session token for other requests, but not for this one"
             }
             Self::InvalidConsumer => {
-                "the server gives this one answer if the consumer key is not active yet, is written in lower case, or \
+                "the server gives this one response if the consumer key is not active yet, is written in lower case, or \
                  does not go with the realm, and if a registered key is not the one that signs, or the clock is off"
             }
             Self::UnknownAccessToken => "the server knows no secret for this access token",
@@ -156,8 +156,8 @@ impl Diagnosis {
             Self::InvalidToken => "the request token, verifier or access token is not valid, or no longer",
             Self::NoBridge => "there is no brokerage session behind the live session",
             Self::MalformedRequest => "the server could not read the request",
-            Self::RefusedAtTheEdge => {
-                "the request was refused before it reached IBKR: no User-Agent, or a blocked address"
+            Self::RejectedAtTheEdge => {
+                "the request was rejected before it reached IBKR: no User-Agent, or a blocked address"
             }
             Self::Gone => "the session is gone, or this is not the server that has it",
             Self::LengthRequired => "a POST arrived without Content-Length: an HTTP client left the header out",
@@ -178,8 +178,8 @@ impl Diagnosis {
             Self::ClockOff => {
                 "send a fresh request, whose timestamp is corrected; if it persists, set this machine's clock"
             }
-            Self::RequestRefused => {
-                "check that the user may call this endpoint; if only requests with a query are refused, try the other \
+            Self::RequestRejected => {
+                "check that the user may call this endpoint; if only requests with a query are rejected, try the other \
                  QueryPolicy"
             }
             // Protocol section 7: sources disagree about the wait.
@@ -191,13 +191,13 @@ impl Diagnosis {
             Self::UnknownAccessToken => "make a new access token and secret, and use both",
             Self::LiveSessionTokenFailed => "try again in a minute; if it persists, make a new access token and secret",
             Self::InvalidSignature => {
-                "fetch a new live session token; if only requests with a query are refused, try the other QueryPolicy"
+                "fetch a new live session token; if only requests with a query are rejected, try the other QueryPolicy"
             }
             Self::Unauthorized => "fetch a new live session token",
             Self::InvalidToken => "ask the user for consent again, or make a new access token in the portal",
             Self::NoBridge => "open a brokerage session (/iserver/auth/ssodh/init), then repeat the request",
             Self::MalformedRequest => "send the request exactly as it was handed out",
-            Self::RefusedAtTheEdge => {
+            Self::RejectedAtTheEdge => {
                 "send the User-Agent that was handed out; if it persists, ask IBKR about your address"
             }
             Self::Gone => "fetch a new live session token, or use another server, such as 1.api.ibkr.com",
@@ -225,10 +225,10 @@ impl Diagnosis {
             | Self::Redirected
             | Self::MalformedRequest
             | Self::LengthRequired
-            | Self::RequestRefused
+            | Self::RequestRejected
             | Self::Unknown => Advice::Later(MINUTE),
             Self::InvalidConsumer => Advice::Later(ACTIVATION),
-            Self::TooManyRequests | Self::RefusedAtTheEdge => Advice::Later(PENALTY),
+            Self::TooManyRequests | Self::RejectedAtTheEdge => Advice::Later(PENALTY),
             Self::UnknownAccessToken | Self::InvalidToken => Advice::Reauthorize,
         }
     }

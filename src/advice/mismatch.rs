@@ -33,7 +33,7 @@ pub enum Mismatch {
     OtherGenerator,
     /// None of these. What remains: the Diffie-Hellman parameters are not the registered ones; the encryption key is not
     /// the registered one (a wrong key decrypts to other bytes instead of failing); the access token secret is not the
-    /// newest one; somebody has changed the answer.
+    /// newest one; somebody has changed the response.
     Unexplained,
 }
 
@@ -59,5 +59,5 @@ impl fmt::Display for Mismatch {
 const OTHER_GENERATOR: &str = "the Diffie-Hellman parameters name another generator than 2; 2 was computed with, as IBKR \
      always does, so nothing has to be uploaded again, but another server may compute with theirs";
 const WHAT_REMAINS: &str = "check that the Diffie-Hellman parameters and the encryption key are those registered with \
-     the consumer key, and that the access token secret is the newest one; if they are, somebody changes the answers on \
+     the consumer key, and that the access token secret is the newest one; if they are, somebody changes the responses on \
      their way";

@@ -1,4 +1,4 @@
-//! Advice: what a refusal means, when to try again, and what IBKR's limits and maintenance windows are.
+//! Advice: what a rejection means, when to try again, and what IBKR's limits and maintenance windows are.
 
 pub(crate) mod activation;
 pub(crate) mod backoff;

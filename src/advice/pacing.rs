@@ -29,7 +29,7 @@ pub struct PacingError {
 /// username: share one `Pacing` among all sessions of a user, and ask it before the sessions' own requests too. A 429
 /// is a matter of the IP address: see [`Penalty`]. A clone counts for itself from then on, and shares the penalty.
 ///
-/// That only five history requests may be open at once is not modelled: it needs to know when answers come.
+/// That only five history requests may be open at once is not modelled: it needs to know when responses come.
 ///
 /// ```
 /// use ibkr_oauth::{ApiRequest, UnixTime};

@@ -9,7 +9,7 @@ use crate::time::UnixTime;
 /// Ten minutes, the shorter of the two figures that IBKR's pages give
 /// ([protocol section 14.3](crate::protocol#section-14-3)).
 const SHORTEST: Duration = Duration::from_secs(10 * 60);
-/// No answer may stop a client for good.
+/// No response may stop a client for good.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The pause after a 429. Clones share it: one 429 pauses all of them.

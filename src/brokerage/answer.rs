@@ -19,11 +19,11 @@ pub(super) enum Standing {
 pub(super) struct Tickle {
     /// What the WebSocket's cookie needs.
     pub(super) session_id: Option<Token>,
-    /// Missing in some answers.
+    /// Missing in some responses.
     pub(super) standing: Option<Standing>,
 }
 
-/// The answer to init and to status.
+/// The response to init and to status.
 pub(super) fn standing(response: &Response<'_>) -> Result<Standing, Error> {
     Ok(Standing::of(&response.object()?))
 }
@@ -55,7 +55,7 @@ fn cookie_value(id: &str) -> Option<Token> {
 }
 
 impl Standing {
-    /// Where `established` is missing, as in older answers, `connected` speaks for it.
+    /// Where `established` is missing, as in older responses, `connected` speaks for it.
     fn of(status: &Object<'_>) -> Self {
         let established = status.boolean("established").or_else(|| status.boolean("connected")).unwrap_or(true);
         if status.boolean("authenticated") == Some(true) && established {

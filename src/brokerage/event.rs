@@ -78,7 +78,7 @@ pub enum BrokerageEvent {
     CompetitorGone,
     /// The live session token is not accepted any more: hand the live session to
     /// [`OAuthSession::invalidate`](crate::OAuthSession::invalidate), poll that session, and go on here with the new one.
-    LiveSessionRefused,
+    LiveSessionRejected,
     /// A request failed. Tickles go on as before, unless there were too many requests.
     Failed {
         /// Why.

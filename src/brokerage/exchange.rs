@@ -7,7 +7,7 @@ use crate::wire::api_request::ApiRequest;
 use crate::wire::receipt::Receipt;
 use crate::wire::request::Request;
 
-/// A request to send, and the [`BrokerageExchange`] to hand back with the answer.
+/// A request to send, and the [`BrokerageExchange`] to hand back with the response.
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct BrokerageOutbound {
@@ -20,7 +20,7 @@ pub struct BrokerageOutbound {
 /// A request in flight, as a value that the caller owns: hand it back, or drop it when no response will come. After its
 /// deadline, 15 seconds ([`ConsumerBuilder::brokerage_deadline`](crate::ConsumerBuilder::brokerage_deadline)), the next
 /// request that is due is offered, and this exchange is stale from then on.
-#[must_use = "hand it back to `BrokerageSession::handle_response` with the answer"]
+#[must_use = "hand it back to `BrokerageSession::handle_response` with the response"]
 pub struct BrokerageExchange {
     pub(super) ticket: Ticket,
     pub(crate) receipt: Receipt,

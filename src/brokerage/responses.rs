@@ -213,14 +213,14 @@ impl BrokerageSession {
         BrokerageEvent::LoggedOut
     }
 
-    /// [Protocol section 6.2](crate::protocol#section-6-2) says what each refusal asks for.
+    /// [Protocol section 6.2](crate::protocol#section-6-2) says what each rejection asks for.
     fn failed(&mut self, step: Step, error: Error, now: UnixTime) -> BrokerageEvent {
         let diagnosis = error.diagnosis().unwrap_or(Diagnosis::Unknown);
-        let is_gone = diagnosis.refuses_live_session() || diagnosis == Diagnosis::NoBridge;
+        let is_gone = diagnosis.rejects_live_session() || diagnosis == Diagnosis::NoBridge;
         if step == Step::Logout && is_gone {
             return self.logged_out();
         }
-        if diagnosis.refuses_live_session() {
+        if diagnosis.rejects_live_session() {
             return self.refused(step, now);
         }
         if diagnosis == Diagnosis::NoBridge && self.phase == BrokeragePhase::Ready {
@@ -244,7 +244,7 @@ impl BrokerageSession {
         }
     }
 
-    /// The first new login is tried at once. If that is refused too, logging in is not what helps, and the pauses grow.
+    /// The first new login is tried at once. If that is rejected too, logging in is not what helps, and the pauses grow.
     fn refused(&mut self, step: Step, now: UnixTime) -> BrokerageEvent {
         self.refused_step = Some(step);
         self.refusals = self.refusals.saturating_add(1);
@@ -253,7 +253,7 @@ impl BrokerageSession {
             self.times.step = now.saturating_add(pause.min(LONGEST_PAUSE));
             self.times.tickle = self.times.tickle.map(|_| self.times.step);
         }
-        BrokerageEvent::LiveSessionRefused
+        BrokerageEvent::LiveSessionRejected
     }
 
     /// A failed tickle changes nothing, because the next one is planned already; unless there were too many requests.

@@ -45,7 +45,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 ///         let Ok(response) = send(&request) else { break }; // a lost request is offered again, later
 ///         match brokerage.handle_response(exchange, &response, now())? {
 ///             BrokerageEvent::Ready => println!("trading"),
-///             BrokerageEvent::LiveSessionRefused => return Ok(()), // log in again
+///             BrokerageEvent::LiveSessionRejected => return Ok(()), // log in again
 ///             event => println!("{event:?}"),
 ///         }
 ///     }
@@ -54,7 +54,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// # }
 /// ```
 ///
-/// Responses that are part of a session's life, refusals included, come as
+/// Responses that are part of a session's life, rejections included, come as
 /// [`BrokerageEvent`](super::BrokerageEvent)s: nothing that a server says is an `Err`. A request that was handed out is
 /// not offered again at once, so a driver without responses does not flood anybody.
 ///
@@ -80,11 +80,11 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// | `Competing` | a tickle says anything but "competing" | `Missing`; asked for at once | `CompetitorGone` |
 /// | `Competing` | [`open`](Self::open) | `Missing`; asked for with `compete` | - |
 /// | `Competing` | under [`CompetePolicy::TakeOver`], a pause ends | `Competing`; asked for with `compete` | - |
-/// | any | the live session token is refused | the same | `LiveSessionRefused` |
-/// | any | any other refusal | the same; asked again after a growing pause | `Failed` |
+/// | any | the live session token is rejected | the same | `LiveSessionRejected` |
+/// | any | any other rejection | the same; asked again after a growing pause | `Failed` |
 /// | any | no response | the same; asked again after a growing pause | - |
 /// | any | [`log_out`](Self::log_out) | `LoggingOut` | - |
-/// | `LoggingOut` | the response to `/logout`, `no bridge`, or the live session token is refused | `LoggedOut` | `LoggedOut` |
+/// | `LoggingOut` | the response to `/logout`, `no bridge`, or the live session token is rejected | `LoggedOut` | `LoggedOut` |
 /// | `LoggingOut`, `LoggedOut` | [`open`](Self::open) | `Missing`; asked for at once | - |
 ///
 /// After each session that never got ready the questions come half as often, down to one a minute: at 2, 4, 8 seconds.
@@ -107,7 +107,7 @@ pub struct BrokerageSession {
     pub(super) contest: Contest,
     /// Times in a row that a brokerage session could not be built.
     pub(super) unavailable: u32,
-    /// Live session tokens in a row that were refused, and the step that was, last.
+    /// Live session tokens in a row that were rejected, and the step that was, last.
     pub(super) refusals: u32,
     pub(super) refused_step: Option<Step>,
     /// Questions in a row whether it is ready, answered with no.
@@ -310,7 +310,7 @@ impl BrokerageSession {
     }
 
     fn due(&self, live: &LiveSession, now: UnixTime) -> Option<Step> {
-        // A new login need not wait, unless new logins are refused one after the other.
+        // A new login need not wait, unless new logins are rejected one after the other.
         let is_other_token = self.login.as_ref().is_some_and(|known| known.token != live.id());
         let is_new_login = is_other_token && self.refusals < 2 && now >= self.times.not_before;
         if is_new_login && self.phase == BrokeragePhase::Ready {

@@ -37,7 +37,7 @@ pub(super) struct LoginLimit {
     /// The pause if the attempt in flight fails.
     pause: Duration,
     backoff: Backoff,
-    /// Whether the latest attempt repeated one whose timestamp was refused.
+    /// Whether the latest attempt repeated one whose timestamp was rejected.
     is_repeat: bool,
     /// Tokens in a row that died young, and when the latest did.
     young_deaths: u32,

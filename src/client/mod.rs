@@ -73,8 +73,8 @@ const FAREWELL: Duration = Duration::from_secs(30);
 ///
 /// # What it does by itself
 /// - It logs in, refreshes the live session token before it expires, and logs in again when the token is dead: that is,
-///   when a request of its own was refused, or nothing has succeeded for five minutes although the server answers. One
-///   refused request of the caller's only makes it ask, by a tickle.
+///   when a request of its own was rejected, or nothing has succeeded for five minutes although the server answers. One
+///   rejected request of the caller's only makes it ask, by a tickle.
 /// - It opens the brokerage session, tickles it every minute, and opens it again when it is lost ([`BrokerageSession`] has
 ///   the table). [`BrokeragePhase::Ready`] is said only while a witness is younger than five minutes.
 /// - It paces all requests, and sends nothing for ten minutes after a 429.
@@ -92,7 +92,7 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// | logging in | any failure | the same, after a growing pause | [`Event::LoginFailed`] |
 /// | logging in | a private key fails | stopped | [`Event::Stopped`] |
 /// | logged in | the refresh margin begins | the same; signs with the old token until the new one is proved | [`Event::LoggedIn`] |
-/// | logged in | a request of the client's is refused (401, 410) | logging in | from the third time on [`Event::LoginContested`] |
+/// | logged in | a request of the client's is rejected (401, 410) | logging in | from the third time on [`Event::LoginContested`] |
 /// | logged in | nothing succeeds for five minutes | logging in | - |
 /// | logged in | the brokerage session changes | the same | [`Event::Brokerage`], [`Event::BrokerageContested`] |
 /// | any | [`log_out`](Self::log_out) | logged out | [`Event::LoggedOut`] |
@@ -118,7 +118,7 @@ pub struct Client {
     events: VecDeque<Event>,
     told: Told,
     probe: Probe,
-    /// Whether the other query policy was tried, and the server accepted or refused it.
+    /// Whether the other query policy was tried, and the server accepted or rejected it.
     has_tried_other_policy: bool,
     /// The latest `now`.
     seen_at: UnixTime,
@@ -275,7 +275,7 @@ impl Client {
 
     /// Returns where the brokerage session stands at `now`.
     pub fn brokerage_phase(&self, now: UnixTime) -> BrokeragePhase {
-        // A clock that has just been set back makes no answer younger.
+        // A clock that has just been set back makes no response younger.
         self.brokerage.phase(now.max(self.seen_at))
     }
 

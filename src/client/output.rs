@@ -62,7 +62,7 @@ pub enum Event {
         /// Why.
         error: Error,
     },
-    /// The live session token was replaced or refused soon after it was made, for the third time in a row or more: another
+    /// The live session token was replaced or rejected soon after it was made, for the third time in a row or more: another
     /// process logs in with the same access token. New logins are held back, by growing pauses.
     LoginContested,
     /// The brokerage session entered another phase.

@@ -284,10 +284,10 @@ impl OwnRequest {
         self.state = State::Queued;
     }
 
-    /// Takes note that only this request was refused, and not the token that signed it.
+    /// Takes note that only this request was rejected, and not the token that signed it.
     pub(super) fn blame_request(&mut self) {
         if let Some(Rejection { error: Error::Rejected(rejected), .. }) = &mut self.rejection {
-            rejected.diagnosis = Diagnosis::RequestRefused;
+            rejected.diagnosis = Diagnosis::RequestRejected;
         }
     }
 

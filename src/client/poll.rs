@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// How long a refresh waits for own requests under way.
 const HOLD: Duration = Duration::from_secs(30);
-/// Between two tickles that a refused request causes.
+/// Between two tickles that a rejected request causes.
 const PROBE_PAUSE: Duration = Duration::from_secs(10);
 /// A smaller step back of the clock is a difference between two threads, not a clock that was set.
 const WOBBLE: Duration = Duration::from_secs(1);

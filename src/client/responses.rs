@@ -83,7 +83,7 @@ impl Client {
                 self.publish();
                 let until = self.oauth.live(now).map(LiveSession::expires_at);
                 self.events.extend(until.map(|until| Event::LoggedIn { until }));
-                // Whatever was refused was signed with the token before.
+                // Whatever was rejected was signed with the token before.
                 self.mended(|what| matches!(what, Mending::Login | Mending::Verdict { .. }));
             }
         }
@@ -101,13 +101,13 @@ impl Client {
         let receipt = exchange.receipt;
         let is_old_token = receipt.token() != self.token();
         if is_old_token && !response.is_success() {
-            // Whatever was refused was refused to a token that is replaced already.
+            // The token that signed is replaced already.
             return Ok(());
         }
         let is_tickle = exchange.is_tickle();
         let sign = Sign::of(response);
         match self.brokerage.handle_response(exchange, response, now)? {
-            BrokerageEvent::LiveSessionRefused => self.token_died(now),
+            BrokerageEvent::LiveSessionRejected => self.token_died(now),
             BrokerageEvent::Failed { error, next_attempt, .. } => {
                 let is_unusable = error.diagnosis().is_none_or(|what| what == Diagnosis::TickleFailed);
                 self.health.note(if is_unusable { Sign::Fruitless } else { sign }, now);
@@ -160,7 +160,7 @@ impl Client {
         let what = self.blame(exchange, diagnosis, now);
         let Some(own) = self.requests.in_flight(exchange) else { return };
         let ticket = own.ticket;
-        self.has_tried_other_policy |= own.trial.is_some() && diagnosis.refuses_live_session();
+        self.has_tried_other_policy |= own.trial.is_some() && diagnosis.rejects_live_session();
         match what.filter(|_| own.may_repeat) {
             Some(Blame::Nothing) => own.put_off(rejection, State::Queued),
             Some(Blame::On(what)) => own.put_off(rejection, State::AwaitsMending(what)),
@@ -180,7 +180,7 @@ impl Client {
                 self.brokerage.doubt();
                 Some(Blame::On(Mending::BrokerageSession { rejected_at: now }))
             }
-            other => other.refuses_live_session().then(|| self.blame_on_token(token, now)),
+            other => other.rejects_live_session().then(|| self.blame_on_token(token, now)),
         }
     }
 
@@ -202,7 +202,7 @@ impl Client {
         self.oauth.stored_live().map(LiveSession::id)
     }
 
-    /// A tickle that was asked for at `asked_at` was accepted: requests that were refused before were not refused because
+    /// A tickle that was asked for at `asked_at` was accepted: requests that were rejected before were not rejected because
     /// of the token.
     fn token_is_accepted(&mut self, token: TokenId, asked_at: UnixTime) {
         let policy = self.oauth.query_policy();
@@ -244,7 +244,7 @@ impl Client {
         }
     }
 
-    /// A request of the client's own was refused because of the token.
+    /// A request of the client's own was rejected because of the token.
     fn token_died(&mut self, now: UnixTime) {
         let born = self.oauth.stored_live().map(LiveSession::obtained_at);
         if born.is_some_and(|born| self.logins.note_death(born, now)) {

@@ -35,7 +35,7 @@ use crate::wire::response::Response;
 /// # fn ask(signer: &Signer, mut rng: impl rand_core::CryptoRng, now: impl Fn() -> UnixTime) -> Result<(), Error> {
 /// let request = signer.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng, now())?;
 /// let response = send(&request);
-/// signer.handle_response(request.receipt(), &response, now())?; // a refusal explains itself
+/// signer.handle_response(request.receipt(), &response, now())?; // a rejection explains itself
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -55,7 +55,7 @@ pub(crate) struct News {
     pub(crate) accepted: Option<TokenId>,
     /// The token with which the server did not do what was asked, last.
     pub(super) fruitless: Option<TokenId>,
-    /// The token that was refused last.
+    /// The token that was rejected last.
     pub(crate) refused: Option<TokenId>,
     pub(crate) has_no_bridge: bool,
 }
@@ -119,7 +119,7 @@ impl Signer {
         self.live().ok_or(Error::NoLiveSession)?.prepared_authorization_into(out, prepared, rng, now)
     }
 
-    /// Takes the response to a request that was signed here, before you read it: a refusal becomes an error that explains
+    /// Takes the response to a request that was signed here, before you read it: a rejection becomes an error that explains
     /// itself, and the client learns what follows from it.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl News {
             Sign::Fruitless => self.fruitless = receipt.token(),
             Sign::Nothing => {}
         }
-        if diagnosis.is_some_and(Diagnosis::refuses_live_session) {
+        if diagnosis.is_some_and(Diagnosis::rejects_live_session) {
             self.refused = receipt.token();
         }
         self.has_no_bridge |= diagnosis == Some(Diagnosis::NoBridge);

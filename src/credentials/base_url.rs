@@ -7,7 +7,7 @@ use core::net::Ipv6Addr;
 use crate::credentials::error::UrlError;
 use crate::signing::percent_encoding::is_unreserved;
 
-/// Longer URLs are refused.
+/// Longer URLs are rejected.
 pub(crate) const MAX_LENGTH: usize = 2048;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

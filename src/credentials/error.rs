@@ -39,7 +39,7 @@ pub enum UrlError {
     /// Neither `http://` nor `https://`.
     #[error("it begins with neither https:// nor http://")]
     Scheme,
-    /// No host, or characters that no host has. User names and passwords are refused too.
+    /// No host, or characters that no host has. User names and passwords are rejected too.
     #[error("the host is missing or malformed")]
     Host,
     /// Not a number from 1 to 65535.
@@ -87,8 +87,8 @@ pub enum KeyError {
     /// OpenSSL's old passphrase scheme (`Proc-Type: 4,ENCRYPTED`). `openssl pkcs8 -topk8 -in OLD -out NEW` converts it.
     #[error("it is protected by OpenSSL's old passphrase scheme; convert it with `openssl pkcs8 -topk8`")]
     LegacyEncryption,
-    /// The passphrase does not open the key, or the key uses a scheme that is not supported.
-    #[error("the passphrase does not open it")]
+    /// The passphrase does not decrypt the key, or the key uses a scheme that is not supported.
+    #[error("the passphrase does not decrypt it")]
     WrongPassphrase,
     /// An RSA modulus outside 2048 to 8192 bits.
     #[error("it has {bits} bits; RSA keys must have 2048 to 8192")]

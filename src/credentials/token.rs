@@ -31,7 +31,7 @@ impl Token {
     }
 }
 
-/// Refuses what could break out of a quoted header value.
+/// Rejects what could break out of a quoted header value.
 pub(crate) fn check_header_text(text: &str) -> Result<(), TokenError> {
     let harmless = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',');
     if text.is_empty() {

@@ -8,7 +8,7 @@ use crate::time::UnixTime;
 use crate::wire::response;
 
 const CREDENTIAL: Credential = Credential::Clock;
-/// More than a slow answer explains.
+/// More than a slow response explains.
 const OFF: Duration = Duration::from_secs(30);
 /// IBKR documents no limit; this is the one that other implementers speak of
 /// ([protocol section 7](crate::protocol#section-7)).

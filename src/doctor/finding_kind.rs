@@ -117,7 +117,7 @@ kinds! {
         "use the repaired text, or copy {file} again with its line breaks and without indentation";
     Note CrLf: "{credential} has Windows line ends (CR LF), which do no harm here",
         "see that the files you upload have Unix line ends: `tr -d '\\r' < OLD > NEW`";
-    Note UploadCrLf: "{credential} has Windows line ends (CR LF), which do no harm here, but the portal refuses such a file",
+    Note UploadCrLf: "{credential} has Windows line ends (CR LF), which do no harm here, but the portal rejects such a file",
         "nothing, if it is registered already; else run `tr -d '\\r' < {file} > new.pem` and upload the new file";
     Warning Several: "there is more than one block where {credential} belongs, and only the first is used",
         "leave the one that belongs there, and put any other into a file of its own; their fingerprints tell them apart";
@@ -145,7 +145,7 @@ kinds! {
     // Keys.
     Error Encrypted: "{credential} is protected by a passphrase",
         "give the passphrase (feature `encrypted-keys`), or take it off with `openssl pkey -in {file} -out plain.pem`";
-    Error WrongPassphrase: "the passphrase does not open {credential}",
+    Error WrongPassphrase: "the passphrase does not decrypt {credential}",
         "try it with `openssl pkey -in {file} -noout`";
     Error LegacyEncryption: "{credential} is protected by a passphrase in OpenSSL's old way, which nobody should use any more",
         "convert it with `openssl pkcs8 -topk8 -in {file} -out new.pem`";
@@ -183,10 +183,10 @@ kinds! {
         "use the repaired text, or copy it again from the portal; URL decoding does this";
     Error SecretNotBase64: "the access token secret is not base64",
         "copy it again from the portal, as plain text";
-    Note SecretOpens: "the access token secret opens with the encryption key, as it should",
+    Note SecretDecrypts: "the encryption key decrypts the access token secret, as it should",
         "nothing: this proves that the two belong together";
-    Error KeysSwapped: "the signature key and the encryption key are swapped: the access token secret opens with the \
-         signature key",
+    Error KeysSwapped: "the signature key and the encryption key are swapped: the signature key decrypts the access \
+         token secret",
         "exchange the two files; nothing has to be uploaded again, because the secret was made for the key that the \
          portal has as encryption key";
     Error SecretDoesNotOpen: "the access token secret does not decrypt with the encryption key: it was made for another \
@@ -238,7 +238,7 @@ kinds! {
     // Clock: protocol section 7.
     Warning ClockOff: "this machine's clock differs from the server's",
         "let the machine set its clock from the network: `timedatectl set-ntp true`, or `w32tm /resync` on Windows";
-    Error ClockFarOff: "this machine's clock is far from the server's: IBKR may refuse what is signed with such a time",
+    Error ClockFarOff: "this machine's clock is far from the server's: IBKR may reject what is signed with such a time",
         "let the machine set its clock from the network: `timedatectl set-ntp true`, or `w32tm /resync` on Windows";
     Note DateUnreadable: "the server's date cannot be read, so the clock was not checked",
         "give the Date header as it came: `Thu, 02 May 2024 17:08:36 GMT`";

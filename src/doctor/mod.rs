@@ -20,7 +20,7 @@
 //! }
 //! ```
 //!
-//! Errors are what no login can work with: whatever the rest of the crate would refuse is one. Nothing of a report is
+//! Errors are what no login can work with: whatever the rest of the crate would reject is one. Nothing of a report is
 //! secret, except what [`Report::repaired`] hands out.
 
 mod base_url;
@@ -85,7 +85,7 @@ pub struct Clocks<'a> {
 /// What time the server says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServerTime<'a> {
-    /// The value of the `Date` header of any answer of the server. Read with feature `std` only.
+    /// The value of the `Date` header of any response of the server. Read with feature `std` only.
     DateHeader(&'a str),
     /// From elsewhere.
     At(UnixTime),

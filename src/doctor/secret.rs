@@ -1,4 +1,4 @@
-//! The access token secret: how it was copied, and whether it opens ([protocol section 4](crate::protocol#section-4)).
+//! The access token secret: how it was copied, and whether it decrypts ([protocol section 4](crate::protocol#section-4)).
 
 use alloc::format;
 use alloc::string::String;
@@ -52,7 +52,7 @@ pub(super) fn examine(credentials: &Credentials<'_>, keys: &Keys, rng: &mut dyn 
     }
     match Opening::attempt(ciphertext.expose(), keys, rng) {
         Opening::Encryption { length } => {
-            report.add(FindingKind::SecretOpens, CREDENTIAL, format!("{length} bytes come out"))
+            report.add(FindingKind::SecretDecrypts, CREDENTIAL, format!("{length} bytes come out"))
         }
         Opening::Signature { length } => {
             report.add(FindingKind::KeysSwapped, CREDENTIAL, format!("{length} bytes come out with the signature key"));
@@ -216,7 +216,7 @@ enum Opening {
 
 impl Opening {
     fn attempt(ciphertext: &[u8], keys: &Keys, rng: &mut dyn CryptoRng) -> Self {
-        let mut try_key = |key: &Option<RsaPrivateKey>| key.as_ref().and_then(|key| opens(key, ciphertext, rng));
+        let mut try_key = |key: &Option<RsaPrivateKey>| key.as_ref().and_then(|key| decrypts(key, ciphertext, rng));
         match (try_key(&keys.encryption), try_key(&keys.signature)) {
             (Some(length), _) => Self::Encryption { length },
             (None, Some(length)) => Self::Signature { length },
@@ -228,8 +228,8 @@ impl Opening {
 
 fn tried(keys: &Keys) -> &'static str {
     match keys.signature {
-        Some(_) => "neither the encryption key nor the signature key opens it",
-        None => "the encryption key does not open it",
+        Some(_) => "neither the encryption key nor the signature key decrypts it",
+        None => "the encryption key does not decrypt it",
     }
 }
 
@@ -240,7 +240,7 @@ fn tried(keys: &Keys) -> &'static str {
 /// `RsaPrivateKey` itself never says whether the padding is right (implicit rejection), because a server that did would
 /// answer questions about secrets it was sent by strangers (Bleichenbacher's attack needs very many answers). Here the
 /// owner of the key asks once, about an own secret, on an own machine.
-fn opens(key: &RsaPrivateKey, ciphertext: &[u8], rng: &mut dyn CryptoRng) -> Option<usize> {
+fn decrypts(key: &RsaPrivateKey, ciphertext: &[u8], rng: &mut dyn CryptoRng) -> Option<usize> {
     let key = &key.0;
     let number = BoxedUint::from_be_slice(ciphertext, key.n_bits_precision()).ok()?;
     let message = Zeroizing::new(rsa_decrypt(Some(rng), key, &number).ok()?);

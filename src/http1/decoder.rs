@@ -7,10 +7,10 @@ use super::body::Body;
 use super::head::{Head, HeadReader};
 use crate::wire::response::Response;
 
-/// Answers of the OAuth endpoints have under 2,000 bytes.
+/// Responses of the OAuth endpoints have under 2,000 bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Reads the answer to one request out of the bytes of a connection, however they are cut. Make a new one for each
+/// Reads the response to one request out of the bytes of a connection, however they are cut. Make a new one for each
 /// request.
 ///
 /// Interim responses are passed over. Memory is bounded: 16 KiB and 100 headers of a head, the limit of the body, and
@@ -34,7 +34,7 @@ pub struct Decoder {
 
 enum State {
     Head(HeadReader),
-    Body(Answer),
+    Body(PartialResponse),
     Done {
         keep_alive: bool,
     },
@@ -43,7 +43,7 @@ enum State {
 }
 
 /// A response whose body is on its way.
-struct Answer {
+struct PartialResponse {
     response: Response<'static>,
     body: Body,
     persistent: bool,
@@ -53,12 +53,12 @@ struct Answer {
 type Step = Result<(State, Option<Response<'static>>), Http1Error>;
 
 impl Decoder {
-    /// Takes bodies of up to 64 KiB: enough for every answer to a login.
+    /// Takes bodies of up to 64 KiB: enough for every response to a login.
     pub fn new() -> Self {
         Self { max_body: MAX_BODY, state: State::Head(HeadReader::new()) }
     }
 
-    /// Takes bodies of up to `limit` bytes: an answer of the API may be larger than those to a login.
+    /// Takes bodies of up to `limit` bytes: a response of the API may be larger than those to a login.
     #[must_use]
     pub fn max_body(self, limit: usize) -> Self {
         Self { max_body: limit, ..self }
@@ -104,15 +104,15 @@ impl State {
     fn after_bytes(self, mut unread: &[u8], max_body: usize) -> Step {
         match self {
             Self::Head(mut reader) => match reader.read(&mut unread)? {
-                Some(head) => Self::Body(Answer::new(head, max_body)?).after_bytes(unread, max_body),
+                Some(head) => Self::Body(PartialResponse::new(head, max_body)?).after_bytes(unread, max_body),
                 None => Ok((Self::Head(reader), None)),
             },
-            Self::Body(mut answer) => {
-                answer.body.read(&mut unread)?;
-                match answer.body.is_complete() {
-                    true if unread.is_empty() => Ok(answer.finish()),
+            Self::Body(mut partial) => {
+                partial.body.read(&mut unread)?;
+                match partial.body.is_complete() {
+                    true if unread.is_empty() => Ok(partial.finish()),
                     true => Err(Http1Error::TrailingBytes),
-                    false => Ok((Self::Body(answer), None)),
+                    false => Ok((Self::Body(partial), None)),
                 }
             }
             Self::Done { .. } if !unread.is_empty() => Err(Http1Error::TrailingBytes),
@@ -125,7 +125,7 @@ impl State {
         match self {
             Self::Head(reader) if reader.has_begun() => Err(Http1Error::Truncated),
             Self::Head(_) => Err(Http1Error::NoResponse),
-            Self::Body(answer) if answer.body.ends_with_connection() => Ok(answer.finish()),
+            Self::Body(partial) if partial.body.ends_with_connection() => Ok(partial.finish()),
             Self::Body(_) => Err(Http1Error::Truncated),
             Self::Done { .. } => Ok((Self::Done { keep_alive: false }, None)),
             Self::Failed(error) => Err(error),
@@ -133,7 +133,7 @@ impl State {
     }
 }
 
-impl Answer {
+impl PartialResponse {
     fn new(head: Head, max_body: usize) -> Result<Self, Http1Error> {
         let body = Body::new(head.framing, max_body)?;
         Ok(Self { response: head.response, body, persistent: head.persistent })

@@ -59,7 +59,7 @@ pub enum Http1Error {
     /// ([RFC 9112 section 6.3](https://www.rfc-editor.org/rfc/rfc9112#section-6.3), rule 5).
     #[error("Content-Length is not one decimal number")]
     ContentLength,
-    /// A `Transfer-Encoding` other than `chunked`, or any in an answer of HTTP/1.0
+    /// A `Transfer-Encoding` other than `chunked`, or any in a response of HTTP/1.0
     /// ([RFC 9112 section 6.1](https://www.rfc-editor.org/rfc/rfc9112#section-6.1)).
     #[error("Transfer-Encoding is not `chunked`")]
     TransferEncoding,

@@ -104,7 +104,7 @@ fn final_head(status: u16, is_http_1_1: bool, headers: &[httparse::Header<'_>]) 
 }
 
 /// [RFC 9112 section 6.3](https://www.rfc-editor.org/rfc/rfc9112#section-6.3), and stricter: where it lets a recipient
-/// guess, this one refuses.
+/// guess, this one rejects.
 fn framing(status: u16, is_http_1_1: bool, headers: &[httparse::Header<'_>]) -> Result<Framing, Http1Error> {
     if matches!(status, 204 | 304) {
         return Ok(Framing::Length(0));

@@ -154,10 +154,10 @@ impl LiveSession {
         &self.0.access_token
     }
 
-    /// Takes the response to a request that this session signed, before you read it: a refusal becomes an error that
+    /// Takes the response to a request that this session signed, before you read it: a rejection becomes an error that
     /// explains itself, and the server's clock is learned. `receipt` is the [`Request::receipt`] of that request.
     ///
-    /// If its [`Diagnosis`](crate::Diagnosis) [refuses the live session](crate::Diagnosis::refuses_live_session), hand
+    /// If its [`Diagnosis`](crate::Diagnosis) [rejects the live session](crate::Diagnosis::rejects_live_session), hand
     /// this session to [`OAuthSession::invalidate`](crate::OAuthSession::invalidate).
     ///
     /// # Errors

@@ -21,8 +21,8 @@ use crate::wire::response::Response;
 /// # fn drive(mut session: OAuthSession, mut rng: impl CryptoRng) -> Result<(), Box<dyn core::error::Error>> {
 /// # let now = || UnixTime::from(std::time::SystemTime::now());
 /// while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng, now())? {
-///     let answer: http::Response<Vec<u8>> = send(request.try_into()?)?;
-///     session.handle_response(exchange, &answer.into(), now())?;
+///     let response: http::Response<Vec<u8>> = send(request.try_into()?)?;
+///     session.handle_response(exchange, &response.into(), now())?;
 /// }
 /// # Ok(()) }
 /// ```

@@ -4,7 +4,7 @@ use crate::agreement::live_session_token::TokenId;
 use crate::time::UnixTime;
 
 /// When a request was signed, with which timestamp and which live session token. Keep it while the request is under
-/// way, and hand it in with the response: a refusal is then blamed on what really caused it.
+/// way, and hand it in with the response: a rejection is then blamed on what really caused it.
 ///
 /// It holds no secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

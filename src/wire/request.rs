@@ -133,7 +133,7 @@ impl Request {
 
     /// Returns what was signed, for comparing with a server's or another client's idea of it. It is not sent.
     ///
-    /// A refused signature is traced stage by stage: is the base string the same, byte for byte? Then the signature
+    /// A rejected signature is traced stage by stage: is the base string the same, byte for byte? Then the signature
     /// over it: `oauth_signature` in the `Authorization` header is base64, percent-encoded once. Then the rest of that
     /// header.
     pub fn base_string(&self) -> &BaseString {

@@ -1,4 +1,4 @@
-//! Answers: raw bytes in, facts or a typed error out.
+//! HTTP responses: the bytes that came, read as facts or as a typed error.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -18,11 +18,11 @@ use crate::time::UnixTime;
 
 /// Bytes of the largest body that is looked at. The largest real one has under 2,000.
 const MAX_BODY: usize = 64 * 1024;
-/// Characters kept of a refusal.
+/// Characters kept of a rejection.
 const MAX_REASON: usize = 200;
 /// A word of at least this many characters, digits among them, may be a token or a signature.
 const TOKEN_LIKE: usize = 16;
-/// The longest pause that a server can ask for: no answer may stop a client for good.
+/// The longest pause that a server can ask for: no response may stop a client for good.
 const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A raw HTTP response: the status, the headers that matter, and the body (after any `Content-Encoding`), borrowed or
@@ -52,7 +52,7 @@ enum RetryAfter {
 impl<'a> Response<'a> {
     /// Makes a response without headers. `body` may be anything: a slice, an array, a vector.
     ///
-    /// The session refuses a body over 64 KiB unread.
+    /// The session rejects a body over 64 KiB unread.
     pub fn new(status: u16, body: impl Into<Cow<'a, [u8]>>) -> Self {
         Self { status, date: None, retry_after: None, body: body.into() }
     }
@@ -82,7 +82,7 @@ impl<'a> Response<'a> {
         Response { body: Cow::Owned(self.body.to_vec()), ..*self }
     }
 
-    /// The same answer with its body, which came later.
+    /// The same response with its body, which came later.
     #[cfg(feature = "http1")]
     pub(crate) fn with_body(self, body: Vec<u8>) -> Response<'static> {
         Response { body: body.into(), ..self }
@@ -112,7 +112,7 @@ impl<'a> Response<'a> {
         self.date
     }
 
-    /// Whether the body looks like JSON: an answer of the API, not of something on the way to it.
+    /// Whether the body looks like JSON: a response of the API, not of something on the way to it.
     pub(crate) fn is_json(&self) -> bool {
         matches!(trimmed(&self.body).first(), Some(b'{' | b'['))
     }
@@ -125,7 +125,7 @@ impl<'a> Response<'a> {
         (200..300).contains(&self.status)
     }
 
-    /// The object in a successful answer. An `error`, or a `statusCode` that says so, makes it a refusal even with
+    /// The object in a successful response. An `error`, or a `statusCode` that says so, makes it a rejection even with
     /// status 200 ([protocol section 6.2](crate::protocol#section-6-2)).
     pub(crate) fn object(&self) -> Result<Object<'_>, Error> {
         if !self.is_success() {
@@ -135,7 +135,7 @@ impl<'a> Response<'a> {
         if object.is_refusal() { Err(self.rejected()) } else { Ok(object) }
     }
 
-    /// Whether the server may have looked at the signature and refused it. A 400 is a business error, given after the
+    /// Whether the server may have looked at the signature and rejected it. A 400 is a business error, given after the
     /// signature was accepted (`no bridge`, a missing parameter); an HTML page comes from a proxy or a cache.
     pub(crate) fn may_refuse_signature(&self) -> bool {
         self.meant_status() == 401 && !is_html(&self.body)
@@ -147,7 +147,7 @@ impl<'a> Response<'a> {
         Error::Rejected(Rejected { status: self.status, reason, diagnosis, retry_after: self.retry_after() })
     }
 
-    /// The status, or that of a refusal which arrived with a status of success.
+    /// The status, or that of a rejection which arrived with a status of success.
     fn meant_status(&self) -> u16 {
         let refused_with = || Object::parse(&self.body).ok()?.refused_with();
         self.is_success().then(refused_with).flatten().unwrap_or(self.status)
@@ -193,13 +193,13 @@ fn is_html(body: &[u8]) -> bool {
     trimmed(body).first() == Some(&b'<')
 }
 
-/// What a refusal says, bounded and harmless: no control characters, nothing that looks like a token, because a server
+/// What a rejection says, bounded and harmless: no control characters, nothing that looks like a token, because a server
 /// or proxy may echo what was sent.
 fn reason(body: &[u8]) -> String {
     let text = match Object::parse(body) {
-        Ok(object) => object.reason().unwrap_or_else(|| "a JSON answer without a reason".to_string()),
-        Err(Malformed::TooLarge { length, .. }) => format!("an answer of {length} bytes, not looked at"),
-        Err(Malformed::Html) => "an HTML page instead of an answer of the API".to_string(),
+        Ok(object) => object.reason().unwrap_or_else(|| "a JSON response without a reason".to_string()),
+        Err(Malformed::TooLarge { length, .. }) => format!("a response of {length} bytes, not read"),
+        Err(Malformed::Html) => "an HTML page instead of a response of the API".to_string(),
         Err(_) if trimmed(body).is_empty() => "no reason given".to_string(),
         Err(_) => String::from_utf8_lossy(body.get(..MAX_REASON * 4).unwrap_or(body)).into_owned(),
     };
@@ -220,7 +220,7 @@ fn looks_like_token(word: &str) -> bool {
 }
 
 /// A JSON object, read leniently. A value is decoded when it is asked for: what is wrong with one that nobody needs,
-/// half a surrogate pair or a number without bounds, spoils no answer.
+/// half a surrogate pair or a number without bounds, spoils no response.
 pub(crate) struct Object<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Object<'a> {
@@ -288,7 +288,7 @@ impl<'a> Object<'a> {
         self.0.get("error").is_some_and(|error| is_text_or_object(error.get())) || self.refused_with().is_some()
     }
 
-    /// The status of a refusal, as JSON errors repeat it in `statusCode`.
+    /// The status of a rejection, as JSON errors repeat it in `statusCode`.
     fn refused_with(&self) -> Option<u16> {
         let status = u16::try_from(self.number("statusCode")?).ok()?;
         (status >= 400).then_some(status)

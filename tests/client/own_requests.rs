@@ -167,7 +167,7 @@ fn six_hundred_requests_refused_for_their_query_cost_no_token() {
     world.run(&mut Sound, MINUTE);
     assert_eq!((world.count(LOGIN), world.count("/snapshot")), (1, 601), "one is tried with the query signed");
     assert!(world.count("/tickle") < 90, "{}", world.count("/tickle"));
-    let refused = |ticket| diagnosis(world.outcome(ticket)) == Diagnosis::RequestRefused;
+    let refused = |ticket| diagnosis(world.outcome(ticket)) == Diagnosis::RequestRejected;
     assert_eq!(tickets.into_iter().filter(|ticket| refused(*ticket)).count(), 599);
 }
 
@@ -232,7 +232,7 @@ fn a_query_policy_that_the_caller_fixed_is_not_changed() {
     world.run(&mut Sound, MINUTE);
     let ticket = world.request(&SNAPSHOT);
     world.run(&mut Sound, MINUTE);
-    assert_eq!((diagnosis(world.outcome(ticket)), world.count("/snapshot")), (Diagnosis::RequestRefused, 1));
+    assert_eq!((diagnosis(world.outcome(ticket)), world.count("/snapshot")), (Diagnosis::RequestRejected, 1));
 }
 
 #[test]

@@ -51,10 +51,10 @@ fn rows() -> Vec<Row> {
         row("logging in", "any failure", World::new, |world| fails(world, 503), LoggingIn, &["LoginFailed"]),
         row("logging in", "a private key fails", without_keys, settled, Stopped, &["Stopped"]),
         row("logged in", "the refresh margin begins", ready, refreshed, LoggedIn, &["LoggedIn"]),
-        row("logged in", "a request of the client's is refused (401, 410)", ready, dies, LoggingIn, &[]),
+        row("logged in", "a request of the client's is rejected (401, 410)", ready, dies, LoggingIn, &[]),
         row(
             "logged in",
-            "a request of the client's is refused (401, 410)",
+            "a request of the client's is rejected (401, 410)",
             dead_twice,
             dies,
             LoggingIn,

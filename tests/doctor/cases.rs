@@ -161,7 +161,7 @@ fn common_cases() -> Vec<Case> {
         SecretPlusLost @ AccessTokenSecret: |s| put(&mut s.secret, secret_with(&['+']).replace('+', " ")), not |s| edit(&mut s.secret, |t| format!("{} {} {}", &t[..9], &t[9..99], &t[99..]));
         SecretNotBase64 @ AccessTokenSecret: |s| edit(&mut s.secret, |t| t.replacen('A', "\u{410}", 1)), not |s| edit(&mut s.secret, |t| t.replacen('A', " A", 1));
         SecretNotBase64 @ AccessTokenSecret: |s| edit(&mut s.secret, |t| format!("{}B==", &t[..341])), not |s| edit(&mut s.secret, |t| format!("{}A==", &t[..341]));
-        SecretOpens @ AccessTokenSecret: |_| {}, not |s| { s.token = None; s.secret = None };
+        SecretDecrypts @ AccessTokenSecret: |_| {}, not |s| { s.token = None; s.secret = None };
         KeysSwapped @ AccessTokenSecret: |s| std::mem::swap(&mut s.signature, &mut s.encryption), not |s| put(&mut s.encryption, SIGNATURE_PEM);
         KeysSwapped @ AccessTokenSecret: |s| { put(&mut s.signature, ENCRYPTION_PEM); put(&mut s.encryption, PUBLIC_PEM) }, not |s| { put(&mut s.signature, ENCRYPTION_PEM) };
         KeysSwapped @ AccessTokenSecret: |s| { put(&mut s.signature, ENCRYPTION_PEM); put(&mut s.encryption, pkcs8(&others().bits_3072)) }, not |s| put(&mut s.signature, pkcs8(&others().bits_3072));

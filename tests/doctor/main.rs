@@ -31,7 +31,7 @@ const MESSAGES: &str = "tests/doctor/messages.txt";
 fn healthy_credentials_get_nothing_but_the_proof_that_the_secret_opens() {
     let report = Set::healthy().examine();
     let kinds: Vec<_> = report.findings().iter().map(|finding| finding.kind).collect();
-    assert_eq!(kinds, [FindingKind::SecretOpens]);
+    assert_eq!(kinds, [FindingKind::SecretDecrypts]);
     assert_eq!(report.worst(), Some(Severity::Note));
     assert!(!Set::healthy().is_refused());
 }
@@ -52,7 +52,7 @@ fn what_does_no_harm_anywhere_is_not_even_mentioned() {
     for change in harmless {
         let report = after(change).examine();
         let kinds: Vec<_> = report.findings().iter().map(|finding| finding.kind).collect();
-        assert_eq!(kinds, [FindingKind::SecretOpens], "{report}");
+        assert_eq!(kinds, [FindingKind::SecretDecrypts], "{report}");
         assert!(Credential::ALL.iter().all(|credential| report.repaired(*credential).is_none()));
     }
 }
@@ -113,7 +113,7 @@ fn what_is_repaired_is_what_it_was() {
         if let Some(secret) = report.repaired(Credential::AccessTokenSecret) {
             let repaired = Set { secret: Some(secret.expose().clone()), ..healthy.clone() };
             let kinds: Vec<_> = repaired.examine().findings().iter().map(|finding| finding.kind).collect();
-            assert_eq!(kinds, [FindingKind::SecretOpens], "{:?}", case.kind);
+            assert_eq!(kinds, [FindingKind::SecretDecrypts], "{:?}", case.kind);
         }
     }
 }
@@ -364,8 +364,8 @@ fn a_secret_opens_if_its_padding_is_right_and_only_then() {
     };
     let key = PrivateKey::from_pkcs8_pem(ENCRYPTION_PEM).unwrap().to_public_key();
     for (kind, block) in [
-        (FindingKind::SecretOpens, block([0, 2], 8, 0)),
-        (FindingKind::SecretOpens, block([0, 2], 253, 0)),
+        (FindingKind::SecretDecrypts, block([0, 2], 8, 0)),
+        (FindingKind::SecretDecrypts, block([0, 2], 253, 0)),
         (FindingKind::SecretDoesNotOpen, block([0, 2], 7, 0)),
         (FindingKind::SecretDoesNotOpen, block([0, 2], 8, 1)),
         (FindingKind::SecretDoesNotOpen, block([0, 1], 8, 0)),
@@ -428,7 +428,7 @@ fn a_key_that_is_tried_is_blinded() {
         ..Credentials::default()
     };
     let mut random = Counting::new(1);
-    assert!(examine(&credentials, &mut random).has(FindingKind::SecretOpens));
+    assert!(examine(&credentials, &mut random).has(FindingKind::SecretDecrypts));
     assert!(random.drawn >= 256, "{} bytes drawn", random.drawn);
 }
 

@@ -198,7 +198,7 @@ impl Client {
                         self.tickles += 1;
                         self.tickle_at = now.saturating_add(REST);
                     }
-                    Err(Error::Rejected(rejected)) if rejected.diagnosis.refuses_live_session() => {
+                    Err(Error::Rejected(rejected)) if rejected.diagnosis.rejects_live_session() => {
                         self.session.invalidate(&live);
                     }
                     Err(_) => {}
