@@ -128,7 +128,7 @@ impl Owner {
     pub fn handle_response(
         &mut self,
         exchange: ClientExchange,
-        response: Response<'_>,
+        response: &Response<'_>,
         now: UnixTime,
     ) -> Result<(), Misuse> {
         self.client.handle_response(exchange, response, now)

@@ -77,7 +77,7 @@ impl World {
             match owner.poll(&mut self.rng, clock, elapsed) {
                 OwnerOutput::Send { request, exchange } => {
                     let response = self.send(&request);
-                    owner.handle_response(exchange, response, clock).unwrap();
+                    owner.handle_response(exchange, &response, clock).unwrap();
                 }
                 OwnerOutput::Store { operation, exchange } => {
                     let answer = self.perform(operation);
@@ -169,7 +169,7 @@ fn an_owner_that_wakes_up_late_costs_one_login_and_is_told() {
                 }
                 OwnerOutput::Send { request, exchange } => {
                     let response = world.send(&request);
-                    late.handle_response(exchange, response, world.now).unwrap();
+                    late.handle_response(exchange, &response, world.now).unwrap();
                 }
                 OwnerOutput::Store { operation, exchange } => {
                     let answer = world.perform(operation);
@@ -182,7 +182,7 @@ fn an_owner_that_wakes_up_late_costs_one_login_and_is_told() {
         let response = world.send(&request.0);
         world.run(&mut second, 120);
         assert_eq!(world.ibkr.logins, 3, "one for the late request, one to mend it");
-        late.handle_response(request.1, response, world.now).unwrap();
+        late.handle_response(request.1, &response, world.now).unwrap();
         let events = world.run(&mut late, 10);
         assert!(events.contains(&OwnerEvent::Superseded), "{events:?}");
         let sent = world.ibkr.sent;

@@ -99,7 +99,7 @@ where
         match done {
             Done::Stored(exchange, answer) => self.owner.handle_answer(exchange, answer, self.begin.elapsed()),
             // A response that is not awaited any more changes nothing.
-            Done::Sent(exchange, Some(response)) => drop(self.owner.handle_response(exchange, response, now())),
+            Done::Sent(exchange, Some(response)) => drop(self.owner.handle_response(exchange, &response, now())),
             Done::Sent(exchange, None) => self.owner.handle_no_response(exchange, now()),
         }
     }
