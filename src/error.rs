@@ -158,9 +158,13 @@ pub enum Misuse {
     /// because HTTP clients take those out of what was signed.
     #[error("the request path is not a URL path that begins with `/`")]
     InvalidPath,
-    /// A raw query with a `%` without two hex digits, or with bytes that are not UTF-8.
+    /// A raw query with a `%` without two hex digits, or with bytes that are not UTF-8; one that is sent verbatim, also
+    /// with characters that no request line can hold.
     #[error("the query is not percent-encoded as it should be")]
     InvalidQuery,
+    /// A body's media type with characters that no header can hold.
+    #[error("the content type has characters that no header can hold")]
+    InvalidContentType,
     /// Parameter names that begin with `oauth_` are the protocol's own
     /// ([RFC 5849 section 3.1](https://www.rfc-editor.org/rfc/rfc5849#section-3.1)).
     #[error("a parameter name begins with `oauth_`")]

@@ -51,6 +51,25 @@ fn the_url_holds_the_query_exactly_as_it_was_signed() {
 }
 
 #[test]
+fn what_another_client_wrote_is_passed_on_byte_for_byte() {
+    let query = "conids=265598,8314&&q=a+b|%7e\"[x]&flag";
+    let verbatim = sign(&ApiRequest::get("/x").verbatim_query(query));
+    assert_eq!(verbatim.path(), format!("/v1/api/x?{query}"));
+    assert_eq!(verbatim.base_string(), sign(&ApiRequest::get("/x").raw_query(query)).base_string());
+    assert_eq!(sign(&ApiRequest::get("/x").verbatim_query("")).path(), "/v1/api/x?");
+    for query in ["a b", "a=1#", "a\r\nX: y", "\u{3001}", "%zz"] {
+        assert_eq!(misuse(&ApiRequest::get("/x").verbatim_query(query)), Misuse::InvalidQuery, "{query}");
+    }
+    let reserved = ApiRequest::get("/x").verbatim_query("oauth%5Ftoken=x");
+    assert_eq!(misuse(&reserved), Misuse::ReservedParameter);
+
+    let text = sign(&ApiRequest::post("/x").body("text/plain; charset=utf-8", b"\x00\xff"));
+    assert_eq!(text.body(), b"\x00\xff");
+    assert_eq!(header(&text, "Content-Type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(misuse(&ApiRequest::post("/x").body("a\r\nX: y", b"")), Misuse::InvalidContentType);
+}
+
+#[test]
 fn bodies_come_with_their_type_and_length() {
     let get = sign(&ApiRequest::get("/portfolio/accounts"));
     assert_eq!((header(&get, "Content-Length"), header(&get, "Content-Type")), (None, None));

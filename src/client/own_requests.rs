@@ -32,12 +32,14 @@ type OwnedPairs = Vec<(String, String)>;
 enum OwnedQuery {
     Pairs(OwnedPairs),
     Raw(String),
+    Verbatim(String),
 }
 
 enum OwnedBody {
     None,
     Form(OwnedPairs),
     Json(Vec<u8>),
+    Typed { content_type: String, bytes: Vec<u8> },
 }
 
 fn owned(pairs: &[(&str, &str)]) -> OwnedPairs {
@@ -56,11 +58,15 @@ impl OwnedRequest {
             query: match request.query {
                 Query::Pairs(pairs) => OwnedQuery::Pairs(owned(pairs)),
                 Query::Raw(query) => OwnedQuery::Raw(query.to_string()),
+                Query::Verbatim(query) => OwnedQuery::Verbatim(query.to_string()),
             },
             body: match request.body {
                 Body::None => OwnedBody::None,
                 Body::Form(pairs) => OwnedBody::Form(owned(pairs)),
                 Body::Json(json) => OwnedBody::Json(json.to_vec()),
+                Body::Typed { content_type, bytes } => {
+                    OwnedBody::Typed { content_type: content_type.to_string(), bytes: bytes.to_vec() }
+                }
             },
         }
     }
@@ -75,11 +81,13 @@ impl OwnedRequest {
                 request.query(&pairs)
             }
             OwnedQuery::Raw(query) => request.raw_query(query),
+            OwnedQuery::Verbatim(query) => request.verbatim_query(query),
         };
         match &self.body {
             OwnedBody::None => sees(&request),
             OwnedBody::Form(form) => sees(&request.form(&borrowed(form))),
             OwnedBody::Json(json) => sees(&request.json(json)),
+            OwnedBody::Typed { content_type, bytes } => sees(&request.body(content_type, bytes)),
         }
     }
 
@@ -91,7 +99,7 @@ impl OwnedRequest {
     pub(super) fn has_query(&self) -> bool {
         match &self.query {
             OwnedQuery::Pairs(pairs) => !pairs.is_empty(),
-            OwnedQuery::Raw(query) => !query.is_empty(),
+            OwnedQuery::Raw(query) | OwnedQuery::Verbatim(query) => !query.is_empty(),
         }
     }
 

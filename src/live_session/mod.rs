@@ -188,13 +188,16 @@ impl LiveSession {
         let mut signed = Recorded { mac: self.0.token.signer().mac(), text: String::new() };
         write_to(&mut signed, |out| self.write_base_string(out, request, &parameters, stamped));
         let (signature, base_string) = (self.0.token.signer().finish(&signed.mac), signed.text);
+        let body = request.typed_body();
+        let content_type = body.as_ref().map_or(0, |(content_type, _)| content_type.len());
+        let lengths = [request.longest_target(&parameters), self.header_length(), content_type];
         let head = Head::write(
             &self.0.identity,
-            request.longest_target(&parameters).saturating_add(self.header_length()),
+            lengths.into_iter().fold(0, usize::saturating_add),
             |text| request.write_target(text, &parameters),
             |text| self.write_header(text, stamped, &signature),
         );
-        let (base_string, body) = (BaseString::without_prepend(base_string), request.typed_body());
+        let base_string = BaseString::without_prepend(base_string);
         Ok(Request::new(&self.0.identity, request.method(), head, base_string, body, self.receipt(&stamp, now)))
     }
 

@@ -35,6 +35,7 @@ pub(crate) type Pairs<'a> = &'a [(&'a str, &'a str)];
 pub(crate) enum Query<'a> {
     Pairs(Pairs<'a>),
     Raw(&'a str),
+    Verbatim(&'a str),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +43,7 @@ pub(crate) enum Body<'a> {
     None,
     Form(Pairs<'a>),
     Json(&'a [u8]),
+    Typed { content_type: &'a str, bytes: &'a [u8] },
 }
 
 impl<'a> ApiRequest<'a> {
@@ -83,6 +85,14 @@ impl<'a> ApiRequest<'a> {
         self
     }
 
+    /// Sets the query as it is sent, byte for byte: what stands behind the `?` of another client's request, to be passed on.
+    /// Where the query is signed ([`QueryPolicy`](crate::QueryPolicy)), its decoded parameters are, as with
+    /// [`raw_query`](Self::raw_query).
+    pub const fn verbatim_query(mut self, query: &'a str) -> Self {
+        self.query = Query::Verbatim(query);
+        self
+    }
+
     /// Sets a form as body. Its fields are signed ([protocol section 3.5](crate::protocol#section-3-5)).
     pub const fn form(mut self, pairs: &'a [(&'a str, &'a str)]) -> Self {
         self.body = Body::Form(pairs);
@@ -92,6 +102,13 @@ impl<'a> ApiRequest<'a> {
     /// Sets JSON as body. It is not signed ([protocol section 3.5](crate::protocol#section-3-5)).
     pub const fn json(mut self, body: &'a [u8]) -> Self {
         self.body = Body::Json(body);
+        self
+    }
+
+    /// Sets a body of another media type, such as `text/plain`, which is sent as it is and not signed. A form belongs into
+    /// [`form`](Self::form): its fields are signed.
+    pub const fn body(mut self, content_type: &'a str, bytes: &'a [u8]) -> Self {
+        self.body = Body::Typed { content_type, bytes };
         self
     }
 
@@ -111,10 +128,15 @@ impl<'a> ApiRequest<'a> {
         let query = match self.query {
             Query::Pairs(pairs) => DecodedQuery::Pairs(pairs),
             Query::Raw(query) => DecodedQuery::Raw(decoded(query)?),
+            Query::Verbatim(query) if !can_be_sent(query) => return Err(Misuse::InvalidQuery),
+            Query::Verbatim(query) => DecodedQuery::Raw(decoded(query)?),
         };
         let form = match self.body {
             Body::Form(pairs) => pairs,
-            Body::None | Body::Json(_) => &[],
+            Body::Typed { content_type, .. } if !is_header_value(content_type) => {
+                return Err(Misuse::InvalidContentType);
+            }
+            Body::None | Body::Json(_) | Body::Typed { .. } => &[],
         };
         let parameters = Parameters { query, form };
         if parameters.query().iter().chain(form).any(|(name, _)| name.starts_with("oauth_")) {
@@ -126,6 +148,11 @@ impl<'a> ApiRequest<'a> {
     /// Appends path and query as sent.
     pub(crate) fn write_target(&self, out: &mut String, parameters: &Parameters<'_>) {
         out.push_str(self.path);
+        if let Query::Verbatim(query) = self.query {
+            out.push('?');
+            out.push_str(query);
+            return;
+        }
         let query = parameters.query();
         if !query.is_empty() {
             out.push('?');
@@ -137,12 +164,15 @@ impl<'a> ApiRequest<'a> {
     pub(crate) fn longest_target(&self, parameters: &Parameters<'_>) -> usize {
         let longest =
             |name: &str, value: &str| name.len().saturating_add(value.len()).saturating_mul(3).saturating_add(2);
+        if let Query::Verbatim(query) = self.query {
+            return self.path.len().saturating_add(query.len()).saturating_add(1);
+        }
         let query = parameters.query();
         query.iter().map(|(name, value)| longest(name, value)).fold(self.path.len(), usize::saturating_add)
     }
 
     /// The body as sent.
-    pub(crate) fn typed_body(&self) -> Option<TypedBody> {
+    pub(crate) fn typed_body(&self) -> Option<TypedBody<'a>> {
         match self.body {
             Body::None => None,
             Body::Form(pairs) => {
@@ -151,6 +181,7 @@ impl<'a> ApiRequest<'a> {
                 Some(("application/x-www-form-urlencoded", form.into_bytes()))
             }
             Body::Json(json) => Some(("application/json", json.to_vec())),
+            Body::Typed { content_type, bytes } => Some((content_type, bytes.to_vec())),
         }
     }
 }
@@ -181,6 +212,15 @@ impl<'a> Parameters<'a> {
             }
         }
     }
+}
+
+/// Whether a query can stand on a request line as it is.
+fn can_be_sent(query: &str) -> bool {
+    query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+fn is_header_value(value: &str) -> bool {
+    value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 fn decoded(query: &str) -> Result<Vec<(String, String)>, Misuse> {

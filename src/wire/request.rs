@@ -23,18 +23,17 @@ use crate::wire::receipt::Receipt;
 pub struct Request {
     method: Method,
     base_url: Arc<BaseUrl>,
-    /// The URL, then the values of `Authorization`, `Content-Length` and `User-Agent`.
+    /// The URL, then the values of `Authorization`, `Content-Length`, `Content-Type` and `User-Agent`.
     text: String,
-    /// Where URL, `Authorization` and `Content-Length` end in `text`.
-    ends: [usize; 3],
-    content_type: Option<&'static str>,
+    /// Where URL, `Authorization`, `Content-Length` and `Content-Type` end in `text`.
+    ends: [usize; 4],
     base_string: BaseString,
     body: Vec<u8>,
     receipt: Receipt,
 }
 
 /// A body with its `Content-Type`.
-pub(crate) type TypedBody = (&'static str, Vec<u8>);
+pub(crate) type TypedBody<'a> = (&'a str, Vec<u8>);
 
 /// URL and `Authorization` value, in one block with room for the other headers.
 pub(crate) struct Head {
@@ -70,7 +69,7 @@ impl Request {
         method: Method,
         head: Head,
         base_string: BaseString,
-        body: Option<TypedBody>,
+        body: Option<TypedBody<'_>>,
         receipt: Receipt,
     ) -> Self {
         let Head { mut text, url_end } = head;
@@ -82,14 +81,15 @@ impl Request {
             let _ = write!(text, "{}", body.len());
         }
         let length_end = text.len();
+        text.push_str(content_type.unwrap_or_default());
+        let type_end = text.len();
         // Protocol section 2.3: without it the edge answers 403.
         text.push_str(identity.user_agent());
         Self {
             method,
             text,
             base_url: identity.parsed_base_url().clone(),
-            ends: [url_end, authorization_end, length_end],
-            content_type,
+            ends: [url_end, authorization_end, length_end, type_end],
             base_string,
             body,
             receipt,
@@ -119,14 +119,14 @@ impl Request {
     /// Names and values, in alphabetical order. Always `Accept`, `Authorization` and `User-Agent`; `Content-Length` on
     /// everything but a GET, `Content-Type` where there is a body.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let [url_end, authorization_end, length_end] = self.ends;
+        let [url_end, authorization_end, length_end, type_end] = self.ends;
         let text = |part: Range<usize>| self.text.get(part).unwrap_or_default();
         let headers = [
             ("Accept", "*/*"),
             ("Authorization", text(url_end..authorization_end)),
             ("Content-Length", text(authorization_end..length_end)),
-            ("Content-Type", self.content_type.unwrap_or_default()),
-            ("User-Agent", text(length_end..self.text.len())),
+            ("Content-Type", text(length_end..type_end)),
+            ("User-Agent", text(type_end..self.text.len())),
         ];
         headers.into_iter().filter(|(_, value)| !value.is_empty())
     }
