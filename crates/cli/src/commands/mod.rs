@@ -1,0 +1,44 @@
+//! The commands, a file each.
+
+mod demo;
+mod gateway;
+mod interruption;
+mod keep_alive;
+mod login;
+mod request;
+
+use clap::Subcommand;
+
+use crate::exit::{Exit, Failure};
+
+#[derive(Subcommand)]
+pub enum Command {
+    Login(login::Login),
+    Request(request::Request),
+    KeepAlive(keep_alive::KeepAlive),
+    Gateway(gateway::Gateway),
+    Demo(demo::Demo),
+}
+
+impl Command {
+    pub async fn run(self) -> Result<Exit, Failure> {
+        match self {
+            Self::Login(command) => command.run().await,
+            Self::Request(command) => command.run().await,
+            Self::KeepAlive(command) => command.run().await,
+            Self::Gateway(command) => command.run().await,
+            Self::Demo(command) => command.run().await,
+        }
+    }
+
+    /// Whether a failure is to be told in JSON.
+    pub fn is_for_machines(&self) -> bool {
+        match self {
+            Self::Login(command) => command.output.json,
+            Self::KeepAlive(command) => command.output.json,
+            Self::Gateway(command) => command.output.json,
+            // What it writes is the server's answer.
+            Self::Request(_) | Self::Demo(_) => false,
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! A gateway behind a relay that sees what is asked, and a folder in which the program runs.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, Server, User};
+use rsa::PrivateKey;
+use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
+use serde_json::{Map, Value, json};
+
+/// Nothing that a test waits for takes so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+pub const CONSUMER_KEY: &str = "EXAMPLECO";
+pub const LOGIN: &str = "POST /v1/api/oauth/live_session_token ";
+
+/// The 2048-bit MODP group (RFC 3526, group 14), as `openssl dhparam` writes it.
+pub const DH_PARAMS: &str = "-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA///////////JD9qiIWjCNMTGYouA3BzRKQJOCIpnzHQCC76mOxOb
+IlFKCHmONATd75UZs806QxswKwpt8l8UN0/hNW1tUcJF5IW1dmJefsb0TELppjft
+awv/XLb0Brft7jhr+1qJn6WunyQRfEsf5kkoZlHs5Fs9wgB8uKFjvwWY2kg2HFXT
+mmkWP6j9JM9fg2VdI9yjrZYcYvNWIIVSu57VKQdwlpZtZww1Tkq8mATxdGwIyhgh
+fDKQXkYuNs474553LBgOhgObJ4Oi7Aeij7XFXfBvTFLJ3ivL9pVYFxg5lUl86pVq
+5RXSJhiY+gUQFXKOWoqsqmj//////////wIBAg==
+-----END DH PARAMETERS-----
+";
+
+/// Made once for all tests: that takes seconds.
+fn keys() -> &'static [PrivateKey; 2] {
+    static KEYS: OnceLock<[PrivateKey; 2]> = OnceLock::new();
+    KEYS.get_or_init(|| [(), ()].map(|()| PrivateKey::new(&mut UnwrapErr(SysRng), 2048).unwrap()))
+}
+
+/// A place where the program runs. At its end, nothing that the program has said may hold a secret.
+pub struct World {
+    folder: PathBuf,
+    server: Option<Server>,
+    relay: Relay,
+    /// All that the program has said.
+    said: Mutex<Vec<u8>>,
+    /// What it may say all the same.
+    asked_for: Mutex<Vec<String>>,
+}
+
+impl World {
+    pub fn new(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut gateway = Gateway::new(&format!("http://{address}/v1/api")).unwrap();
+        let credentials = enroll(&mut gateway);
+        let server = Server::start(gateway, TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let relay = Relay::start(listener, server.address());
+        let world = Self { folder, server: Some(server), relay, said: Mutex::default(), asked_for: Mutex::default() };
+        world.write("credentials.json", &Value::Object(credentials).to_string());
+        world
+    }
+
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    /// Nobody answers any more.
+    pub fn stop_server(&mut self) {
+        self.server = None;
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.file(name).to_str().unwrap().to_owned()
+    }
+
+    pub fn write(&self, name: &str, content: &str) -> String {
+        std::fs::write(self.file(name), content).unwrap();
+        self.path(name)
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(name)).unwrap()
+    }
+
+    pub fn credentials(&self) -> Map<String, Value> {
+        serde_json::from_str(&self.read("credentials.json")).unwrap()
+    }
+
+    /// A file of credentials that differ from the right ones.
+    pub fn damaged(&self, name: &str, changes: &[(&str, Value)]) -> String {
+        let mut fields = self.credentials();
+        for (field, value) in changes {
+            fields.insert((*field).to_owned(), value.clone());
+        }
+        self.write(name, &Value::Object(fields).to_string())
+    }
+
+    /// The stored session.
+    pub fn session_file(&self) -> PathBuf {
+        let entries = std::fs::read_dir(self.file("store")).unwrap().map(|entry| entry.unwrap().path());
+        entries.into_iter().find(|path| path.extension().is_some_and(|end| end == "session")).unwrap()
+    }
+
+    /// How often this has been asked.
+    pub fn count(&self, request: &str) -> usize {
+        self.relay.count(request)
+    }
+
+    /// The program, with nothing in its environment but the credentials and the store.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ibkr-oauth"));
+        command.args(arguments).env_clear().current_dir(&self.folder).env("TMPDIR", &self.folder);
+        command.env("IBKR_CREDENTIALS", self.file("credentials.json")).env("IBKR_OAUTH_STORE", self.file("store"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.finish(self.command(arguments).spawn().unwrap())
+    }
+
+    pub fn run_with_stdin(&self, arguments: &[&str], stdin: &str) -> Ran {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        self.finish(child)
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Running<'_> {
+        let mut child = self.command(arguments).spawn().unwrap();
+        let (stdout, said) = (child.stdout.take().unwrap(), Arc::<Mutex<Vec<u8>>>::default());
+        let heard = Arc::clone(&said);
+        thread::spawn(move || copy(stdout, |bytes| heard.lock().unwrap().extend_from_slice(bytes)));
+        Running { world: self, child: Some(child), said }
+    }
+
+    pub fn finish(&self, child: Child) -> Ran {
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        self.hears(&ran);
+        ran
+    }
+
+    fn hears(&self, ran: &Ran) {
+        self.said.lock().unwrap().extend([ran.stdout.as_bytes(), ran.stderr.as_bytes(), b"\n"].concat());
+    }
+
+    /// What the server says may be written when it was asked for.
+    pub fn may_say(&self, text: &str) {
+        self.asked_for.lock().unwrap().push(text.to_owned());
+    }
+
+    /// Everything secret that the folder's files hold.
+    fn secrets(&self) -> Vec<String> {
+        let mut secrets = Vec::new();
+        collect_secrets(&self.folder, &mut secrets);
+        secrets
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            let mut said = String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned();
+            for text in self.asked_for.lock().unwrap().iter() {
+                said = said.replace(text, "");
+            }
+            let secrets = self.secrets();
+            assert!(secrets.len() > 5, "there is nothing to compare with");
+            for secret in secrets {
+                assert!(!said.contains(&secret), "{secret} is said:\n{said}");
+            }
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Lines of at least so many characters in files that are not public.
+const SECRET_LENGTH: usize = 20;
+const PUBLIC_FIELDS: [&str; 5] = ["consumer_key", "realm", "base_url", "dhparam_pem", "version"];
+
+fn collect_secrets(folder: &Path, secrets: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            collect_secrets(&path, secrets);
+        } else if !name.starts_with("public_") && name != "dhparam.pem" {
+            let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+            match serde_json::from_str(&text) {
+                Ok(value) => of_json(&value, secrets),
+                Err(_) => of_text(&text, secrets),
+            }
+        }
+    }
+}
+
+fn of_json(value: &Value, secrets: &mut Vec<String>) {
+    match value {
+        Value::String(text) => of_text(text, secrets),
+        Value::Array(values) => values.iter().for_each(|value| of_json(value, secrets)),
+        Value::Object(fields) => {
+            fields
+                .iter()
+                .filter(|(name, _)| !PUBLIC_FIELDS.contains(&name.as_str()))
+                .for_each(|(_, value)| of_json(value, secrets));
+        }
+        _ => {}
+    }
+}
+
+fn of_text(text: &str, secrets: &mut Vec<String>) {
+    let lines = text.split(['\n', '\r', '\\', '"']).filter(|line| line.len() >= SECRET_LENGTH);
+    secrets.extend(
+        lines
+            .filter(|line| !line.starts_with("--") && !line.contains([' ', '/'].as_slice()) || line.len() > 50)
+            .map(str::to_owned),
+    );
+}
+
+/// How the program has ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Ran {
+    pub fn ends_with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:#?}");
+        self
+    }
+
+    pub fn says(self, words: &str) -> Self {
+        assert!(self.stdout.contains(words) || self.stderr.contains(words), "not said: {words}: {self:#?}");
+        self
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("no JSON ({error}): {self:#?}"))
+    }
+}
+
+/// The program while it runs on and on.
+pub struct Running<'a> {
+    world: &'a World,
+    child: Option<Child>,
+    said: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Running<'_> {
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned()
+    }
+
+    pub fn wait_for(&self, words: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.said().contains(words) {
+            assert!(Instant::now() < deadline, "not said: {words}: {}", self.said());
+            thread::sleep(PAUSE);
+        }
+        self.said()
+    }
+
+    /// Asks it to end, as a service manager does, and returns how it did.
+    pub fn terminate(mut self) -> Ran {
+        let child = self.child.take().unwrap();
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let mut ran = Ran::from(child.wait_with_output().unwrap());
+        ran.stdout = self.said();
+        self.world.hears(&ran);
+        ran
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Puts a consumer and its user on file, and returns the fields of their file of credentials.
+fn enroll(gateway: &mut Gateway) -> Map<String, Value> {
+    let public = |key: &PrivateKey| key.to_public_key().to_public_key_pem(LineEnding::LF).unwrap();
+    let private = |key: &PrivateKey| key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+    let [signature, encryption] = keys();
+    let consumer = RegisteredConsumer {
+        consumer_key: CONSUMER_KEY.to_owned(),
+        signature_public_key_pem: public(signature),
+        encryption_public_key_pem: public(encryption),
+        dhparam_pem: DH_PARAMS.to_owned(),
+        callback_url: None,
+    };
+    gateway.register_consumer(&consumer).unwrap();
+    gateway.add_user(User { name: "demo".into(), accounts: vec!["DU1234567".into()], is_paper: true });
+    let issued = gateway.issue_access_token(CONSUMER_KEY, "demo", &mut UnwrapErr(SysRng)).unwrap();
+    let fields = json!({
+        "consumer_key": CONSUMER_KEY,
+        "realm": "limited_poa",
+        "access_token": issued.token,
+        "access_token_secret": issued.secret_base64,
+        "private_signature_pem": private(signature),
+        "private_encryption_pem": private(encryption),
+        "dhparam_pem": DH_PARAMS,
+        "base_url": gateway.base_url(),
+    });
+    fields.as_object().unwrap().clone()
+}
+
+/// What stands between the program and the gateway, and sees what is asked.
+struct Relay(Arc<Mutex<BTreeMap<SocketAddr, Vec<u8>>>>);
+
+impl Relay {
+    fn start(listener: TcpListener, to: SocketAddr) -> Self {
+        let seen = Arc::<Mutex<BTreeMap<_, Vec<u8>>>>::default();
+        let record = Arc::clone(&seen);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(to) else { continue };
+                let (peer, record) = (client.peer_addr().unwrap(), Arc::clone(&record));
+                let (from_client, mut to_client) = (client.try_clone().unwrap(), client);
+                let (from_server, mut to_server) = (server.try_clone().unwrap(), server);
+                thread::spawn(move || {
+                    copy(from_client, |bytes| {
+                        record.lock().unwrap().entry(peer).or_default().extend_from_slice(bytes);
+                        let _ = to_server.write_all(bytes);
+                    });
+                    let _ = to_server.shutdown(Shutdown::Both);
+                });
+                thread::spawn(move || {
+                    copy(from_server, |bytes| drop(to_client.write_all(bytes)));
+                    let _ = to_client.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Self(seen)
+    }
+
+    fn count(&self, words: &str) -> usize {
+        let seen = self.0.lock().unwrap();
+        seen.values().map(|bytes| String::from_utf8_lossy(bytes).matches(words).count()).sum()
+    }
+}
+
+fn copy(mut from: impl Read, mut to: impl FnMut(&[u8])) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        to(&buffer[..length]);
+    }
+}
