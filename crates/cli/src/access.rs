@@ -7,9 +7,10 @@ use ibkr_oauth_tokio::{Credentials, Store};
 
 use crate::exit::Failure;
 
+/// Who logs in, and where to.
 #[derive(Args)]
 #[command(next_help_heading = "Credentials")]
-pub struct Access {
+pub struct Source {
     /// The file with the credentials, TOML or JSON; without it, IBKR_CREDENTIALS, IBKR_OAUTH_* and ibind's
     /// IBIND_OAUTH1A_* are read
     #[arg(long, value_name = "FILE")]
@@ -17,14 +18,26 @@ pub struct Access {
     /// The server, in place of that of the credentials
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
+}
+
+/// Who logs in, where to, and where the session is stored.
+#[derive(Args)]
+pub struct Access {
+    #[command(flatten)]
+    source: Source,
     /// The folder of stored sessions, which all commands share [default: ~/.local/state/ibkr-oauth]
     #[arg(long, value_name = "FOLDER", env = "IBKR_OAUTH_STORE")]
     store: Option<PathBuf>,
 }
 
-impl Access {
-    pub fn of(credentials: PathBuf, store: PathBuf) -> Self {
-        Self { credentials: Some(credentials), base_url: None, store: Some(store) }
+impl Source {
+    pub fn of(credentials: PathBuf) -> Self {
+        Self { credentials: Some(credentials), base_url: None }
+    }
+
+    /// Whether a file is named on the command line.
+    pub fn is_named(&self) -> bool {
+        self.credentials.is_some()
     }
 
     pub fn credentials(&self) -> Result<Credentials, Failure> {
@@ -36,6 +49,16 @@ impl Access {
             Some(url) => credentials.with_base_url(url),
             None => credentials,
         })
+    }
+}
+
+impl Access {
+    pub fn of(credentials: PathBuf, store: PathBuf) -> Self {
+        Self { source: Source::of(credentials), store: Some(store) }
+    }
+
+    pub fn credentials(&self) -> Result<Credentials, Failure> {
+        self.source.credentials()
     }
 
     pub fn folder(&self) -> Result<PathBuf, Failure> {

@@ -1,9 +1,11 @@
 //! The commands, a file each.
 
 mod demo;
+mod doctor;
 mod gateway;
 mod interruption;
 mod keep_alive;
+mod keygen;
 mod login;
 mod request;
 
@@ -16,6 +18,8 @@ pub enum Command {
     Login(login::Login),
     Request(request::Request),
     KeepAlive(keep_alive::KeepAlive),
+    Doctor(doctor::Doctor),
+    Keygen(keygen::Keygen),
     Gateway(gateway::Gateway),
     Demo(demo::Demo),
 }
@@ -26,6 +30,8 @@ impl Command {
             Self::Login(command) => command.run().await,
             Self::Request(command) => command.run().await,
             Self::KeepAlive(command) => command.run().await,
+            Self::Doctor(command) => command.run().await,
+            Self::Keygen(command) => command.run().await,
             Self::Gateway(command) => command.run().await,
             Self::Demo(command) => command.run().await,
         }
@@ -36,6 +42,8 @@ impl Command {
         match self {
             Self::Login(command) => command.output.json,
             Self::KeepAlive(command) => command.output.json,
+            Self::Doctor(command) => command.output.json,
+            Self::Keygen(command) => command.output.json,
             Self::Gateway(command) => command.output.json,
             // What it writes is the server's answer.
             Self::Request(_) | Self::Demo(_) => false,

@@ -166,7 +166,12 @@ impl Credentials {
 
     /// Lets the doctor look at all there is. Takes a second or two.
     pub fn examine(&self) -> doctor::Report {
-        let pieces = doctor::Credentials {
+        doctor::examine(&self.for_doctor(), &mut rng())
+    }
+
+    /// Returns all there is as the doctor takes it, for more to be added: a clock to compare with, or what is missing.
+    pub fn for_doctor(&self) -> doctor::Credentials<'_> {
+        doctor::Credentials {
             consumer_key: self.text(Field::ConsumerKey),
             realm: self.text(Field::Realm),
             access_token: self.text(Field::AccessToken),
@@ -177,8 +182,7 @@ impl Credentials {
             dh_generator: self.text(Field::DhGenerator).and_then(|generator| generator.parse().ok()),
             base_url: self.base_url(),
             ..doctor::Credentials::default()
-        };
-        doctor::examine(&pieces, &mut rng())
+        }
     }
 
     fn text(&self, field: Field) -> Option<&str> {

@@ -130,6 +130,16 @@ pub async fn for_demonstration(folder: PathBuf) -> Result<(Server, PathBuf), Fai
     Ok((server, folder.credentials_of(&gateway.users, "demo")))
 }
 
+/// Puts credentials as IBKR's portal would make them into `folder`, and returns their file.
+pub async fn credentials_for_demonstration(folder: PathBuf) -> Result<PathBuf, Failure> {
+    let (folder, users) = (Folder(folder), ["demo".to_owned()]);
+    let gateway = Ibkr::new("https://api.ibkr.com/v1/api");
+    let mut gateway = gateway.map_err(|error| Failure::file("cannot play IBKR", &error))?;
+    let keys = folder.keys().await?;
+    folder.enroll(&mut gateway, &keys, &users, None)?;
+    Ok(folder.credentials_of(&users, "demo"))
+}
+
 impl Gateway {
     fn plain() -> Self {
         Self {
