@@ -1,4 +1,12 @@
-//! The program as its users run it, against IBKR's half of the protocol on loopback.
+//! The program as its users run it, against IBKR's half of the protocol on loopback. Nothing that it says holds a secret:
+//! each test ends with that.
 
+mod doctor;
+mod failures;
+mod files;
+mod gateway;
+mod help;
+mod request;
+mod secrets;
 mod session;
 mod support;

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, Server, User};
 use rsa::PrivateKey;
 use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
 use serde_json::{Map, Value, json};
+
+use crate::secrets::{Secrets, looks_harmless};
 
 /// Nothing that a test waits for takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,8 +49,6 @@ pub struct World {
     relay: Relay,
     /// All that the program has said.
     said: Mutex<Vec<u8>>,
-    /// What it may say all the same.
-    asked_for: Mutex<Vec<String>>,
 }
 
 impl World {
@@ -60,7 +61,7 @@ impl World {
         let credentials = enroll(&mut gateway);
         let server = Server::start(gateway, TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
         let relay = Relay::start(listener, server.address());
-        let world = Self { folder, server: Some(server), relay, said: Mutex::default(), asked_for: Mutex::default() };
+        let world = Self { folder, server: Some(server), relay, said: Mutex::default() };
         world.write("credentials.json", &Value::Object(credentials).to_string());
         world
     }
@@ -72,6 +73,11 @@ impl World {
     /// Nobody answers any more.
     pub fn stop_server(&mut self) {
         self.server = None;
+    }
+
+    /// Whoever asks something from now on gets no answer.
+    pub fn hang_up(&self, hangs_up: bool) {
+        self.relay.hangs_up.store(hangs_up, Ordering::Relaxed);
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -151,78 +157,22 @@ impl World {
     fn hears(&self, ran: &Ran) {
         self.said.lock().unwrap().extend([ran.stdout.as_bytes(), ran.stderr.as_bytes(), b"\n"].concat());
     }
-
-    /// What the server says may be written when it was asked for.
-    pub fn may_say(&self, text: &str) {
-        self.asked_for.lock().unwrap().push(text.to_owned());
-    }
-
-    /// Everything secret that the folder's files hold.
-    fn secrets(&self) -> Vec<String> {
-        let mut secrets = Vec::new();
-        collect_secrets(&self.folder, &mut secrets);
-        secrets
-    }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         if !thread::panicking() {
-            let mut said = String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned();
-            for text in self.asked_for.lock().unwrap().iter() {
-                said = said.replace(text, "");
-            }
-            let secrets = self.secrets();
+            let said = String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned();
+            // Where the files are is no secret, whatever the folder is called.
+            let said = said.replace(self.folder.to_str().unwrap(), "");
+            let mut secrets = Secrets::default();
+            secrets.read_all(&self.folder);
             assert!(secrets.len() > 5, "there is nothing to compare with");
-            for secret in secrets {
-                assert!(!said.contains(&secret), "{secret} is said:\n{said}");
-            }
+            secrets.are_not_in(&said);
+            looks_harmless(&said);
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-/// Lines of at least so many characters in files that are not public.
-const SECRET_LENGTH: usize = 20;
-const PUBLIC_FIELDS: [&str; 5] = ["consumer_key", "realm", "base_url", "dhparam_pem", "version"];
-
-fn collect_secrets(folder: &Path, secrets: &mut Vec<String>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if path.is_dir() {
-            collect_secrets(&path, secrets);
-        } else if !name.starts_with("public_") && name != "dhparam.pem" {
-            let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
-            match serde_json::from_str(&text) {
-                Ok(value) => of_json(&value, secrets),
-                Err(_) => of_text(&text, secrets),
-            }
-        }
-    }
-}
-
-fn of_json(value: &Value, secrets: &mut Vec<String>) {
-    match value {
-        Value::String(text) => of_text(text, secrets),
-        Value::Array(values) => values.iter().for_each(|value| of_json(value, secrets)),
-        Value::Object(fields) => {
-            fields
-                .iter()
-                .filter(|(name, _)| !PUBLIC_FIELDS.contains(&name.as_str()))
-                .for_each(|(_, value)| of_json(value, secrets));
-        }
-        _ => {}
-    }
-}
-
-fn of_text(text: &str, secrets: &mut Vec<String>) {
-    let lines = text.split(['\n', '\r', '\\', '"']).filter(|line| line.len() >= SECRET_LENGTH);
-    secrets.extend(
-        lines
-            .filter(|line| !line.starts_with("--") && !line.contains([' ', '/'].as_slice()) || line.len() > 50)
-            .map(str::to_owned),
-    );
 }
 
 /// How the program has ended.
@@ -327,22 +277,31 @@ fn enroll(gateway: &mut Gateway) -> Map<String, Value> {
 }
 
 /// What stands between the program and the gateway, and sees what is asked.
-struct Relay(Arc<Mutex<BTreeMap<SocketAddr, Vec<u8>>>>);
+struct Relay {
+    /// What each client has sent.
+    seen: Arc<Mutex<BTreeMap<SocketAddr, Vec<u8>>>>,
+    /// Whether it hangs up on whoever says something.
+    hangs_up: Arc<AtomicBool>,
+}
 
 impl Relay {
     fn start(listener: TcpListener, to: SocketAddr) -> Self {
-        let seen = Arc::<Mutex<BTreeMap<_, Vec<u8>>>>::default();
-        let record = Arc::clone(&seen);
+        let relay = Self { seen: Arc::default(), hangs_up: Arc::default() };
+        let (record, hangs_up) = (Arc::clone(&relay.seen), Arc::clone(&relay.hangs_up));
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect(to) else { continue };
-                let (peer, record) = (client.peer_addr().unwrap(), Arc::clone(&record));
+                let (peer, record, hangs_up) =
+                    (client.peer_addr().unwrap(), Arc::clone(&record), Arc::clone(&hangs_up));
                 let (from_client, mut to_client) = (client.try_clone().unwrap(), client);
                 let (from_server, mut to_server) = (server.try_clone().unwrap(), server);
                 thread::spawn(move || {
                     copy(from_client, |bytes| {
                         record.lock().unwrap().entry(peer).or_default().extend_from_slice(bytes);
-                        let _ = to_server.write_all(bytes);
+                        let _ = match hangs_up.load(Ordering::Relaxed) {
+                            true => to_server.shutdown(Shutdown::Both),
+                            false => to_server.write_all(bytes),
+                        };
                     });
                     let _ = to_server.shutdown(Shutdown::Both);
                 });
@@ -352,11 +311,11 @@ impl Relay {
                 });
             }
         });
-        Self(seen)
+        relay
     }
 
     fn count(&self, words: &str) -> usize {
-        let seen = self.0.lock().unwrap();
+        let seen = self.seen.lock().unwrap();
         seen.values().map(|bytes| String::from_utf8_lossy(bytes).matches(words).count()).sum()
     }
 }

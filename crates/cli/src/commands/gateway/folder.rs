@@ -51,24 +51,31 @@ impl Folder {
         address.map(|address| Some(address.to_owned())).ok_or_else(|| in_the_way(&path))
     }
 
-    /// Those of an earlier start, or fresh ones, which are written.
+    /// Those of an earlier start, or fresh ones. The PEM files are written where they are missing.
     pub async fn keys(&self) -> Result<Keys, Failure> {
-        let [signature, encryption, dhparam] = [SIGNATURE, ENCRYPTION, DHPARAM].map(|name| self.0.join(name));
-        let read = |path: &Path| read_if_there(path).map_err(|error| unreadable(path, &error));
-        match (read(&signature)?, read(&encryption)?) {
-            (Some(of_signature), Some(of_encryption)) => {
-                Keys::from_pem(&of_signature, &of_encryption).ok_or_else(|| in_the_way(&signature))
-            }
-            _ => {
-                let paths = [&signature, &encryption, &dhparam, &self.0.join(FIRST)];
-                paths.into_iter().find(|path| is_there(path)).map_or(Ok(()), |path| Err(in_the_way(path)))?;
+        let path = self.0.join(FIRST);
+        let keys = match Enrolled::read(&path)? {
+            Some(earlier) => earlier.keys().ok_or_else(|| in_the_way(&path))?,
+            None => {
+                let mut names = [SIGNATURE, ENCRYPTION, DHPARAM, FIRST].into_iter().map(|name| self.0.join(name));
+                names.find(|path| is_there(path)).map_or(Ok(()), |path| Err(in_the_way(&path)))?;
                 let made = tokio::task::spawn_blocking(Keys::generate).await;
-                let keys = made.map_err(|error| Failure::file("cannot make keys", &error))??;
-                write(&signature, &private_pem(&keys.signature)?)?;
-                write(&encryption, &private_pem(&keys.encryption)?)?;
-                write(&dhparam, &dhparam_pem(&group_14()?)?)?;
-                Ok(keys)
+                made.map_err(|error| Failure::file("cannot make keys", &error))??
             }
+        };
+        self.provide(SIGNATURE, &private_pem(&keys.signature)?)?;
+        self.provide(ENCRYPTION, &private_pem(&keys.encryption)?)?;
+        self.provide(DHPARAM, &dhparam_pem(&group_14()?)?)?;
+        Ok(keys)
+    }
+
+    /// Writes a file, or sees that it is there as it would be written.
+    fn provide(&self, name: &str, content: &str) -> Result<(), Failure> {
+        let path = self.0.join(name);
+        match read_if_there(&path).map_err(|error| unreadable(&path, &error))? {
+            None => write(&path, content),
+            Some(found) if *found == content => Ok(()),
+            Some(_) => Err(in_the_way(&path)),
         }
     }
 
@@ -159,6 +166,10 @@ impl Enrolled {
 
     fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str()
+    }
+
+    fn keys(&self) -> Option<Keys> {
+        Keys::from_pem(self.text("private_signature_pem")?, self.text("private_encryption_pem")?)
     }
 
     /// `None` if the access token was made for other keys.

@@ -85,11 +85,12 @@ impl Gateway {
     async fn start(&self, folder: &Folder) -> Result<(Server, Option<Certificate>), Failure> {
         folder.make()?;
         let scheme = if self.tls { "https" } else { "http" };
-        let address = match &self.listen {
-            Some(address) => address.clone(),
-            None => folder.earlier_address(scheme)?.unwrap_or_else(|| "127.0.0.1:0".to_owned()),
-        };
+        let earlier = folder.earlier_address(scheme)?;
+        let address = self.listen.clone().or(earlier.clone()).unwrap_or_else(|| "127.0.0.1:0".to_owned());
         let (mut gateway, listener) = listen(scheme, &address)?;
+        if earlier.is_some_and(|earlier| earlier != address) {
+            note(format!("The credentials name the earlier address: clients need --base-url {}", gateway.base_url()));
+        }
         let keys = folder.keys();
         let keys = progress::show("making keys", keys).await?;
         folder.enroll(&mut gateway, &keys, &self.users, self.callback.as_deref())?;
