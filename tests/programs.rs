@@ -174,7 +174,6 @@ fn what_would_be_a_secret_is_found() {
 #[test]
 fn programs_on_their_own_print_no_secret() {
     let workplace = Workplace::new("own");
-    let keys = workplace.file("keys");
     for (program, arguments, words) in [
         ("quickstart", &[][..], "Both logins are live"),
         ("login", &[], "DU1234567"),
@@ -184,11 +183,6 @@ fn programs_on_their_own_print_no_secret() {
         ("keep_alive", &[], "Three days, and still logged in"),
         ("resume", &[], "One login served four jobs"),
         ("many_sessions", &["--sessions", "3", "--minutes", "2"], "3 sessions are live"),
-        ("keygen", &["--group", "rfc3526-14", "--dir", &keys], "To upload:"),
-        ("keygen", &["--group", "rfc3526-14", "--dir", &keys], "No keys were made"),
-        ("doctor", &["--dir", &keys], "the public signature key"),
-        ("doctor", &[], "No login can work"),
-        ("doctor", &["--json"], "KeysSwapped"),
     ] {
         let printed = workplace.run(program, arguments);
         assert!(printed.contains(words), "{program} {arguments:?}: {printed}");
@@ -211,7 +205,6 @@ fn programs_with_credentials_print_nothing_of_them() {
         assert!(workplace.run("resume", &own).contains(stored));
     }
     assert!(workplace.read("credentials.json.session").contains("live_session"));
-    assert!(workplace.run("doctor", &own[..2]).contains("the encryption key decrypts the access token secret"));
     endless[0].wait_for("contract 265598: last");
     endless[1].wait_for("the brokerage session is ready");
     workplace.is_silent();
@@ -271,8 +264,6 @@ fn what_goes_wrong_is_told_without_secrets() {
     ];
     let mut failures = 0;
     for file in &files {
-        workplace.run("doctor", &["--credentials", file]);
-        workplace.run("doctor", &["--credentials", file, "--json"]);
         failures += usize::from(workplace.run("login", &["--credentials", file]).contains("Not logged in"));
     }
     assert_eq!(failures, files.len());
@@ -282,7 +273,6 @@ fn what_goes_wrong_is_told_without_secrets() {
     assert!(half_key.contains("error CutOff"), "{half_key}");
     workplace.run("login", &["--credentials", &workplace.file("credentials.json"), "--base-url", "http://127.0.0.1:1"]);
     workplace.run("login", &["--nonsense"]);
-    workplace.run("doctor", &["--dir", &workplace.file(""), "--repair", &workplace.file("repaired")]);
     workplace.write("damaged.session", r#"{"version":1,"access_token":{"token":""#);
     let stored = ["--credentials", &workplace.file("credentials.json"), "--store", &workplace.file("damaged.session")];
     assert!(workplace.run("resume", &stored).contains("cannot be read"));

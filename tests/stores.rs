@@ -97,27 +97,19 @@ fn precious(workplace: &Workplace) -> (Running, String) {
 }
 
 #[test]
-fn keys_of_somebody_else_are_safe_from_the_gateway_and_from_keygen() {
+fn keys_of_somebody_else_are_safe_from_the_gateway() {
     let workplace = Workplace::new("foreign-keys");
-    let gateways = [NAMES[0], NAMES[2], NAMES[3], NAMES[6]];
-    for (program, names) in [("gateway", &gateways[..]), ("keygen", &NAMES[2..7])] {
-        let alone = names.iter().map(std::slice::from_ref);
-        for names in alone.chain([&NAMES[..]]) {
-            let folder = foreign_folder(&workplace, names);
-            leaves_alone(&workplace, &folder, program, &["--dir", folder.to_str().unwrap()]);
-            assert_eq!(contents(&folder).len(), names.len(), "nothing is written beside them");
-        }
-        let folder = foreign_folder(&workplace, &[]);
-        symlink("nowhere", folder.join("dhparam.pem")).unwrap();
-        let said = workplace.run(program, &["--dir", folder.to_str().unwrap()]);
-        assert!(said.contains("dhparam.pem") && fs::read_dir(&folder).unwrap().count() == 1, "{program}: {said}");
+    let all = [NAMES[0], NAMES[2], NAMES[3], NAMES[6]];
+    let alone = all.iter().map(std::slice::from_ref);
+    for names in alone.chain([&NAMES[..]]) {
+        let folder = foreign_folder(&workplace, names);
+        leaves_alone(&workplace, &folder, "gateway", &["--dir", folder.to_str().unwrap()]);
+        assert_eq!(contents(&folder).len(), names.len(), "nothing is written beside them");
     }
-    let made = PathBuf::from(workplace.file("made"));
-    workplace.run("keygen", &["--group", "rfc3526-14", "--dir", made.to_str().unwrap()]);
-    assert_eq!(contents(&made).len(), 5);
-    for program in ["gateway", "keygen"] {
-        leaves_alone(&workplace, &made, program, &["--dir", made.to_str().unwrap()]);
-    }
+    let folder = foreign_folder(&workplace, &[]);
+    symlink("nowhere", folder.join("dhparam.pem")).unwrap();
+    let said = workplace.run("gateway", &["--dir", folder.to_str().unwrap()]);
+    assert!(said.contains("dhparam.pem") && fs::read_dir(&folder).unwrap().count() == 1, "{said}");
 }
 
 #[test]
@@ -142,20 +134,10 @@ fn real_credentials_are_safe_from_the_gateway() {
 }
 
 #[test]
-fn files_of_somebody_else_are_safe_from_doctor_login_and_resume() {
+fn files_of_somebody_else_are_safe_from_login_and_resume() {
     let workplace = Workplace::new("foreign");
     let (_gateway, credentials) = precious(&workplace);
-    let mut damaged = fields(Path::new(&credentials));
-    for name in ["private_signature_pem", "private_encryption_pem", "dhparam_pem"] {
-        damaged[name] = json!(damaged[name].as_str().unwrap().replace('\n', "\\n"));
-    }
-    let damaged = workplace.write("damaged.json", &Value::Object(damaged).to_string());
     let folder = foreign_folder(&workplace, &NAMES);
-    leaves_alone(&workplace, &folder, "doctor", &["--credentials", &damaged, "--repair", folder.to_str().unwrap()]);
-    let last = foreign_folder(&workplace, &["dhparam.pem"]);
-    leaves_alone(&workplace, &last, "doctor", &["--credentials", &damaged, "--repair", last.to_str().unwrap()]);
-    assert!(last.join("private_signature.pem").exists(), "the other pieces are repaired");
-
     for name in NAMES {
         let file = folder.join(name);
         let file = file.to_str().unwrap();

@@ -13,9 +13,6 @@ const EXPECTED_SIZE: u64 = 64 * 1024;
 /// Letters and digits in the middle of a temporary file's name, and how the name ends.
 const RANDOM_LENGTH: usize = 12;
 const SUFFIX: &str = ".ibkr-oauth.tmp";
-/// Modes of new files; the system's mask takes from them.
-const OWNER_ONLY: u32 = 0o600;
-const ANYBODY: u32 = 0o666;
 /// A temporary file of this age was left over by a program that was killed: others need milliseconds.
 const LEFT_OVER_AGE: Duration = Duration::from_secs(60);
 
@@ -31,15 +28,7 @@ pub fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// Writes a new file that only its owner may read; there must be none of that name.
 pub fn write_new(path: &Path, content: &str) -> io::Result<()> {
-    persist_new(temporary_beside(path, OWNER_ONLY)?, path, content)
-}
-
-/// Writes a new file that anybody may read; there must be none of that name.
-pub fn write_new_public(path: &Path, content: &str) -> io::Result<()> {
-    persist_new(temporary_beside(path, ANYBODY)?, path, content)
-}
-
-fn persist_new(mut temporary: NamedTempFile, path: &Path, content: &str) -> io::Result<()> {
+    let mut temporary = temporary_beside(path)?;
     let dir = Dir::of(path)?;
     temporary.write_all(content.as_bytes())?;
     temporary.as_file().sync_all()?;
@@ -75,7 +64,7 @@ struct Replacement {
 impl Replacement {
     fn begin(path: &Path) -> io::Result<Self> {
         let target = behind_links(path)?;
-        let temporary = temporary_beside(&target, OWNER_ONLY)?;
+        let temporary = temporary_beside(&target)?;
         match fs::metadata(&target) {
             Ok(metadata) if metadata.is_file() => resemble(temporary.as_file(), &metadata)?,
             Ok(_) => return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")),
@@ -127,19 +116,13 @@ fn resemble(file: &File, other: &Metadata) -> io::Result<()> {
     file.set_permissions(other.permissions())
 }
 
-/// An empty file in the directory of `path`. It is gone if it is not persisted, unless the program is killed: what killed
-/// programs left for the same `path` is removed.
-fn temporary_beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+/// An empty file in the directory of `path`, for its owner only. It is gone if it is not persisted, unless the program is
+/// killed: what killed programs left for the same `path` is removed.
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     let name = path.file_name().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "it is no file's name"))?;
     let prefix = format!(".{}.", name.to_string_lossy());
     remove_left_over(parent(path), &prefix)?;
-    let mut builder = Builder::new();
-    builder.prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM_LENGTH);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
-    #[cfg(not(unix))]
-    let _ = mode;
-    builder.tempfile_in(parent(path))
+    Builder::new().prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM_LENGTH).tempfile_in(parent(path))
 }
 
 fn remove_left_over(dir: &Path, prefix: &str) -> io::Result<()> {
