@@ -1,0 +1,108 @@
+//! What clients of the Client Portal Gateway do to the session.
+
+use std::time::{Duration, SystemTime};
+
+use ibkr_oauth_gateway::Incident;
+use ibkr_oauth_proxy::Options;
+use ibkr_oauth_proxy::ibkr_oauth_tokio::ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy};
+use tokio::task::JoinSet;
+
+use crate::support::enrolled::USER;
+use crate::support::{World, converse, plain, request, soon};
+
+const INIT: &str = "/v1/api/iserver/auth/ssodh/init";
+const COMPETE: &str = r#"{"publish":true,"compete":true}"#;
+
+#[tokio::test]
+async fn tickles_of_many_clients_are_one() {
+    let world = World::start().await;
+    let before = world.relay.count("/tickle");
+    let mut tickles = JoinSet::new();
+    for _ in 0..20 {
+        tickles.spawn(converse(world.connect().await, &*Box::leak(request("POST", "/v1/api/tickle", &[], "").into())));
+    }
+    for reply in soon(tickles.join_all()).await {
+        assert_eq!((reply.status, reply.mark()), (200, None), "{reply:?}");
+        assert!(reply.body.contains("\"authenticated\":true"), "{reply:?}");
+    }
+    assert!(world.relay.count("/tickle") <= before + 2, "one of the clients, and perhaps the proxy's own");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_a_session_finds_the_one_there_is() {
+    let world = World::start().await;
+    let asked = world.relay.count("/ssodh/init");
+    for method in ["POST", "GET"] {
+        let reply = world.ask(method, INIT, &[], COMPETE).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert!(
+            reply.body.contains("\"authenticated\":true") && reply.body.contains("\"competing\":false"),
+            "{reply:?}"
+        );
+    }
+    assert_eq!(world.relay.count("/ssodh/init"), asked);
+    let triggered = world.post("/v1/api/iserver/reauthenticate", "").await;
+    assert_eq!((triggered.status, triggered.body.as_str()), (200, r#"{"message":"triggered"}"#));
+    assert_eq!(triggered.mark(), Some("answered"));
+    let valid = world.get("/v1/api/sso/validate").await;
+    assert!(valid.body.contains("\"RESULT\":true"), "{valid:?}");
+    assert_eq!(world.relay.count("/reauthenticate") + world.relay.count("/sso/validate"), 0);
+}
+
+/// Another program of the user's takes the brokerage session.
+async fn lose_the_session(world: &World) {
+    world.server.gateway().schedule(SystemTime::now(), Incident::CompetingLogin { user: USER.into() });
+    world.api.doubt();
+    soon(world.api.wait_until(|status| status.brokerage == BrokeragePhase::Competing)).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_client_takes_a_session_from_somebody_else_unless_the_proxy_may() {
+    let world = World::start().await;
+    lose_the_session(&world).await;
+    for path in [INIT, "/v1/api/iserver/reauthenticate"] {
+        let reply = world.post(path, COMPETE).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert!(path != INIT || reply.body.contains("\"competing\":true"), "{reply:?}");
+    }
+    assert!(!world.api.status().is_ready());
+    assert_eq!(world.get("/healthz").await.status, 503);
+
+    let may = Options { compete: CompetePolicy::TakeOver, ..plain() };
+    let world = World::with(may, |client| client).await;
+    lose_the_session(&world).await;
+    let reply = world.post(INIT, r#"{"publish":true}"#).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    soon(world.api.wait_until(|status| status.is_ready())).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_log_out_the_next_request_logs_in_again() {
+    let world = World::start().await;
+    let reply = world.post("/v1/api/logout", "").await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"status":true}"#), "{reply:?}");
+    assert_eq!(world.relay.count("POST /v1/api/logout "), 1);
+    for path in ["/v1/api/tickle", "/v1/api/iserver/auth/status"] {
+        let reply = world.post(path, "").await;
+        assert_eq!((reply.status, reply.mark()), (401, Some("not-sent")), "who only asks opens nothing: {reply:?}");
+    }
+    assert!(world.get("/v1/api/sso/validate").await.body.contains("\"RESULT\":false"));
+    assert_eq!(world.get("/healthz").await.status, 503);
+    let reply = world.get("/v1/api/iserver/accounts").await;
+    assert_eq!((reply.status, reply.mark()), (200, None), "{reply:?}");
+    assert_eq!(world.get("/healthz").await.status, 200);
+    world.post("/v1/api/logout", "").await;
+    assert!(world.post(INIT, "").await.body.contains("\"authenticated\":true"), "who asks for a session gets one");
+}
+
+#[tokio::test]
+async fn neither_a_nightly_reset_nor_a_dead_token_is_seen_by_clients() {
+    let world = World::start().await;
+    for incident in [Incident::NightlyReset, Incident::LiveSessionsEnd] {
+        world.server.gateway().schedule(SystemTime::now(), incident);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let reply = world.get("/v1/api/iserver/accounts").await;
+        assert_eq!((reply.status, reply.mark()), (200, None), "{reply:?}");
+        soon(world.api.wait_until(|status| status.is_ready())).await.unwrap();
+    }
+}
