@@ -53,8 +53,8 @@ impl Source {
 }
 
 impl Access {
-    pub fn of(credentials: PathBuf, store: PathBuf) -> Self {
-        Self { source: Source::of(credentials), store: Some(store) }
+    pub fn of(credentials: PathBuf, store: Option<PathBuf>) -> Self {
+        Self { source: Source::of(credentials), store }
     }
 
     pub fn credentials(&self) -> Result<Credentials, Failure> {

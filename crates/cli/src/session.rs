@@ -5,7 +5,7 @@ use std::time::Duration;
 use ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy};
 use ibkr_oauth::{ApiRequest, Client, Error, Method};
 use ibkr_oauth_tokio::http::Response;
-use ibkr_oauth_tokio::{Bytes, Credentials, Event, Events, RequestError, Store, WebApi};
+use ibkr_oauth_tokio::{Bytes, Credentials, Event, Events, RequestError, Status, Store, WebApi};
 
 use crate::access::Access;
 use crate::exit::{Exit, Failure};
@@ -56,6 +56,16 @@ impl Session {
                 body: rejected_body(error),
             }),
             trouble = failed => Err(self.explain(trouble).await.into()),
+        }
+    }
+
+    /// Waits for a live session. Gives up when the login fails.
+    pub async fn log_in(&mut self) -> Result<(), Trouble> {
+        let logged_in = self.api.wait_until(Status::is_logged_in);
+        tokio::select! {
+            biased;
+            _ = logged_in => Ok(()),
+            trouble = first_failure(&mut self.events, self.wanted) => Err(trouble),
         }
     }
 

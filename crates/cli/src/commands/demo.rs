@@ -21,7 +21,7 @@ impl Demo {
         output::line("A gateway of our own plays IBKR; keys and credentials are made up, which takes a moment.")?;
         let started = for_demonstration(place.path().join("gateway"));
         let (_server, credentials) = progress::show("making keys", started).await?;
-        let access = || Access::of(credentials.clone(), place.path().join("store"));
+        let access = || Access::of(credentials.clone(), Some(place.path().join("store")));
         output::line("\n$ ibkr-oauth login")?;
         Login::with(access()).run().await?;
         output::line("\n$ ibkr-oauth request GET /iserver/auth/status      (the same login)")?;

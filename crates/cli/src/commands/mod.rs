@@ -8,6 +8,7 @@ mod keep_alive;
 mod keygen;
 mod login;
 mod request;
+mod setup;
 
 use clap::Subcommand;
 
@@ -15,6 +16,7 @@ use crate::exit::{Exit, Failure};
 
 #[derive(Subcommand)]
 pub enum Command {
+    Setup(setup::Setup),
     Login(login::Login),
     Request(request::Request),
     KeepAlive(keep_alive::KeepAlive),
@@ -27,6 +29,7 @@ pub enum Command {
 impl Command {
     pub async fn run(self) -> Result<Exit, Failure> {
         match self {
+            Self::Setup(command) => command.run().await,
             Self::Login(command) => command.run().await,
             Self::Request(command) => command.run().await,
             Self::KeepAlive(command) => command.run().await,
@@ -46,7 +49,7 @@ impl Command {
             Self::Keygen(command) => command.output.json,
             Self::Gateway(command) => command.output.json,
             // What it writes is the server's answer.
-            Self::Request(_) | Self::Demo(_) => false,
+            Self::Request(_) | Self::Demo(_) | Self::Setup(_) => false,
         }
     }
 }

@@ -9,4 +9,5 @@ mod help;
 mod request;
 mod secrets;
 mod session;
+mod setup;
 mod support;

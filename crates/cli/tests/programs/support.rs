@@ -110,6 +110,22 @@ impl World {
         self.write(name, &Value::Object(fields).to_string())
     }
 
+    /// What the portal does when the public keys of a folder are uploaded as NEWCONSKW's: an access token and its secret.
+    pub fn issue_access_token(&self, folder: &str) -> (String, String) {
+        let read = |name: &str| self.read(&format!("{folder}/{name}"));
+        let consumer = RegisteredConsumer {
+            consumer_key: "NEWCONSKW".to_owned(),
+            signature_public_key_pem: read("public_signature.pem"),
+            encryption_public_key_pem: read("public_encryption.pem"),
+            dhparam_pem: read("dhparam.pem"),
+            callback_url: None,
+        };
+        let mut gateway = self.server().gateway();
+        gateway.register_consumer(&consumer).unwrap();
+        let issued = gateway.issue_access_token("NEWCONSKW", "demo", &mut UnwrapErr(SysRng)).unwrap();
+        (issued.token, issued.secret_base64)
+    }
+
     /// The stored session.
     pub fn session_file(&self) -> PathBuf {
         let entries = std::fs::read_dir(self.file("store")).unwrap().map(|entry| entry.unwrap().path());

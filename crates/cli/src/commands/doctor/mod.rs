@@ -19,6 +19,7 @@ use crate::progress;
 use crate::surroundings::{now, rng};
 
 use folder::Folder;
+pub use report::in_words;
 
 /// Check credentials, without sending anything: what is wrong, how it shows, and what to do about it
 ///
@@ -59,7 +60,7 @@ impl Doctor {
         let (report, command) = examined.map_err(|error| Failure::file("the doctor has failed", &error))??;
         match command.output.json {
             true => output::line(report.to_json())?,
-            false => output::line(report::in_words(&report))?,
+            false => output::line(in_words(&report))?,
         }
         if let Some(folder) = &command.repair {
             write_repaired(&report, folder)?;

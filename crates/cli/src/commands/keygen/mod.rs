@@ -46,7 +46,7 @@ pub struct Keygen {
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
-enum Group {
+pub enum Group {
     #[default]
     Own,
     #[value(name = "rfc3526-14")]
@@ -60,6 +60,11 @@ impl Group {
             Self::Rfc3526 => group_14(),
         }
     }
+}
+
+/// Makes keys in `folder`, for setup.
+pub async fn make_in(folder: PathBuf, group: Group) -> Result<Exit, Failure> {
+    Keygen { dir: Some(folder), group, output: ForMachines { json: false } }.run().await
 }
 
 impl Keygen {
