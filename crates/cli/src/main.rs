@@ -23,6 +23,7 @@ mod local_time;
 mod logging;
 mod output;
 mod progress;
+mod prompt;
 mod session;
 mod surroundings;
 mod words;

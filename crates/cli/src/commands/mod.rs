@@ -7,6 +7,7 @@ mod interruption;
 mod keep_alive;
 mod keygen;
 mod login;
+mod probe;
 mod request;
 mod setup;
 
@@ -23,6 +24,7 @@ pub enum Command {
     Doctor(doctor::Doctor),
     Keygen(keygen::Keygen),
     Gateway(gateway::Gateway),
+    Probe(probe::Probe),
     Demo(demo::Demo),
 }
 
@@ -36,6 +38,7 @@ impl Command {
             Self::Doctor(command) => command.run().await,
             Self::Keygen(command) => command.run().await,
             Self::Gateway(command) => command.run().await,
+            Self::Probe(command) => command.run().await,
             Self::Demo(command) => command.run().await,
         }
     }
@@ -48,6 +51,7 @@ impl Command {
             Self::Doctor(command) => command.output.json,
             Self::Keygen(command) => command.output.json,
             Self::Gateway(command) => command.output.json,
+            Self::Probe(command) => command.output.json,
             // What it writes is the server's answer.
             Self::Request(_) | Self::Demo(_) | Self::Setup(_) => false,
         }

@@ -2,7 +2,7 @@
 
 use crate::support::World;
 
-const COMMANDS: [&str; 8] = ["setup", "login", "request", "keep-alive", "doctor", "keygen", "gateway", "demo"];
+const COMMANDS: [&str; 9] = ["probe", "setup", "login", "request", "keep-alive", "doctor", "keygen", "gateway", "demo"];
 
 #[test]
 fn each_command_explains_itself_with_examples() {

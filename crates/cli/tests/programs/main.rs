@@ -6,6 +6,7 @@ mod failures;
 mod files;
 mod gateway;
 mod help;
+mod probe;
 mod request;
 mod secrets;
 mod session;

@@ -17,6 +17,11 @@ pub fn ask(question: &str) -> Result<String, Failure> {
     }
 }
 
+/// Returns whether the answer is yes.
+pub fn agree(question: &str) -> Result<bool, Failure> {
+    Ok(ask(&format!("{question} [y/N] "))?.eq_ignore_ascii_case("y"))
+}
+
 /// Asks without showing what is typed.
 pub fn ask_secretly(question: &str) -> Result<Zeroizing<String>, Failure> {
     if !io::stdin().is_terminal() {

@@ -1,7 +1,5 @@
 //! `ibkr-oauth setup`
 
-mod prompt;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,10 +18,9 @@ use crate::files::{Readers, is_there, write_new};
 use crate::keys::{DHPARAM, ENCRYPTION, SIGNATURE};
 use crate::output::{self, note};
 use crate::progress;
+use crate::prompt::{ask, ask_secretly};
 use crate::session::{Session, Trouble, Wanted};
 use crate::surroundings::now;
-
-use prompt::{ask, ask_secretly};
 
 const CREDENTIALS: &str = "credentials.toml";
 
