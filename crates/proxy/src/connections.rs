@@ -36,16 +36,18 @@ impl Connections {
     /// Makes a place for one more connection, if need be at the cost of another; `None` if `limit` have a request under way.
     pub(crate) fn enter(&self, limit: usize) -> Option<Place> {
         let mut state = self.lock();
-        if state.count >= limit {
-            // It has left already, as far as the count goes.
-            let (_, leaver) = state.idle.pop_first()?;
-            state.count = state.count.saturating_sub(1);
-            leaver.notify_one();
+        if state.count >= limit && !state.make_room() {
+            return None;
         }
         state.count = state.count.saturating_add(1);
         let leave = Arc::new(Notify::new());
         let turn = Mutex::new(Some(state.wait(&leave)));
         Some(Place { connections: self.clone(), turn, leave })
+    }
+
+    /// Sends the one away that has been without a request for longest.
+    pub(crate) fn make_room(&self) {
+        self.lock().make_room();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -54,6 +56,14 @@ impl Connections {
 }
 
 impl State {
+    /// Returns whether there was one to send away. It counts as gone at once.
+    fn make_room(&mut self) -> bool {
+        let Some((_, leaver)) = self.idle.pop_first() else { return false };
+        self.count = self.count.saturating_sub(1);
+        leaver.notify_one();
+        true
+    }
+
     fn wait(&mut self, leave: &Arc<Notify>) -> u64 {
         self.turn = self.turn.wrapping_add(1);
         self.idle.insert(self.turn, Arc::clone(leave));

@@ -21,8 +21,8 @@ use crate::options::{Listen, Options, Tls};
 use crate::service::Service;
 use crate::session::Session;
 
-/// How long the proxy waits when it cannot accept a connection, as with too many open files.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long the proxy waits when it cannot accept a connection. With too many open files, one that is idle is closed.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a proxy does not start.
 #[derive(Debug, Error)]
@@ -118,7 +118,10 @@ async fn accept(listener: &Listener, service: &Arc<Service>, tasks: &mut JoinSet
             accepted = listener.accept(&service.options.peers) => match accepted {
                 Ok(Some(stream)) => admit(stream, service, tasks),
                 Ok(None) => service.metrics.note_turned_away(),
-                Err(_) => sleep(PAUSE).await,
+                Err(_) => {
+                    service.connections.make_room();
+                    sleep(PAUSE).await;
+                }
             }
         }
     }
