@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, refused};
@@ -17,10 +17,6 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Returns the body, or the refusal to send.
 pub(crate) async fn receive(mut body: Incoming, limits: &Limits) -> Result<Bytes, Answer> {
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > limits.body {
-        return Err(too_long(&mut body).await);
-    }
     match timeout(limits.body_time, Limited::new(&mut body, limits.body).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long(&mut body).await),

@@ -207,14 +207,14 @@ async fn what_is_under_way_when_the_proxy_stops_is_answered() {
     let mut stream = world.connect().await;
     stream.write_all(request("POST", ORDERS, &[], ORDER).as_bytes()).await.unwrap();
     until(|| world.relay.count(ORDERS) == 1).await;
-    let relay = &world.relay;
-    let reply = {
-        let reply = tokio::spawn(crate::support::converse(stream, ""));
-        sleep(Duration::from_millis(50)).await;
-        relay.hold(false);
-        world.stop().await;
-        reply.await.unwrap()
-    };
+    let holds = world.relay.holds();
+    let (reply, ()) = tokio::join!(crate::support::converse(stream, ""), async {
+        let release = async {
+            sleep(Duration::from_millis(300)).await;
+            holds.send_replace(false);
+        };
+        tokio::join!(world.stop(), release);
+    });
     assert_eq!(reply.status, 200, "{reply:?}");
     assert!(tokio::net::TcpStream::connect(world.address).await.is_err(), "nobody listens any more");
 }

@@ -43,6 +43,7 @@ async fn hear(socket: &mut Socket, words: &str) -> String {
 async fn prices_come_and_come_again_after_a_loss() {
     let world = World::start().await;
     let mut socket = open(&world, &[("Cookie", "api=old")]).await.unwrap();
+    hear(&mut socket, "sts").await;
     socket.send(Message::text(r#"{"session":"old"}"#)).await.unwrap();
     socket.send(Message::text(PRICES)).await.unwrap();
     socket.send(Message::text("sor+{}")).await.unwrap();
@@ -105,6 +106,7 @@ async fn who_may_not_ask_may_not_listen() {
 async fn who_only_reads_says_nothing_else() {
     let world = World::with(Options { read_only: true, ..plain() }, |client| client).await;
     let mut socket = open(&world, &[]).await.unwrap();
+    hear(&mut socket, "sts").await;
     for message in ["oplaceorder+{}", PRICES] {
         socket.send(Message::text(message)).await.unwrap();
     }

@@ -54,6 +54,11 @@ impl Relay {
         self.shared.holds.send_replace(holds);
     }
 
+    /// Whether it holds answers back: to be changed while the relay is in use elsewhere.
+    pub fn holds(&self) -> watch::Sender<bool> {
+        self.shared.holds.clone()
+    }
+
     pub fn cut(&self) {
         self.shared.cuts.send_replace(());
     }
