@@ -4,36 +4,10 @@ mod support;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ibkr_oauth::rand_core::CryptoRng;
-use ibkr_oauth::{Consumer, ConsumerKeys, DhParams, Error, KeyError, OAuthSession, Phase, Secret};
+use ibkr_oauth::{Consumer, DhParams, Error, KeyError, OAuthSession, Phase};
 use sha2::{Digest, Sha256};
 use support::vectors::{IBKR, vector};
-use support::{DHPARAM_PEM, FakeKeys, Script, WorkedLogin, access_token, answer, hex};
-
-/// Knows two powers by heart: the challenge, and the shared secret.
-#[derive(Clone)]
-struct Powers {
-    keys: FakeKeys,
-    challenge: Vec<u8>,
-    shared_secret: Vec<u8>,
-}
-
-impl ConsumerKeys for Powers {
-    fn sign_rsa_sha256(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError> {
-        self.keys.sign_rsa_sha256(message, rng)
-    }
-
-    fn decrypt_pkcs1v15(&self, ciphertext: &[u8], rng: &mut dyn CryptoRng) -> Result<Secret<Vec<u8>>, KeyError> {
-        self.keys.decrypt_pkcs1v15(ciphertext, rng)
-    }
-
-    fn diffie_hellman_power(&self, base: &[u8], exponent: &Secret<Vec<u8>>, prime: &[u8]) -> Option<Secret<Vec<u8>>> {
-        assert_eq!((exponent.expose().len(), prime.len()), (32, 256));
-        let is_generator = base.iter().rev().skip(1).all(|byte| *byte == 0) && base.last() == Some(&2);
-        let power = if is_generator { &self.challenge } else { &self.shared_secret };
-        Some(Secret::new(power.clone()))
-    }
-}
+use support::{DHPARAM_PEM, Powers, Script, WorkedLogin, access_token, answer, hex};
 
 struct Play {
     login: WorkedLogin,
@@ -44,10 +18,7 @@ struct Play {
 impl Play {
     fn new() -> Self {
         let vector = vector(IBKR, "ibkrdotnet-dh-signBitPadded");
-        let login = WorkedLogin::read(&vector);
-        let shared_secret = hex(vector["outputs"]["sharedSecretBytesHex"].as_str().unwrap());
-        let challenge = even(&login.challenge);
-        let powers = Powers { keys: login.keys.clone(), challenge, shared_secret };
+        let (login, powers) = (WorkedLogin::read(&vector), Powers::read(&vector));
         Self { login, powers, prime: hex(vector["inputs"]["primeHex"].as_str().unwrap()) }
     }
 
@@ -65,10 +36,6 @@ impl Play {
         );
         phase
     }
-}
-
-fn even(digits: &str) -> Vec<u8> {
-    hex(&if digits.len().is_multiple_of(2) { digits.to_string() } else { format!("0{digits}") })
 }
 
 #[test]

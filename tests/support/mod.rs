@@ -60,6 +60,42 @@ impl ConsumerKeys for FakeKeys {
     }
 }
 
+/// Keys that cost nothing and know two powers by heart: a login's challenge, and its shared secret.
+#[derive(Clone)]
+pub struct Powers {
+    pub keys: FakeKeys,
+    pub challenge: Vec<u8>,
+    pub shared_secret: Vec<u8>,
+}
+
+impl Powers {
+    /// Those of a worked login.
+    pub fn read(vector: &Value) -> Self {
+        let output = |name: &str| vector["outputs"][name].as_str().unwrap();
+        let challenge = output("clientChallengeHex");
+        let even = if challenge.len().is_multiple_of(2) { challenge.to_string() } else { format!("0{challenge}") };
+        let keys = WorkedLogin::read(vector).keys;
+        Self { keys, challenge: hex(&even), shared_secret: hex(output("sharedSecretBytesHex")) }
+    }
+}
+
+impl ConsumerKeys for Powers {
+    fn sign_rsa_sha256(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError> {
+        self.keys.sign_rsa_sha256(message, rng)
+    }
+
+    fn decrypt_pkcs1v15(&self, ciphertext: &[u8], rng: &mut dyn CryptoRng) -> Result<Secret<Vec<u8>>, KeyError> {
+        self.keys.decrypt_pkcs1v15(ciphertext, rng)
+    }
+
+    fn diffie_hellman_power(&self, base: &[u8], exponent: &Secret<Vec<u8>>, prime: &[u8]) -> Option<Secret<Vec<u8>>> {
+        assert_eq!((exponent.expose().len(), prime.len()), (32, 256));
+        let is_generator = base.iter().rev().skip(1).all(|byte| *byte == 0) && base.last() == Some(&2);
+        let power = if is_generator { &self.challenge } else { &self.shared_secret };
+        Some(Secret::new(power.clone()))
+    }
+}
+
 pub fn access_token() -> AccessToken {
     AccessToken::new("a1b2c3d4e5f6a7b8c9d0", "c2VjcmV0").unwrap()
 }
