@@ -16,7 +16,7 @@ use std::time::Duration;
 use ibkr_oauth::{AccessToken, ApiRequest, Consumer, LiveSession, OAuthSession, Outbound, Request};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use support::tests::pair::{Pair, response};
-use support::{PATH, borrowed, parameters};
+use support::{PATH, borrowed, cpu_time, parameters};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -173,10 +173,4 @@ fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-/// What this thread has had of a processor.
-fn cpu_time() -> Duration {
-    let schedule = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(schedule.split_whitespace().next().unwrap().parse().unwrap())
 }

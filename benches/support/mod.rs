@@ -4,6 +4,8 @@
 #[path = "../../tests/support/mod.rs"]
 pub mod tests;
 
+use std::time::Duration;
+
 use hmac::{Hmac, KeyInit, Mac};
 use ibkr_oauth::{ApiRequest, Consumer, LiveSession, QueryPolicy};
 use sha2::Sha256;
@@ -67,4 +69,10 @@ impl Floor {
     pub fn sign(&self, base_string: &[u8]) -> [u8; 32] {
         self.0.clone().chain_update(base_string).finalize().into_bytes().into()
     }
+}
+
+/// What this thread has had of a processor.
+pub fn cpu_time() -> Duration {
+    let schedule = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(schedule.split_whitespace().next().unwrap().parse().unwrap())
 }
