@@ -32,7 +32,8 @@ impl ParameterEncoding {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseString {
-    prepend: Secret<String>,
+    /// Not an empty text where there is none: to wipe no bytes takes 100 ns on some processors.
+    prepend: Option<Secret<String>>,
     unprotected: String,
 }
 
@@ -54,19 +55,20 @@ impl BaseString {
 
     /// A text that [`Writer`] wrote.
     pub(crate) fn without_prepend(text: String) -> Self {
-        Self { prepend: Secret::new(String::new()), unprotected: text }
+        Self { prepend: None, unprotected: text }
     }
 
     /// The same, with the decrypted access token secret in front as lower-case hex
     /// ([protocol section 4](crate::protocol#section-4)).
     pub(crate) fn with_prepend(self, secret: &[u8]) -> Self {
-        Self { prepend: Secret::new(base16ct::lower::encode_string(secret)), ..self }
+        Self { prepend: Some(Secret::new(base16ct::lower::encode_string(secret))), ..self }
     }
 
     /// Returns the whole text, as signed. **For a live session token request it begins with the decrypted access token
     /// secret**: never log it. For every other request it holds no secret.
     pub fn text(&self) -> Secret<String> {
-        Secret::new([self.prepend.expose().as_str(), &self.unprotected].concat())
+        let prepend = self.prepend.as_ref().map_or("", |prepend| prepend.expose());
+        Secret::new([prepend, &self.unprotected].concat())
     }
 }
 
@@ -198,10 +200,10 @@ pub(crate) fn template<'a>(sorted: impl IntoIterator<Item = Slot<'a>>, encoding:
 
 impl fmt::Display for BaseString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.prepend.expose().len() {
-            0 => f.write_str(&self.unprotected),
-            digits => write!(f, "[prepend of {digits} hex digits]{}", self.unprotected),
+        if let Some(prepend) = &self.prepend {
+            write!(f, "[prepend of {} hex digits]", prepend.expose().len())?;
         }
+        f.write_str(&self.unprotected)
     }
 }
 
