@@ -1,4 +1,4 @@
-//! Errors, split by whose fault they are.
+//! Errors: misuse, unusable responses, rejections, keys, callbacks.
 
 use alloc::string::String;
 use core::time::Duration;
@@ -65,6 +65,23 @@ impl Error {
 
     /// Returns what a retry at `now` or later may be worth. Advice, not policy; [`Backoff`](crate::Backoff) spreads it
     /// out.
+    ///
+    /// ```
+    /// use ibkr_oauth::rand_core::CryptoRng;
+    /// use ibkr_oauth::{Backoff, Error, Misuse, UnixTime};
+    ///
+    /// /// Returns when to try again, or `None` if somebody has to change something first.
+    /// fn after(error: &Error, backoff: &mut Backoff, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<UnixTime> {
+    ///     backoff.next_attempt(error.retry(now), rng, now)
+    /// }
+    /// # use rand::SeedableRng;
+    /// # let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+    /// let (mut backoff, now) = (Backoff::default(), UnixTime::from_secs(1_714_650_000));
+    /// let no_token = after(&Error::NoLiveSession, &mut backoff, &mut rng, now);
+    /// assert!(no_token > Some(now));
+    /// assert_eq!(after(&Error::Misuse(Misuse::InvalidPath), &mut backoff, &mut rng, now), None);
+    /// backoff.reset(); // after a success: the next pause is short again
+    /// ```
     pub fn retry(&self, now: UnixTime) -> Retry {
         let advice = match self {
             // A machine without a battery-backed clock waits for the network's time.

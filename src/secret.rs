@@ -1,4 +1,4 @@
-//! Values that are wiped on drop and never shown.
+//! Secrets: values that are wiped on drop and that `Debug` does not show.
 
 use alloc::string::String;
 use core::fmt;

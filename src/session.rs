@@ -1,4 +1,4 @@
-//! The state machine: from a consumer to a live session.
+//! The OAuth session: the state machine from a consumer to a live session token.
 
 use alloc::format;
 use alloc::string::String;
@@ -78,6 +78,26 @@ impl fmt::Display for Phase {
 ///   first poll after the exchange's deadline, 30 seconds
 ///   ([`ConsumerBuilder::oauth_deadline`](crate::ConsumerBuilder::oauth_deadline)): the exchange is stale then.
 /// - **The same calls give the same bytes.** Time and randomness come from the caller and from nowhere else.
+///
+/// # Consent
+/// A third party sends its user to IBKR's page in between. `drive` is the loop above:
+///
+/// ```no_run
+/// # use ibkr_oauth::{Consumer, OAuthSession, Phase, UnixTime};
+/// # fn drive(_: &mut OAuthSession) -> Result<(), Box<dyn core::error::Error>> { unimplemented!() }
+/// # fn redirect_to(_: &str) -> String { unimplemented!() }
+/// # fn now() -> UnixTime { unimplemented!() }
+/// # fn consent(consumer: Consumer) -> Result<(), Box<dyn core::error::Error>> {
+/// let mut session = OAuthSession::new(consumer);
+/// drive(&mut session)?; // /oauth/request_token
+/// let page = session.consent_url().ok_or("no request token came")?;
+/// let target = redirect_to(&page); // what the browser asks your callback URL for: /back?oauth_token=...&oauth_verifier=...
+/// session.handle_callback(&target)?; // for this request token, or an error
+/// drive(&mut session)?; // /oauth/access_token, then /oauth/live_session_token
+/// assert_eq!(session.phase(now()), Phase::LiveSession);
+/// let for_next_time = session.access_token(); // store it: no consent is needed again
+/// # Ok(()) }
+/// ```
 ///
 /// # Transitions
 /// | phase | call | next phase |
@@ -234,8 +254,8 @@ impl OAuthSession {
         self.awaited.is_pending(now)
     }
 
-    /// Seconds by which the server's clock is ahead of the caller's, learned from `Date` headers and applied to the
-    /// timestamps sent. Zero until something is learned, and with
+    /// Returns the seconds by which the server's clock is ahead of the caller's, learned from `Date` headers and applied
+    /// to the timestamps sent. Zero until something is learned, and with
     /// [`without_clock_correction`](crate::ConsumerBuilder::without_clock_correction).
     pub fn clock_skew(&self) -> i32 {
         self.consumer.identity().clock().skew()

@@ -33,7 +33,7 @@ impl UnixTime {
         Self(secs.saturating_mul(1000))
     }
 
-    /// Milliseconds since 1970.
+    /// Returns milliseconds since 1970.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
@@ -43,12 +43,12 @@ impl UnixTime {
         self.0 / 1000
     }
 
-    /// This moment plus `duration`; stays at the largest moment where it would overflow.
+    /// Returns this moment plus `duration`; stays at the largest moment where it would overflow.
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(millis(duration)))
     }
 
-    /// This moment minus `duration`; stays at 1970 where it would fall before it.
+    /// Returns this moment minus `duration`; stays at 1970 where it would fall before it.
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))
     }

@@ -54,12 +54,12 @@ pub enum ActivationStage {
     BrokerageSession,
 }
 
-/// A response that a key which is not active yet would get.
+/// How far the activation of a consumer key has come, by a rejection that fits, and what to expect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Activation {
-    /// What is still rejected.
+    /// What the server still rejects.
     pub stage: ActivationStage,
     /// How long the wait has been.
     pub waited: Duration,

@@ -53,7 +53,7 @@ pub enum Diagnosis {
     Unknown,
 }
 
-/// What a retry may be worth. Advice: the caller decides.
+/// Advice on when to try again, and after what. The caller decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! IBKR's documented request limits (protocol sections [8](crate::protocol#section-8) and
+//! Rate limiting: IBKR's documented request limits (protocol sections [8](crate::protocol#section-8) and
 //! [14.3](crate::protocol#section-14-3)), as something to ask before sending.
 
 use alloc::borrow::Cow;
@@ -13,7 +13,7 @@ use crate::time::UnixTime;
 use crate::wire::api_request::ApiRequest;
 use crate::wire::method::Method;
 
-/// Not now: too many requests of this kind have been sent, or a 429 came.
+/// The request must wait: too many of its kind have been sent, or a 429 came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[error("too many requests: IBKR's limits allow this one at {retry_at}")]
 #[non_exhaustive]
@@ -22,8 +22,8 @@ pub struct PacingError {
     pub retry_at: UnixTime,
 }
 
-/// Whether a request may be sent now. Nothing asks by itself: sending without asking is the caller's right, but counts
-/// against the limits on the server's side.
+/// Counts requests against IBKR's limits, and says when the next may be sent. Nothing asks it by itself: a request that
+/// is sent without asking is not counted here, but on the server's side.
 ///
 /// [`Pacing::default`] allows ten requests in a second, and what is documented for each endpoint. Limits hold per
 /// username: share one `Pacing` among all sessions of a user, and ask it before the sessions' own requests too. A 429

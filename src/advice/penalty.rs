@@ -1,4 +1,4 @@
-//! The penalty box: the pause after a 429.
+//! The penalty box: the pause after HTTP 429, too many requests.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};

@@ -36,6 +36,15 @@ const EXPONENT_BITS: u32 = 256;
 /// 2 is what is computed with, whatever the parameters name.
 ///
 /// Cheap to clone.
+///
+/// ```no_run
+/// use ibkr_oauth::DhParams;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Made by `openssl dhparam -out dhparam.pem 2048`, and uploaded to the portal.
+/// let dh = DhParams::from_pem(&std::fs::read_to_string("dhparam.pem")?)?;
+/// println!("{dh:?}"); // DhParams(2048 bits)
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct DhParams {
     prime: BoxedMontyParams,

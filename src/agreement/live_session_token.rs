@@ -1,4 +1,4 @@
-//! The live session token: derived from the Diffie-Hellman secret, proved by the server's MAC, or not made at all.
+//! The live session token: derived from the Diffie-Hellman secret, and checked against the server's MAC.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;

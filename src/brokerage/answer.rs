@@ -1,4 +1,4 @@
-//! What the brokerage endpoints answer ([protocol section 8](crate::protocol#section-8)). Every field may be missing.
+//! The responses of the brokerage endpoints ([protocol section 8](crate::protocol#section-8)). Every field may be missing.
 
 use crate::credentials::token::Token;
 use crate::error::Error;

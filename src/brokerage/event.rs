@@ -56,7 +56,7 @@ impl fmt::Display for BrokeragePhase {
     }
 }
 
-/// What a response meant.
+/// What a response meant for the brokerage session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BrokerageEvent {

@@ -1,4 +1,4 @@
-//! What responses mean for the brokerage session.
+//! `BrokerageSession::handle_response`: reads the responses, and chooses the next step.
 
 use core::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The moments that a brokerage session plans by.
+//! When the next requests of a brokerage session are due.
 
 use core::time::Duration;
 

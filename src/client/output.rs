@@ -1,4 +1,4 @@
-//! What a client wants done, and what it tells.
+//! What `Client::poll` returns: requests to send, events and waits; and the outcomes of the caller's own requests.
 
 use core::fmt;
 

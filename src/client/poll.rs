@@ -1,4 +1,4 @@
-//! What a client does next, and when.
+//! `Client::poll`: which request is due now, and when the next one will be.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -1,4 +1,4 @@
-//! What responses mean for the client: every recovery begins here.
+//! `Client::handle_response`: reads the responses, and begins every recovery.
 
 use super::exchange::{ClientExchange, Kind, OwnExchange};
 use super::output::{Event, NotSent, Outcome};

@@ -1,4 +1,4 @@
-//! Whether the live session token is of any use.
+//! Whether the server still accepts the live session token, as its responses show.
 
 use core::time::Duration;
 

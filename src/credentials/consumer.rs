@@ -1,4 +1,4 @@
-//! Who we are: consumer key, keys, parameters and policies, fixed before the first request.
+//! The consumer: key, private keys, parameters and policies, fixed before the first request.
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -110,7 +110,22 @@ impl fmt::Debug for Consumer {
     }
 }
 
-/// Settings on their way to a [`Consumer`].
+/// The builder of a [`Consumer`]. [`build`](Self::build) checks every setting.
+///
+/// ```no_run
+/// # use ibkr_oauth::{ConfigError, DhParams, RsaKeys};
+/// # fn register(keys: RsaKeys, dh: DhParams) -> Result<(), ConfigError> {
+/// use ibkr_oauth::{Consumer, QueryPolicy};
+/// use std::time::Duration;
+/// let consumer = Consumer::builder("MYCONSKEY", keys, dh)
+///     .user_agent("my-trader/1.0")
+///     .base_url("https://1.api.ibkr.com/v1/api") // if the usual host answers 410
+///     .query_policy(QueryPolicy::Fold) // if only requests with a query are rejected
+///     .refresh_margin(Duration::from_secs(30 * 60))
+///     .build()?;
+/// assert_eq!(consumer.realm(), "limited_poa");
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing is set before `build`"]
 pub struct ConsumerBuilder {
     settings: Settings<Terms>,

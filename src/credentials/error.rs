@@ -1,4 +1,4 @@
-//! What can be wrong with credentials.
+//! Errors in credentials: settings, URLs, keys, tokens.
 
 use thiserror::Error;
 

@@ -23,6 +23,31 @@ pub(crate) const MAX_BITS: u32 = 8192;
 /// [`RsaKeys`] keeps them in memory.
 ///
 /// Object-safe. `rng` blinds the private-key operation; implementations that need none ignore it.
+///
+/// ```
+/// # struct Hsm;
+/// # impl Hsm {
+/// #     fn sign(&self, _: &str, _: &[u8]) -> Result<Vec<u8>, ()> { Err(()) }
+/// #     fn decrypt(&self, _: &str, _: &[u8]) -> Result<Vec<u8>, ()> { Err(()) }
+/// # }
+/// use ibkr_oauth::rand_core::CryptoRng;
+/// use ibkr_oauth::{ConsumerKeys, KeyError, Secret};
+///
+/// /// Both keys in a hardware security module, each under its label.
+/// struct KeysInHsm(Hsm);
+///
+/// impl ConsumerKeys for KeysInHsm {
+///     // PKCS#11: CKM_SHA256_RSA_PKCS.
+///     fn sign_rsa_sha256(&self, message: &[u8], _: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError> {
+///         self.0.sign("ibkr-signature", message).map_err(|_| KeyError::Sign)
+///     }
+///
+///     // PKCS#11: CKM_RSA_PKCS.
+///     fn decrypt_pkcs1v15(&self, ciphertext: &[u8], _: &mut dyn CryptoRng) -> Result<Secret<Vec<u8>>, KeyError> {
+///         self.0.decrypt("ibkr-encryption", ciphertext).map(Secret::new).map_err(|_| KeyError::Decrypt)
+///     }
+/// }
+/// ```
 pub trait ConsumerKeys: Send + Sync {
     /// RSASSA-PKCS1-v1_5 with SHA-256 over `message`, by the private *signature* key.
     ///

@@ -1,4 +1,4 @@
-//! The base URL ([protocol section 1](crate::protocol#section-1)).
+//! Checks of the base URL ([protocol section 1](crate::protocol#section-1)).
 
 use alloc::format;
 use alloc::string::ToString;

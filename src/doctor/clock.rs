@@ -1,4 +1,4 @@
-//! This machine's clock beside the server's.
+//! Checks of this machine's clock against the server's.
 
 use alloc::format;
 use core::time::Duration;

@@ -1,4 +1,4 @@
-//! Consumer key, realm and access token ([protocol section 9](crate::protocol#section-9)).
+//! Checks of the consumer key, the realm and the access token ([protocol section 9](crate::protocol#section-9)).
 
 use alloc::format;
 use alloc::string::ToString;

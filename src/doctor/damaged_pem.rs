@@ -1,4 +1,4 @@
-//! PEM as users have it: read past every damage that can be undone, and written anew.
+//! Damaged PEM files: what the damage is, and the file as it should be where that is certain.
 
 use alloc::borrow::Cow;
 use alloc::format;

@@ -1,4 +1,4 @@
-//! The Diffie-Hellman parameters: numbers that must be what they were when they were registered
+//! Checks of the Diffie-Hellman parameters: the numbers must be those that were registered
 //! ([protocol section 5](crate::protocol#section-5)).
 
 use alloc::format;

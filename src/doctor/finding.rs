@@ -6,7 +6,7 @@ use core::fmt;
 use super::FindingKind;
 use super::severity::Severity;
 
-/// One of the credentials that make up a set of credentials.
+/// One of the credentials, or the clock: where a finding belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -94,7 +94,7 @@ impl fmt::Display for Credential {
     }
 }
 
-/// One thing found. It never holds a secret: counts, labels and names only.
+/// One finding: what, where, and the evidence. It never holds a secret: counts, labels and names only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

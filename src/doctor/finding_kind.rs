@@ -7,7 +7,7 @@ use super::severity::Severity::{self, Error, Note, Warning};
 /// `{credential}` stands for the credential in words, `{file}` for the file that usually holds it.
 macro_rules! kinds {
     ($($severity:ident $kind:ident: $cause:literal, $remedy:literal;)*) => {
-        /// What was found. Each kind has one [`Severity`], one cause and one remedy; the evidence is the case's own.
+        /// The kinds of findings. Each kind has one [`Severity`], one cause and one remedy; the evidence is the case's own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
         #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! The two private keys.
+//! Checks of the two private RSA keys.
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -44,7 +44,7 @@ pub use finding_kind::FindingKind;
 pub use report::{Fingerprint, Report};
 pub use severity::Severity;
 
-/// The credentials of a set of credentials, as they are: any may be missing, any may be broken.
+/// The credentials to examine, as they are: any may be missing, any may be broken.
 #[derive(Clone, Copy, Default)]
 pub struct Credentials<'a> {
     /// Nine upper-case letters, chosen in the portal or assigned by IBKR.

@@ -1,4 +1,4 @@
-//! What an examination brought.
+//! The report of an examination: findings, fingerprints, and repaired texts.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -12,7 +12,7 @@ use crate::advice::diagnosis::Diagnosis;
 use crate::error::Error;
 use crate::secret::Secret;
 
-/// What an examination brought: findings, the worst first; fingerprints to compare with what is registered; and texts
+/// The report of an examination: findings, the worst first; fingerprints to compare with what is registered; and texts
 /// that could be repaired.
 ///
 /// `Display` and [`to_json`](Self::to_json) show the first two. Neither they nor `Debug` show a secret.
@@ -50,7 +50,7 @@ impl Report {
         self.findings.iter().map(Finding::severity).max()
     }
 
-    /// Fingerprints of whatever could be read.
+    /// Returns the fingerprints of what could be read.
     pub fn fingerprints(&self) -> &[Fingerprint] {
         &self.fingerprints
     }
@@ -154,7 +154,7 @@ impl Fingerprint {
         }
     }
 
-    /// Computes the same with OpenSSL.
+    /// Returns the command that computes the same with OpenSSL.
     pub fn command(&self) -> &'static str {
         match self.credential {
             Credential::SignatureKey => {

@@ -1,4 +1,5 @@
-//! The access token secret: how it was copied, and whether it decrypts ([protocol section 4](crate::protocol#section-4)).
+//! Checks of the access token secret: its copy is whole, and the encryption key decrypts it
+//! ([protocol section 4](crate::protocol#section-4)).
 
 use alloc::format;
 use alloc::string::String;

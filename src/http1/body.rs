@@ -1,4 +1,4 @@
-//! The body of a response, and where it ends.
+//! The body of an HTTP/1.1 response: by length, in chunks, or until the connection is closed.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,4 @@
-//! Bytes to a response.
+//! The decoder of HTTP/1.1 responses.
 
 use core::fmt;
 

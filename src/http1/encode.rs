@@ -1,4 +1,4 @@
-//! Requests to bytes.
+//! The encoder of HTTP/1.1 requests.
 
 use alloc::vec::Vec;
 

@@ -1,8 +1,8 @@
-//! What can be wrong with bytes that should be a response.
+//! Errors of the HTTP/1.1 decoder.
 
 use thiserror::Error;
 
-/// Why bytes from a server are not a response that can be trusted to be one.
+/// Why the bytes from a server cannot be read as the response to a request.
 ///
 /// The connection is not to be used again. Nothing received is quoted. The exchange can be dropped, and the next poll
 /// offers a fresh request.

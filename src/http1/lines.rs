@@ -1,4 +1,4 @@
-//! Lines: of a head, of chunk sizes, of a trailer.
+//! Lines that end in CRLF: of a head, of chunk sizes, of a trailer.
 
 use alloc::vec::Vec;
 

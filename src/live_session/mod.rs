@@ -47,6 +47,21 @@ const CLOCK_STEP: Duration = Duration::from_secs(60 * 60);
 ///
 /// Cheap to clone, `Send` and `Sync`. Each clone signs until its token expires, after 24 hours at most, and knows
 /// nothing of the next token: a [`Signer`](crate::Signer) follows every refresh.
+///
+/// ```no_run
+/// # use ibkr_oauth::{OAuthSession, Request, Response, UnixTime};
+/// # fn send(_: &Request) -> Result<Response<'static>, std::io::Error> { unimplemented!() }
+/// # fn list(session: &OAuthSession, mut rng: impl rand_core::CryptoRng) -> Result<(), Box<dyn std::error::Error>> {
+/// # let now = UnixTime::from_secs(1_714_650_000);
+/// use ibkr_oauth::ApiRequest;
+/// if let Some(live) = session.live(now) {
+///     let request = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng, now)?;
+///     let response = send(&request)?; // with your HTTP client: this URL, these headers, once
+///     live.handle_response(request.receipt(), &response, now)?; // a rejection explains itself
+///     println!("{}", String::from_utf8_lossy(response.body()));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct LiveSession(Arc<Inner>);
 

@@ -1,4 +1,4 @@
-//! What the caller wants from the API, before it is signed.
+//! API requests: method, path, query and body, before they are signed.
 
 use alloc::borrow::Cow;
 use alloc::string::String;

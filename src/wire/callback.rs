@@ -1,4 +1,5 @@
-//! What the user's browser brings back from the consent page ([protocol section 1](crate::protocol#section-1)).
+//! The OAuth callback: what the user's browser brings back from the consent page
+//! ([protocol section 1](crate::protocol#section-1)).
 
 use alloc::string::String;
 use core::fmt;

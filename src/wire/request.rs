@@ -116,7 +116,7 @@ impl Request {
         self.base_url.path_and_query(self.url())
     }
 
-    /// Names and values, in alphabetical order. Always `Accept`, `Authorization` and `User-Agent`; `Content-Length` on
+    /// Returns names and values, in alphabetical order. Always `Accept`, `Authorization` and `User-Agent`; `Content-Length` on
     /// everything but a GET, `Content-Type` where there is a body.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let [url_end, authorization_end, length_end, type_end] = self.ends;
