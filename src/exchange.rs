@@ -12,6 +12,7 @@ use crate::wire::request::Request;
 /// A request to send, and the [`Exchange`] to hand back with the response.
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
+#[allow(clippy::exhaustive_structs, reason = "taken apart by every driver")]
 pub struct Outbound {
     /// What to send.
     pub request: Request,

@@ -32,6 +32,7 @@ use crate::wire::{callback, response};
 /// How far a login has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[allow(clippy::exhaustive_enums, reason = "the protocol's own four stages")]
 pub enum Phase {
     /// Nothing yet. A third party starts here.
     Unauthorized,

@@ -10,6 +10,7 @@ use crate::time::UnixTime;
 /// session for each username.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum CompetePolicy {
     /// Leave it alone, report it, and wait until [`BrokerageSession::open`](super::BrokerageSession::open) is called.
     #[default]

@@ -46,6 +46,7 @@ pub use severity::Severity;
 
 /// The credentials to examine, as they are: any may be missing, any may be broken.
 #[derive(Clone, Copy, Default)]
+#[allow(clippy::exhaustive_structs, reason = "written as a literal with `..Credentials::default()`")]
 pub struct Credentials<'a> {
     /// Nine upper-case letters, chosen in the portal or assigned by IBKR.
     pub consumer_key: Option<&'a str>,
@@ -75,6 +76,7 @@ pub struct Credentials<'a> {
 
 /// This machine's time and the server's, read at the same moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs, reason = "written as a literal: two moments")]
 pub struct Clocks<'a> {
     /// This machine's.
     pub own: UnixTime,
@@ -84,6 +86,7 @@ pub struct Clocks<'a> {
 
 /// What time the server says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ServerTime<'a> {
     /// The value of the `Date` header of any response of the server. Read with feature `std` only.
     DateHeader(&'a str),

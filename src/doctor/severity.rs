@@ -3,6 +3,7 @@
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[allow(clippy::exhaustive_enums, reason = "callers map all three, to exit codes for instance")]
 pub enum Severity {
     /// Good to know; nothing has to be done.
     Note,

@@ -4,6 +4,7 @@
 /// [3.4](crate::protocol#section-3-4) and [14.1](crate::protocol#section-14-1)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[allow(clippy::exhaustive_enums, reason = "a query is signed or it is not")]
 pub enum QueryPolicy {
     /// Left out: IBKR's documentation of 2026 says so, and ibind, the client with the most users, does it.
     #[default]
@@ -28,6 +29,7 @@ impl QueryPolicy {
 /// The two differ only for characters that must be escaped; the three OAuth requests usually have none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[allow(clippy::exhaustive_enums, reason = "parameters are encoded once or twice")]
 pub enum ParameterEncoding {
     /// `name=value&...` is encoded once, as a whole: what IBKR verifies.
     ///

@@ -8,6 +8,7 @@ use thiserror::Error;
 /// The HTTP methods of the Web API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "UPPERCASE"))]
+#[allow(clippy::exhaustive_enums, reason = "a driver translates each method into its HTTP client's")]
 pub enum Method {
     /// `GET`
     Get,
