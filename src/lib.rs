@@ -13,6 +13,7 @@
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 // What can grow without breaking anybody is chosen type by type: docs/api-guidelines.md.
 #![deny(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+#![deny(missing_debug_implementations)]
 #![cfg_attr(
     not(test),
     deny(

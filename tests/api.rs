@@ -46,6 +46,20 @@ macro_rules! must_not_be {
 }
 
 #[test]
+fn data_can_be_compared_kept_in_maps_and_written_down() {
+    fn check<T: Clone + Eq + std::hash::Hash + std::fmt::Debug>() {}
+    fn stored<T: serde::Serialize + serde::de::DeserializeOwned>() {}
+    check::<(UnixTime, Phase, Diagnosis, Retry, Mismatch, Maintenance, Activation, ActivationStage, ActivationWait)>();
+    check::<(AccountKind, QueryPolicy, ParameterEncoding, Method, Receipt, RequestTicket, ApiRequest<'static>)>();
+    check::<(brokerage::BrokeragePhase, brokerage::CompetePolicy)>();
+    check::<(Error, Misuse, Malformed, Rejected, ConfigError, UrlError, KeyError, TokenError, CallbackError)>();
+    check::<(SnapshotError, PacingError, http1::Http1Error, UnknownMethod)>();
+    stored::<(UnixTime, Phase, Diagnosis, Retry, Mismatch, Maintenance, Activation, ActivationStage, ActivationWait)>();
+    stored::<(AccountKind, QueryPolicy, ParameterEncoding, Method)>();
+    stored::<(brokerage::BrokeragePhase, brokerage::CompetePolicy)>();
+}
+
+#[test]
 fn requests_and_exchanges_are_used_once() {
     must_not_be!(Request: Clone);
     must_not_be!(Exchange: Clone);
