@@ -88,6 +88,7 @@ struct Held {
 
 /// What became of what the owner shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Followed {
     /// It is another token than before: the signers have it.
     New,
@@ -100,6 +101,7 @@ pub enum Followed {
 /// What a follower wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a follower does nothing by itself"]
+#[allow(clippy::exhaustive_enums, reason = "a driver that ignores one kind of output stands still")]
 pub enum FollowerOutput {
     /// Ask the owner, or look where it stores what it shares, and hand the answer to [`Follower::follow`].
     Ask(Question),

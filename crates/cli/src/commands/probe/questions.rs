@@ -193,7 +193,7 @@ impl Questions {
             let answer = self.wire.send(request, |_| ())?;
             expiration = expiration_in(&answer);
             // A clock that was off is corrected by now: the next request has the right timestamp.
-            if let Err(error) = session.handle_response(exchange, answer, now())
+            if let Err(error) = session.handle_response(exchange, &answer, now())
                 && error.retry(now()) != ibkr_oauth::Retry::Again
             {
                 return Err(rejected(&error));
