@@ -69,6 +69,17 @@ impl Session {
         }
     }
 
+    /// Waits for the brokerage session. Gives up when the login fails.
+    pub async fn ready(&mut self) -> Result<(), Failure> {
+        let ready = self.api.wait_until(Status::is_ready);
+        let failed = first_failure(&mut self.events, self.wanted);
+        tokio::select! {
+            biased;
+            ready = ready => ready.map(drop).map_err(|error| Failure::new(Exit::NotReady, error.to_string())),
+            trouble = failed => Err(self.explain(trouble).await),
+        }
+    }
+
     /// The doctor looks at the credentials if the login is what failed.
     pub async fn explain(&self, trouble: Trouble) -> Failure {
         let error = match trouble {

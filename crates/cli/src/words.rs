@@ -5,11 +5,21 @@ use ibkr_oauth::{Error, Maintenance};
 use ibkr_oauth_tokio::Event;
 use serde_json::{Value, json};
 
+use crate::exit::Failure;
 use crate::local_time::local;
+use crate::output::{self, ForMachines};
 use crate::surroundings::now;
 
+/// Writes what `event` means, if anything has to be told.
+pub fn tell(event: &Event, output: ForMachines) -> Result<(), Failure> {
+    match output.json {
+        true => in_json(event).map_or(Ok(()), output::line),
+        false => in_words(event).map_or(Ok(()), |words| output::line(format!("{}  {words}", local(now())))),
+    }
+}
+
 /// What `event` means, if anything has to be told. Never a secret.
-pub fn in_words(event: &Event) -> Option<String> {
+fn in_words(event: &Event) -> Option<String> {
     Some(match event {
         Event::Client(event) => client_event(event)?,
         Event::NoAnswer(error) => format!("no answer: {error}"),
@@ -20,7 +30,7 @@ pub fn in_words(event: &Event) -> Option<String> {
 }
 
 /// The same for machines.
-pub fn in_json(event: &Event) -> Option<Value> {
+fn in_json(event: &Event) -> Option<Value> {
     let message = in_words(event)?;
     Some(json!({ "time": now().to_string(), "event": name(event), "message": message }))
 }

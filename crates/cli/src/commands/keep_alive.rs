@@ -7,11 +7,9 @@ use ibkr_oauth_tokio::Event;
 use crate::access::Access;
 use crate::commands::interruption::Interruption;
 use crate::exit::{Exit, Failure};
-use crate::local_time::local;
-use crate::output::{self, ForMachines};
+use crate::output::ForMachines;
 use crate::session::{Session, Trouble, Wanted};
-use crate::surroundings::now;
-use crate::words::{in_json, in_words};
+use crate::words::tell;
 
 /// Stay logged in, and tell what happens, until interrupted
 ///
@@ -49,7 +47,7 @@ impl KeepAlive {
                 () = interruption.requested() => break,
             };
             let Some(event) = event else { break };
-            self.tell(&event)?;
+            tell(&event, self.output)?;
             // Nothing but a change on this machine helps.
             if let Event::Client(ibkr_oauth::Event::Stopped { error }) = event {
                 return Err(session.explain(Trouble::Login(error)).await);
@@ -67,13 +65,6 @@ impl KeepAlive {
             (true, _) => Wanted::Login,
             (false, true) => Wanted::BrokerageSession(CompetePolicy::TakeOver),
             (false, false) => Wanted::BrokerageSession(CompetePolicy::Yield),
-        }
-    }
-
-    fn tell(&self, event: &Event) -> Result<(), Failure> {
-        match self.output.json {
-            true => in_json(event).map_or(Ok(()), output::line),
-            false => in_words(event).map_or(Ok(()), |words| output::line(format!("{}  {words}", local(now())))),
         }
     }
 }

@@ -8,6 +8,7 @@ mod keep_alive;
 mod keygen;
 mod login;
 mod probe;
+mod proxy;
 mod request;
 mod setup;
 
@@ -21,6 +22,7 @@ pub enum Command {
     Login(login::Login),
     Request(request::Request),
     KeepAlive(keep_alive::KeepAlive),
+    Proxy(proxy::Proxy),
     Doctor(doctor::Doctor),
     Keygen(keygen::Keygen),
     Gateway(gateway::Gateway),
@@ -35,6 +37,7 @@ impl Command {
             Self::Login(command) => command.run().await,
             Self::Request(command) => command.run().await,
             Self::KeepAlive(command) => command.run().await,
+            Self::Proxy(command) => command.run().await,
             Self::Doctor(command) => command.run().await,
             Self::Keygen(command) => command.run().await,
             Self::Gateway(command) => command.run().await,
@@ -48,6 +51,7 @@ impl Command {
         match self {
             Self::Login(command) => command.output.json,
             Self::KeepAlive(command) => command.output.json,
+            Self::Proxy(command) => command.output.json,
             Self::Doctor(command) => command.output.json,
             Self::Keygen(command) => command.output.json,
             Self::Gateway(command) => command.output.json,

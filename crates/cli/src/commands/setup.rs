@@ -89,7 +89,7 @@ impl Setup {
         let Trouble::Login(error) = trouble else { return Ok(None) };
         let activation = waiting.explain(error, now()).filter(|activation| now() < activation.at_worst);
         let Some(activation) = activation.filter(|_| self.wait) else { return Ok(None) };
-        output::line(&activation)?;
+        output::line(activation)?;
         Ok(Some(activation.next_attempt))
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::support::World;
 
-const COMMANDS: [&str; 9] = ["probe", "setup", "login", "request", "keep-alive", "doctor", "keygen", "gateway", "demo"];
+const COMMANDS: [&str; 10] =
+    ["setup", "login", "request", "keep-alive", "proxy", "doctor", "keygen", "gateway", "probe", "demo"];
 
 #[test]
 fn each_command_explains_itself_with_examples() {

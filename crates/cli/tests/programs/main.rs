@@ -7,6 +7,7 @@ mod files;
 mod gateway;
 mod help;
 mod probe;
+mod proxy;
 mod request;
 mod secrets;
 mod session;

@@ -1,0 +1,91 @@
+//! The proxy, for clients that know nothing of OAuth.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::support::{LOGIN, Running, World};
+
+/// What is answered to a client of the Client Portal Gateway.
+fn get(mut stream: impl Read + Write, path: &str, headers: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    String::from_utf8(response).unwrap()
+}
+
+fn connect(proxy: &Running<'_>) -> TcpStream {
+    let said = proxy.wait_for("/v1/api");
+    let (_, behind) = said.split_once("http://").unwrap();
+    let (address, _) = behind.split_once("/v1/api").unwrap();
+    TcpStream::connect(address).unwrap()
+}
+
+#[test]
+fn a_client_of_the_gateway_trades_through_a_stored_session() {
+    let world = World::new("proxy");
+    world.run(&["login"]).ends_with(0);
+    let proxy = world.start(&["proxy", "--plain", "--listen", "127.0.0.1:0", "--stay-logged-in"]);
+    let response = get(connect(&proxy), "/v1/api/iserver/accounts", "");
+    assert!(response.starts_with("HTTP/1.1 200 ") && response.contains("DU1234567"), "{response}");
+    assert!(get(connect(&proxy), "/v1/api/oauth/access_token", "").starts_with("HTTP/1.1 403 "));
+    world.run(&["request", "GET", "/iserver/accounts"]).ends_with(0).says("DU1234567");
+    proxy.terminate().ends_with(0);
+    world.run(&["login"]).ends_with(0).says("Still logged in");
+    assert_eq!(world.count(LOGIN), 1);
+}
+
+#[test]
+fn a_proxy_with_a_token_serves_nobody_without_it() {
+    let world = World::new("proxy-token");
+    world.write("token", "correct-horse-battery\n");
+    let token = world.path("token");
+    let proxy = world.start(&["proxy", "--plain", "--listen", "127.0.0.1:0", "--token-file", &token, "--read-only"]);
+    let ask = |headers: &str| get(connect(&proxy), "/v1/api/portfolio/accounts", headers);
+    let right = "Authorization: Bearer correct-horse-battery\r\n";
+    assert!(ask("").starts_with("HTTP/1.1 401 "));
+    assert!(ask("Authorization: Bearer correct-horse-batterz\r\n").starts_with("HTTP/1.1 401 "));
+    assert!(ask(right).contains("DU1234567"));
+    assert!(get(connect(&proxy), "/v1/api/iserver/what-is-new", right).starts_with("HTTP/1.1 403 "), "read only");
+    proxy.terminate().ends_with(0);
+    assert_eq!(world.count("POST /v1/api/logout "), 1, "what the proxy has opened it logs out");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_is_for_its_owner() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
+    let world = World::new("proxy-unix");
+    // A path that is short enough, wherever the tests run.
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("ibkr");
+    let proxy = world.start(&["proxy", "--unix", socket.to_str().unwrap(), "--json"]);
+    proxy.wait_for("listening");
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let response = get(UnixStream::connect(&socket).unwrap(), "/v1/api/portfolio/accounts", "");
+    assert!(response.contains("DU1234567"), "{response}");
+    proxy.terminate().ends_with(0);
+}
+
+#[test]
+fn a_proxy_that_anybody_could_trade_through_does_not_start() {
+    let world = World::new("proxy-open");
+    world.run(&["proxy", "--listen", "0.0.0.0:0"]).ends_with(2).says("bearer token");
+    let token = world.write("token", "correct-horse-battery");
+    world.run(&["proxy", "--listen", "0.0.0.0:0", "--plain", "--token-file", &token]).ends_with(2).says("TLS");
+    world.write("token", "short");
+    world.run(&["proxy", "--token-file", &token]).ends_with(2).says("16 characters");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    world.run(&["proxy", "--plain", "--listen", &address]).ends_with(8).says("cannot listen");
+    assert_eq!(world.count(LOGIN), 0);
+}
+
+#[test]
+fn a_proxy_that_cannot_log_in_says_why() {
+    let mut world = World::new("proxy-dead");
+    world.stop_server();
+    world.run(&["proxy", "--plain", "--listen", "127.0.0.1:0"]).ends_with(5).says("does not answer");
+}
