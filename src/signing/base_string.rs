@@ -61,7 +61,8 @@ impl BaseString {
     /// The same, with the decrypted access token secret in front as lower-case hex
     /// ([protocol section 4](crate::protocol#section-4)).
     pub(crate) fn with_prepend(self, secret: &[u8]) -> Self {
-        Self { prepend: Some(Secret::new(base16ct::lower::encode_string(secret))), ..self }
+        let prepend = (!secret.is_empty()).then(|| Secret::new(base16ct::lower::encode_string(secret)));
+        Self { prepend, ..self }
     }
 
     /// Returns the whole text, as signed. **For a live session token request it begins with the decrypted access token
