@@ -37,7 +37,7 @@ fuzz_target!(|input: &str| {
     let turns = lines.lines().filter(|line| !line.starts_with(['?', '&'])).map(str::len).chain([0, 0, 1]);
     for (seed, turn) in (0..).zip(turns) {
         let (live, mut header) = (&sessions[turn % sessions.len()], String::new());
-        let mut rng = || StdRng::seed_from_u64(seed);
+        let rng = || StdRng::seed_from_u64(seed);
         let receipt = live.prepared_authorization_into(&mut header, &mut prepared, &mut rng(), START).unwrap();
         assert_eq!((header, receipt), live.authorization(&request, &mut rng(), START).unwrap());
     }
