@@ -286,7 +286,10 @@ fn a_follower_whose_owner_is_silent_signs_to_the_end_and_then_waits_without_a_fl
     let (mut questions, mut signed) = (0, 0);
     while world.pair.now < end.saturating_add(Duration::from_secs(HOUR)) {
         match machine.follower.poll(world.pair.now) {
-            FollowerOutput::Ask(_) => questions += 1,
+            FollowerOutput::Ask(_) => {
+                questions += 1;
+                assert!(questions < 1000, "a flood of questions");
+            }
             FollowerOutput::Wait(until) => {
                 assert!(until > world.pair.now);
                 world.pair.now = until;
