@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ibkr_oauth_fleet::drivers::{BudgetDriver, MemberDriver, OwnerDriver, Tenure};
-use ibkr_oauth_fleet::ibkr_oauth::{Event as ClientEvent, Request, UnixTime};
+use ibkr_oauth_fleet::drivers::{BudgetDriver, FollowerDriver, FollowerEvent, MemberDriver, OwnerDriver, Tenure};
+use ibkr_oauth_fleet::ibkr_oauth::{ApiRequest, Event as ClientEvent, Follower, Request, SnapshotError, UnixTime};
 use ibkr_oauth_fleet::stores::{Store, StoreError};
 use ibkr_oauth_fleet::{Answer, Budget, Entry, Event, Member, Operation, Owner, OwnerEvent, Secrecy};
+use ibkr_oauth_gateway::Incident;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use support::Ibkr;
+use support::{BASE_URL, CONSUMER, Ibkr};
 use tokio::time::{Instant, sleep, timeout};
 
 const TAKEOVER: Duration = Duration::from_secs(30);
@@ -183,7 +184,7 @@ async fn own(ibkr: &Arc<Mutex<Ibkr>>, store: &Arc<Memory>, tenure: Tenure, lasts
     let send = |request: Request| {
         let ibkr = Arc::clone(ibkr);
         async move {
-            let answer = ibkr.lock().unwrap().answer(&request, UnixTime::from(std::time::SystemTime::now()));
+            let answer = ibkr.lock().unwrap().answer(&request, now());
             sleep(NETWORK).await;
             Some(answer)
         }
@@ -236,4 +237,50 @@ async fn an_owner_without_a_tenure_sends_nothing() {
     own(&ibkr, &store, tenure, TAKEOVER).await;
     own(&ibkr, &store, member.tenure(SHARDS), TAKEOVER).await;
     assert_eq!(ibkr.lock().unwrap().sent, 0);
+}
+
+fn now() -> UnixTime {
+    UnixTime::from(std::time::SystemTime::now())
+}
+
+fn follower(consumer_key: &str, store: &Arc<Memory>) -> FollowerDriver<Memory> {
+    let follower = Follower::builder(consumer_key).base_url(BASE_URL).build().unwrap();
+    FollowerDriver::new(follower, Arc::clone(store), "login/alice", Secrecy::plain())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_without_keys_follows_what_the_owner_stores() {
+    let (store, ibkr) = (Arc::<Memory>::default(), Arc::new(Mutex::new(Ibkr::new())));
+    let mut follower = follower(CONSUMER, &store);
+    assert!(timeout(TAKEOVER, follower.next()).await.is_err(), "nothing is stored");
+    let mut member = member(&store, 1);
+    events(&mut member, TAKEOVER).await;
+    own(&ibkr, &store, member.tenure(0), NETWORK * 8).await;
+    assert_eq!(follower.next().await, FollowerEvent::Followed);
+    let call = || {
+        let request = follower.signer().sign(&ApiRequest::get("/portfolio/accounts"), &mut rand::rng(), now()).unwrap();
+        let response = ibkr.lock().unwrap().answer(&request, now());
+        follower.signer().handle_response(request.receipt(), &response, now()).is_ok()
+    };
+    assert!(call());
+    ibkr.lock().unwrap().gateway.schedule(std::time::SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
+    assert!(!call(), "the token is dead");
+    assert!(matches!(follower.next().await, FollowerEvent::Asked(question) if question.is_refused()));
+    store.entries.lock().unwrap().clear();
+    store.is_down.store(true, Ordering::Relaxed);
+    assert!(timeout(TAKEOVER, follower.next()).await.is_err(), "no answer is no news");
+    assert!(follower.signer().live().is_some());
+    store.is_down.store(false, Ordering::Relaxed);
+    // The pauses between questions are of the time of day, which does not stand still.
+    assert_eq!(follower.next().await, FollowerEvent::NoSession);
+    assert!(follower.signer().live().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_of_another_consumer_is_told_that_the_session_is_foreign() {
+    let (store, ibkr) = (Arc::<Memory>::default(), Arc::new(Mutex::new(Ibkr::new())));
+    let mut member = member(&store, 1);
+    events(&mut member, TAKEOVER).await;
+    own(&ibkr, &store, member.tenure(0), NETWORK * 8).await;
+    assert_eq!(follower("OTHERCONS", &store).next().await, FollowerEvent::Refused(SnapshotError::Foreign));
 }

@@ -3,10 +3,12 @@
 //! Each driver's `next` may be dropped before it is done, as `tokio::select!` does: what is under way goes on.
 
 mod budget;
+mod follower;
 mod member;
 mod owner;
 
 pub use budget::BudgetDriver;
+pub use follower::{FollowerDriver, FollowerEvent};
 pub use member::{MemberDriver, Tenure};
 pub use owner::OwnerDriver;
 
