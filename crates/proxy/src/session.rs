@@ -14,8 +14,9 @@ use crate::answer::{Answer, Fate, answered, failed};
 use crate::forward::Forwarded;
 use crate::metrics::Metrics;
 
-/// For so long, the answer to one client's tickle is good for all.
+/// For so long, the answer to one client's tickle is good for all; if it was a refusal, for those only who waited for it.
 const TICKLE_LIFETIME: Duration = Duration::from_secs(5);
+const REFUSAL_LIFETIME: Duration = Duration::from_secs(1);
 /// How long a client that wants a brokerage session waits for it.
 const OPENING_TIME: Duration = Duration::from_secs(15);
 
@@ -51,6 +52,7 @@ impl Action {
 /// The session as clients see it.
 #[derive(Default)]
 pub(crate) struct Session {
+    /// The answer to the latest tickle, and until when it is good.
     tickled: Mutex<Option<(Instant, Answer)>>,
 }
 
@@ -87,11 +89,12 @@ impl Session {
     /// One tickle is enough for all clients that ask at about the same time.
     async fn tickle(&self, api: &WebApi, metrics: &Metrics) -> Answer {
         let mut tickled = self.tickled.lock().await;
-        if let Some((_, answer)) = tickled.as_ref().filter(|(at, _)| at.elapsed() < TICKLE_LIFETIME) {
+        if let Some((_, answer)) = tickled.as_ref().filter(|(until, _)| Instant::now() < *until) {
             return answer.clone();
         }
         let answer = Forwarded::new(Method::Post, "/tickle").send(api, metrics).await;
-        *tickled = answer.status().is_success().then(|| (Instant::now(), answer.clone()));
+        let lifetime = if answer.status().is_success() { TICKLE_LIFETIME } else { REFUSAL_LIFETIME };
+        *tickled = Instant::now().checked_add(lifetime).map(|until| (until, answer.clone()));
         answer
     }
 }

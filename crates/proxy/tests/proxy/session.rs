@@ -29,6 +29,27 @@ async fn tickles_of_many_clients_are_one() {
 }
 
 #[tokio::test]
+async fn a_tickle_that_fails_fails_for_all_who_wait_for_it_and_not_for_long() {
+    let world = World::start().await;
+    let asked = world.relay.count("POST /v1/api/tickle");
+    world.server.gateway().schedule(SystemTime::now(), Incident::Outage { lasts: Duration::MAX });
+    let mut tickles = JoinSet::new();
+    for _ in 0..20 {
+        tickles.spawn(converse(world.connect().await, &*Box::leak(request("POST", "/v1/api/tickle", &[], "").into())));
+    }
+    let replies = soon(tickles.join_all()).await;
+    assert!(replies.iter().all(|reply| (reply.status, reply.mark()) == (503, None)), "{replies:?}");
+    assert!(world.relay.count("POST /v1/api/tickle") <= asked + 3, "{}", world.relay.seen());
+    world.server.gateway().schedule(SystemTime::now(), Incident::Outage { lasts: Duration::ZERO });
+    soon(async {
+        while world.post("/v1/api/tickle", "").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_asks_for_a_session_finds_the_one_there_is() {
     let world = World::start().await;
     let asked = world.relay.count("/ssodh/init");
