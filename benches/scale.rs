@@ -167,7 +167,7 @@ impl Server {
             match client.poll(&mut self.rng, self.now) {
                 Output::Send { request, exchange } => {
                     let response = Response::new(200, self.answer(request.path()).as_bytes());
-                    client.handle_response(exchange, response, self.now).unwrap();
+                    client.handle_response(exchange, &response, self.now).unwrap();
                     requests += 1;
                 }
                 Output::Event(_) => {}

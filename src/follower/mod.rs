@@ -88,7 +88,7 @@ struct Held {
 
 /// What became of what the owner shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
+#[allow(clippy::exhaustive_enums, reason = "a driver asks again, or waits, or goes on, by which it is")]
 pub enum Followed {
     /// It is another token than before: the signers have it.
     New,
