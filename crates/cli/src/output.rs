@@ -1,7 +1,7 @@
 //! Results, on stdout.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::Args;
 
@@ -20,10 +20,11 @@ pub fn line(text: impl Display) -> Result<(), Failure> {
     written(writeln!(anstream::stdout().lock(), "{text}").and_then(|()| io::stdout().flush()))
 }
 
-/// Writes bytes as they are.
+/// Writes bytes as they are. On a terminal, what comes next begins a line of its own.
 pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+    let end: &[u8] = if stdout.is_terminal() && !bytes.ends_with(b"\n") { b"\n" } else { b"" };
+    written(stdout.write_all(bytes).and_then(|()| stdout.write_all(end)).and_then(|()| stdout.flush()))
 }
 
 /// Says on stderr what is not the result.

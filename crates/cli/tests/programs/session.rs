@@ -1,5 +1,9 @@
 //! All commands share one login.
 
+use std::time::SystemTime;
+
+use ibkr_oauth_gateway::Incident;
+
 use crate::support::{LOGIN, World};
 
 #[test]
@@ -20,6 +24,42 @@ fn all_commands_of_a_day_log_in_once() {
 }
 
 #[test]
+fn keep_alive_tells_machines_what_happens_and_outlives_it() {
+    let world = World::new("keep-alive");
+    let keep_alive = world.start(&["keep-alive", "--json"]);
+    keep_alive.wait_for(r#""event":"ready""#);
+    world.server().gateway().schedule(SystemTime::now(), Incident::LiveSessionsEnd);
+    world.run(&["request", "GET", "/portfolio/accounts"]).ends_with(0).says("DU1234567");
+    keep_alive.terminate().ends_with(0).stdout.lines().for_each(|line| {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(event["time"].is_string() && event["event"].is_string() && event["message"].is_string(), "{line}");
+    });
+    // Whoever logs out does it for all.
+    let last = world.start(&["keep-alive", "--without-brokerage-session", "--log-out"]);
+    world.run(&["login"]).ends_with(0);
+    let logins = world.count(LOGIN);
+    last.terminate().ends_with(0);
+    world.run(&["login", "--json"]).ends_with(0);
+    assert_eq!(world.count("POST /v1/api/logout "), 1);
+    assert_eq!(world.count(LOGIN), logins + 1);
+}
+
+#[test]
+fn times_are_local_with_their_zone_for_people_and_utc_for_machines() {
+    let world = World::new("zone");
+    let in_zone = |arguments: &[&str]| {
+        let mut command = world.command(arguments);
+        command.env("TZ", "XYZ-3");
+        world.finish(command.spawn().unwrap()).ends_with(0)
+    };
+    let utc = in_zone(&["login", "--json"]).json()["until"].as_str().unwrap().to_owned();
+    let said = in_zone(&["login"]).says(" XYZ.").stdout;
+    let hour = |text: &str| text.split_once(':').unwrap().0.rsplit(['T', ' ']).next().unwrap().parse::<u32>().unwrap();
+    assert!(utc.ends_with('Z'));
+    assert_eq!(hour(&said), (hour(&utc) + 3) % 24, "{said} {utc}");
+}
+
+#[test]
 fn commands_at_the_same_time_log_in_once() {
     let world = World::new("together");
     let start = |number: usize| {
@@ -37,7 +77,7 @@ fn commands_at_the_same_time_log_in_once() {
 fn a_stored_session_that_the_server_forgot_is_replaced_once() {
     let world = World::new("forgotten");
     world.run(&["login"]).ends_with(0).says("Logged in until");
-    world.server().gateway().schedule(std::time::SystemTime::now(), ibkr_oauth_gateway::Incident::LiveSessionsEnd);
+    world.server().gateway().schedule(SystemTime::now(), Incident::LiveSessionsEnd);
     world.run(&["login"]).ends_with(0).says("Logged in until");
     world.run(&["request", "GET", "/portfolio/accounts"]).ends_with(0).says("DU1234567");
     assert_eq!(world.count(LOGIN), 2);
