@@ -1,11 +1,10 @@
 //! The proxy in front of a gateway that stands for IBKR: for a look at it without an account.
 //!
 //! ```text
-//! cargo run -p ibkr-oauth-proxy --example proxy -- [PORT] [FOLDER]
+//! cargo run -p ibkr-oauth-proxy --example proxy -- [PORT]
 //! ```
 //!
-//! Serves `https://127.0.0.1:5000` (or another port) until it is interrupted, and then logs out. The certificate is kept in
-//! FOLDER (`ibkr-oauth-proxy` in the folder for temporary files, if none is named).
+//! Serves `https://127.0.0.1:5000` (or another port) until it is interrupted, and then logs out.
 
 #[path = "../tests/support/enrolled.rs"]
 mod enrolled;
@@ -20,9 +19,8 @@ use ibkr_oauth_proxy::{Listen, Options, Proxy, Tls};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let port = arguments.next().map_or(Ok(5000), |port| port.parse())?;
-    let folder = arguments.next().map_or_else(|| std::env::temp_dir().join("ibkr-oauth-proxy"), Into::into);
+    let port = std::env::args().nth(1).map_or(Ok(5000), |port| port.parse())?;
+    let folder = tempfile::tempdir()?;
 
     println!("making keys for a consumer");
     let ibkr = Server::bind("127.0.0.1:0")?;
@@ -31,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     api.wait_until(Status::is_ready).await?;
 
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let proxy = Proxy::bind(Options::new(Listen::Tcp { address, tls: Tls::SelfSigned(folder) })).await?;
+    let proxy = Proxy::bind(Options::new(Listen::Tcp { address, tls: Tls::SelfSigned(folder.path().into()) })).await?;
     let address = proxy.address().ok_or("there is no address")?;
     println!("logged in; try: curl --insecure https://{address}/v1/api/iserver/accounts");
     let interrupted = async {

@@ -27,6 +27,7 @@ pub(crate) fn acceptor(tls: &Tls) -> io::Result<Option<TlsAcceptor>> {
             if !path.exists() {
                 generate(folder, &path)?;
             }
+            check_private(&path)?;
             let pem = read(&path)?;
             configure(&pem, &pem).map(Some)
         }
@@ -67,6 +68,23 @@ fn generate(folder: &Path, path: &Path) -> io::Result<()> {
         Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(error.error),
         _ => Ok(()),
     }
+}
+
+/// A private key that others can read or replace proves nothing.
+#[cfg(unix)]
+fn check_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    if fs::metadata(path)?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let why = format!("{} is not its owner's alone: chmod 600", path.display());
+    Err(io::Error::new(ErrorKind::PermissionDenied, why))
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn create_private(folder: &Path) -> io::Result<()> {

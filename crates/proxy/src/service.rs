@@ -143,6 +143,10 @@ impl Connection {
         if options.read_only && !read_only::allows(method, &path) {
             return Err(refused(StatusCode::FORBIDDEN, "the proxy only reads: this may change something"));
         }
+        let action = Action::of(&path);
+        if action.is_some() && !matches!(method, Method::Get | Method::Post) {
+            return Err(refused(StatusCode::METHOD_NOT_ALLOWED, "what concerns the session is asked with GET or POST"));
+        }
         if path == "/ws" && head.headers.contains_key(UPGRADE) {
             return self.open_web_socket(Request::from_parts(head, body));
         }
@@ -151,7 +155,7 @@ impl Connection {
         let body = body::receive(body, &options.limits).await?;
         let busy = self.place.begin();
         let _busy = busy.ok_or_else(|| refused(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections"))?;
-        if let Some(action) = Action::of(method, &path) {
+        if let Some(action) = action {
             return Ok(session.act(action, api, options.compete, metrics).await);
         }
         wake(api);

@@ -33,10 +33,10 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// What a request asks for; `None` if it does not concern the session.
-    pub(crate) fn of(method: Method, path: &str) -> Option<Self> {
-        let is_read = matches!(method, Method::Get | Method::Post);
-        let action = match path {
+    /// What a path below the base URL asks for, in any spelling that a server may take for it; `None` if it does not concern the
+    /// session.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        Some(match path.trim_end_matches('/').to_ascii_lowercase().as_str() {
             "/tickle" => Self::Tickle,
             "/iserver/auth/ssodh/init" => Self::Init,
             "/iserver/reauthenticate" => Self::Reauthenticate,
@@ -44,8 +44,7 @@ impl Action {
             "/logout" => Self::LogOut,
             "/iserver/auth/status" => Self::Status,
             _ => return None,
-        };
-        is_read.then_some(action)
+        })
     }
 }
 

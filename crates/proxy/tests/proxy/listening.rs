@@ -52,6 +52,9 @@ async fn the_certificate_is_made_once_and_for_its_owner_only() {
 
     Proxy::bind(options()).await.unwrap();
     assert_eq!(std::fs::read(&file).unwrap(), made);
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
+    assert!(matches!(Proxy::bind(options()).await, Err(StartError::Certificate(_))), "others may know the key");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
     std::fs::write(&file, "damaged").unwrap();
     assert!(matches!(Proxy::bind(options()).await, Err(StartError::Certificate(_))));
 }

@@ -86,6 +86,12 @@ async fn no_client_takes_a_session_from_somebody_else_unless_the_proxy_may() {
         assert_eq!(reply.status, 200, "{reply:?}");
         assert!(path != INIT || reply.body.contains("\"competing\":true"), "{reply:?}");
     }
+    let asked = world.relay.count("/ssodh/init");
+    for spelling in ["/v1/api/iserver/auth/ssodh/init/", "/v1/portal/iserver/auth/ssodh/INIT"] {
+        assert_eq!(world.post(spelling, COMPETE).await.status, 200);
+    }
+    assert_eq!(world.ask("PUT", INIT, &[], COMPETE).await.status, 405);
+    assert_eq!(world.relay.count("/ssodh/init"), asked, "by no spelling, either");
     assert!(!world.api.status().is_ready());
     assert_eq!(world.get("/healthz").await.status, 503);
 
@@ -102,7 +108,8 @@ async fn after_a_log_out_the_next_request_logs_in_again() {
     let world = World::start().await;
     let reply = world.post("/v1/api/logout", "").await;
     assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"status":true}"#), "{reply:?}");
-    assert_eq!(world.relay.count("POST /v1/api/logout "), 1);
+    assert_eq!(world.post("/v1/api/logout/", "").await.status, 200);
+    assert_eq!(world.relay.count("POST /v1/api/logout"), 1);
     for path in ["/v1/api/tickle", "/v1/api/iserver/auth/status"] {
         let reply = world.post(path, "").await;
         assert_eq!((reply.status, reply.mark()), (401, Some("not-sent")), "who only asks opens nothing: {reply:?}");
