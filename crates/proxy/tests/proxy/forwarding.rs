@@ -218,3 +218,47 @@ async fn what_is_under_way_when_the_proxy_stops_is_answered() {
     assert_eq!(reply.status, 200, "{reply:?}");
     assert!(tokio::net::TcpStream::connect(world.address).await.is_err(), "nobody listens any more");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_has_an_answer_whatever_happens() {
+    let world = World::start().await;
+    let clients: Vec<_> = (0..4)
+        .map(|client| {
+            let address = world.address;
+            tokio::spawn(async move {
+                let mut replies = Vec::new();
+                for turn in 0..15 {
+                    let path =
+                        ["/v1/api/iserver/accounts", "/v1/api/portfolio2/x", "/v1/api/tickle"][(client + turn) % 3];
+                    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+                    replies.push(crate::support::converse(stream, &request("GET", path, &[], "")).await);
+                    sleep(Duration::from_millis(100)).await;
+                }
+                replies
+            })
+        })
+        .collect();
+    let lasts = Duration::from_millis(300);
+    for incident in [
+        Incident::LiveSessionsEnd,
+        Incident::Outage { lasts },
+        Incident::NightlyReset,
+        Incident::Gone,
+        Incident::EmptyAccounts { lasts },
+        Incident::ClockSkew { seconds: 100 },
+    ] {
+        world.server.gateway().schedule(SystemTime::now(), incident);
+        sleep(Duration::from_millis(150)).await;
+        world.relay.cut();
+        sleep(Duration::from_millis(150)).await;
+    }
+    for client in clients {
+        for reply in soon(client).await.unwrap() {
+            let is_passed_on = reply.mark().is_none() && matches!(reply.status, 200 | 400 | 401 | 404 | 410 | 503);
+            let is_own = matches!(reply.mark(), Some("not-sent" | "unanswered")) && matches!(reply.status, 502..=504);
+            assert!(is_passed_on || is_own, "{reply:?}");
+        }
+    }
+    let reply = world.get("/v1/api/iserver/accounts").await;
+    assert_eq!(reply.status, 200, "all is well again: {reply:?}");
+}
