@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use http::header::{CONTENT_TYPE, UPGRADE};
+use http::request::Parts;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -136,17 +137,7 @@ impl Connection {
         if let Some(answer) = self.own_page(&head) {
             return Ok(answer);
         }
-        let path = below_api(head.uri.path())?.to_owned();
-        let method = head.method.as_str().parse();
-        let method: Method =
-            method.map_err(|_| refused(StatusCode::METHOD_NOT_ALLOWED, "IBKR's API has no such method"))?;
-        if options.read_only && !read_only::allows(method, &path) {
-            return Err(refused(StatusCode::FORBIDDEN, "the proxy only reads: this may change something"));
-        }
-        let action = Action::of(&path);
-        if action.is_some() && !matches!(method, Method::Get | Method::Post) {
-            return Err(refused(StatusCode::METHOD_NOT_ALLOWED, "what concerns the session is asked with GET or POST"));
-        }
+        let (method, path) = self.allowed(&head)?;
         if path == "/ws" && head.headers.contains_key(UPGRADE) {
             return self.open_web_socket(Request::from_parts(head, body));
         }
@@ -155,15 +146,31 @@ impl Connection {
         let body = body::receive(body, &options.limits).await?;
         let busy = self.place.begin();
         let _busy = busy.ok_or_else(|| refused(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections"))?;
-        if let Some(action) = action {
+        if let Some(action) = Action::of(&path) {
             return Ok(session.act(action, api, options.compete, metrics).await);
         }
         wake(api);
         Ok(Forwarded { method, path, query, content_type, body }.send(api, metrics).await)
     }
 
+    /// What of the API is asked, if that is allowed.
+    #[expect(clippy::result_large_err, reason = "a refusal is an answer, and moved once")]
+    fn allowed(&self, head: &Parts) -> Result<(Method, String), Answer> {
+        let path = below_api(head.uri.path())?;
+        let Ok(method) = head.method.as_str().parse() else {
+            return Err(refused(StatusCode::METHOD_NOT_ALLOWED, "IBKR's API has no such method"));
+        };
+        if self.service.options.read_only && !read_only::allows(method, path) {
+            return Err(refused(StatusCode::FORBIDDEN, "the proxy only reads: this may change something"));
+        }
+        if Action::of(path).is_some() && !matches!(method, Method::Get | Method::Post) {
+            return Err(refused(StatusCode::METHOD_NOT_ALLOWED, "what concerns the session is asked with GET or POST"));
+        }
+        Ok((method, path.to_owned()))
+    }
+
     /// Pages of the proxy itself.
-    fn own_page(&self, head: &http::request::Parts) -> Option<Answer> {
+    fn own_page(&self, head: &Parts) -> Option<Answer> {
         let Service { api, metrics, connections, .. } = &*self.service;
         match head.uri.path() {
             _ if head.method != http::Method::GET => None,

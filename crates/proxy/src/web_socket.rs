@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use ibkr_oauth_tokio::{WebApi, WebSocketEvent};
+use ibkr_oauth_tokio::{WebApi, WebSocket, WebSocketEvent};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -71,12 +71,7 @@ impl Opening {
                 received = local.next() => {
                     heard_at = Instant::now();
                     let Some(received) = received else { return Ok(()) };
-                    if let Some(message) = understood(&received.map_err(io::Error::other)?)
-                        && is_passed_on(message, options)
-                        && upstream.send(message).await.is_err()
-                    {
-                        return close(local, "the client to IBKR has ended").await;
-                    }
+                    pass_on(&received.map_err(io::Error::other)?, &upstream, options).await?;
                     continue;
                 }
                 _ = ping.tick() => {
@@ -88,6 +83,15 @@ impl Opening {
             };
             timeout(options.limits.write_time, local.send(to_send)).await?.map_err(io::Error::other)?;
         }
+    }
+}
+
+/// Sends a client's message to IBKR, if it is one that may go there.
+async fn pass_on(message: &Message, upstream: &WebSocket, options: &Options) -> io::Result<()> {
+    match understood(message).filter(|message| is_passed_on(message, options)) {
+        // The other end may wait for the client to read.
+        Some(message) => timeout(options.limits.write_time, upstream.send(message)).await?.map_err(io::Error::other),
+        None => Ok(()),
     }
 }
 
