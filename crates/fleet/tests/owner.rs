@@ -161,6 +161,7 @@ fn an_owner_that_wakes_up_late_costs_one_login_and_is_told() {
         // The first, which was stopped, asks for a token that it was allowed to ask for before.
         let mut late = world.owner(1);
         world.ibkr.gateway.schedule(SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
+        let patience = world.now.saturating_add(Duration::from_secs(DAY));
         let request = loop {
             let elapsed = world.elapsed();
             match late.poll(&mut world.rng, world.now, elapsed) {
@@ -176,7 +177,10 @@ fn an_owner_that_wakes_up_late_costs_one_login_and_is_told() {
                     late.handle_answer(exchange, answer, elapsed);
                 }
                 OwnerOutput::Event(_) => {}
-                OwnerOutput::Wait(pause) => world.now = world.now.saturating_add(pause),
+                OwnerOutput::Wait(pause) => {
+                    world.now = world.now.saturating_add(pause);
+                    assert!(world.now < patience, "no login");
+                }
             }
         };
         let response = world.send(&request.0);
