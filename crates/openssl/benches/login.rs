@@ -60,7 +60,7 @@ impl Replay {
     fn play(&self) {
         let mut session = self.session();
         let outbound = session.poll_request(&mut rng(3), NOW).unwrap().unwrap();
-        let phase = session.handle_response(outbound.exchange, Response::new(200, &self.answer), NOW);
+        let phase = session.handle_response(outbound.exchange, &Response::new(200, &self.answer), NOW);
         assert_eq!(phase, Ok(Phase::LiveSession));
     }
 }

@@ -39,7 +39,7 @@ fn a_hundred_logins_end_in_a_live_session() {
         let mut session = OAuthSession::with_access_token(consumer.clone(), access_token.clone());
         let outbound = session.poll_request(&mut rng(seed), NOW).unwrap().unwrap();
         let answer = gateway.handle(&http_request(&outbound.request), &mut rng(seed + 1000), system_time(NOW));
-        assert_eq!(session.handle_response(outbound.exchange, response(&answer), NOW), Ok(Phase::LiveSession));
+        assert_eq!(session.handle_response(outbound.exchange, &response(&answer), NOW), Ok(Phase::LiveSession));
     }
 }
 
