@@ -82,7 +82,7 @@ impl DhParams {
         Self::new(&bytes, &generator.to_be_bytes())
     }
 
-    /// As [`from_pem`](Self::from_pem), in a twentieth of the time if the prime is one that was checked before: its
+    /// Reads parameters as [`from_pem`](Self::from_pem) does, in microseconds if their prime was checked before: its
     /// [`fingerprint`](Self::fingerprint) is `checked`. Any other prime is checked now.
     ///
     /// The test for a prime is most of what a start takes. Whoever can write `checked` can name a number that is no prime,
@@ -96,7 +96,7 @@ impl DhParams {
         Self::known(prime, generator, |prime| fingerprint(prime) == *checked || is_prime(Flavor::Any, &uint(prime)))
     }
 
-    /// SHA-256 of the prime, which was found to be one: for
+    /// Returns SHA-256 of the prime, which was found to be one: for
     /// [`from_pem_checked_before`](Self::from_pem_checked_before).
     pub fn fingerprint(&self) -> [u8; 32] {
         fingerprint(trimmed(&self.prime.modulus().to_be_bytes()))
