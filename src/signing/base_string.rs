@@ -76,7 +76,7 @@ impl BaseString {
 /// A parameter that can be sorted.
 #[derive(Clone, Copy)]
 pub(crate) struct Parameter<'a> {
-    /// Of the name's first eight bytes: most names differ there, and numbers are compared faster than texts.
+    /// [`eight_ranks`] of the name: most names differ in their first eight bytes, and numbers are compared faster than texts.
     ranks: u64,
     pair: &'a (&'a str, &'a str),
 }
@@ -90,7 +90,8 @@ impl<'a> Parameter<'a> {
 }
 
 /// Sorts by encoded name, then encoded value
-/// ([RFC 5849 section 3.4.1.3.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.3.2)).
+/// ([RFC 5849 section 3.4.1.3.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.3.2)): by the first eight bytes of the
+/// name, where these are equal by the next eight, and where those are equal too, by everything.
 pub(crate) fn sort(parameters: &mut [Parameter<'_>]) {
     sort_alike(parameters, |alike| {
         alike.iter_mut().for_each(|parameter| parameter.ranks = eight_ranks(parameter.pair.0, 8));
@@ -102,7 +103,7 @@ pub(crate) fn sort(parameters: &mut [Parameter<'_>]) {
     });
 }
 
-/// Sorts by ranks, and leaves those that are alike to `sort_further`.
+/// Sorts by `ranks`, and hands each group of parameters with equal ranks to `sort_further`.
 fn sort_alike<'a>(parameters: &mut [Parameter<'a>], sort_further: impl Fn(&mut [Parameter<'a>])) {
     parameters.sort_unstable_by_key(|parameter| parameter.ranks);
     if parameters.is_sorted_by(|left, right| left.ranks < right.ranks) {
@@ -114,14 +115,14 @@ fn sort_alike<'a>(parameters: &mut [Parameter<'a>], sort_further: impl Fn(&mut [
         .for_each(sort_further);
 }
 
-/// Where parameters belong whose names begin with `beginning`, when these are sorted: they are none of them, and not
-/// sorted yet.
+/// Returns how many of the parameters sort before every name that begins with `beginning`. None of theirs does, and
+/// `beginning` has no more than eight bytes.
 pub(crate) fn place_of(beginning: &str, unsorted: &[Parameter<'_>]) -> usize {
     let beginning = eight_ranks(beginning, 0);
     unsorted.iter().filter(|parameter| parameter.ranks < beginning).count()
 }
 
-/// Bytes that parameters can take at most.
+/// Bytes that the parameters take at most, encoded and with a separator before each.
 pub(crate) fn longest(parameters: &[Parameter<'_>]) -> usize {
     let longest = |(name, value): &(&str, &str)| {
         name.len().saturating_add(value.len()).saturating_add(2).saturating_mul(LONGEST_CODE)
@@ -170,7 +171,7 @@ impl<'w, 's, S: Sink> Writer<'w, 's, S> {
         }
     }
 
-    /// Writes what stands between the parameters so far and the next: nothing, if there are none so far.
+    /// Writes the `&` before the next parameter, if there was one before.
     pub(crate) fn separator(&mut self) {
         self.out.code(self.separator);
         self.separator = AMPERSAND;

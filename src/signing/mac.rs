@@ -15,12 +15,12 @@ use crate::signing::percent_encoding::Sink;
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 64;
 const BLOCK_BYTES: u64 = 64;
-/// Of the last block, what its text can take: behind it come one byte of padding, and the length.
-const ROOM_FOR_TEXT: usize = 56;
+/// Where the length stands in the last block. Before it come text and at least one byte of padding.
+const LENGTH_START: usize = 56;
 type Block = [u8; BLOCK];
 type State = Zeroizing<[u32; 8]>;
 
-/// A key, absorbed. Wiped on drop.
+/// A key whose two padded blocks are hashed already: RFC 2104 calls the paddings ipad and opad. Wiped on drop.
 #[derive(Clone)]
 pub(crate) struct MacKey {
     inner: State,
@@ -46,7 +46,7 @@ impl MacKey {
         Mac { state: self.inner.clone(), bytes: BLOCK_BYTES }
     }
 
-    /// The MAC of a text that has come to its end.
+    /// Returns the MAC, once [`Sink::end`] has taken the end of the text.
     pub(crate) fn finish(&self, text: &Mac) -> [u8; 32] {
         let mut state = self.outer.clone();
         absorb_end(&mut state, &to_bytes(&text.state), BLOCK_BYTES);
@@ -54,7 +54,7 @@ impl MacKey {
     }
 }
 
-/// How far a text has been hashed. Wiped on drop.
+/// The state of the inner hash while the text is handed in. Wiped on drop.
 #[derive(Clone)]
 pub(crate) struct Mac {
     state: State,
@@ -73,7 +73,7 @@ impl Sink for Mac {
     }
 }
 
-/// A text that is hashed and kept.
+/// Takes the MAC of a text and keeps the text.
 pub(crate) struct Recorded {
     pub(crate) mac: Mac,
     pub(crate) text: String,
@@ -102,7 +102,7 @@ fn absorb_end(state: &mut State, rest: &[u8], bytes: u64) {
         text.copy_from_slice(rest);
         padding.iter_mut().take(1).for_each(|first| *first = 0x80);
     }
-    if rest.len() >= ROOM_FOR_TEXT {
+    if rest.len() >= LENGTH_START {
         compress256(state, &[padded]);
         padded = [0; BLOCK];
     }

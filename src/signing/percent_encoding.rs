@@ -9,14 +9,15 @@ use core::cmp::Ordering;
 
 use crate::signing::percent_tables::{BASE64, Code, EQUALS, FIRST_UNRESERVED, ONCE, RANKS, Table};
 
-/// Bytes of a block: enough for the base string of a usual request.
-const BLOCK: usize = 1024;
+/// Bytes of an encoder's buffer: the base string of a usual request fits.
+const BUFFER: usize = 1024;
 
-/// What an [`Encoder`] writes to: text in blocks, and what is left at the end. All of it is ASCII.
+/// What an [`Encoder`] writes to. It is given ASCII text in blocks of 64 bytes, which is what SHA-256 works on, and at the
+/// end the rest, which is shorter than a block.
 pub(crate) trait Sink {
     /// Takes the next blocks.
     fn blocks(&mut self, blocks: &[[u8; 64]]);
-    /// Takes what is left: less than a block.
+    /// Takes the rest.
     fn end(&mut self, rest: &[u8]);
 }
 
@@ -30,20 +31,21 @@ impl Sink for String {
     }
 }
 
-/// Writes text from left to right, in blocks that go to `sink`.
+/// Writes text from left to right into a buffer, and hands the buffer to `sink` when it is full.
 pub(crate) struct Encoder<'a, S> {
     sink: &'a mut S,
-    block: [u8; BLOCK],
+    buffer: [u8; BUFFER],
+    /// Bytes of the buffer that are written.
     end: usize,
 }
 
 impl<S: Sink> Encoder<'_, S> {
-    /// Writes `text` as it is: it is ASCII.
+    /// Writes `text`, which is ASCII, as it is.
     #[inline]
     pub(crate) fn plain(&mut self, text: &str) {
         let mut bytes = text.as_bytes();
         loop {
-            let room = self.block.get_mut(self.end..).unwrap_or_default();
+            let room = self.buffer.get_mut(self.end..).unwrap_or_default();
             if let Some(room) = room.get_mut(..bytes.len()) {
                 room.copy_from_slice(bytes);
                 self.end = self.end.saturating_add(bytes.len());
@@ -51,12 +53,12 @@ impl<S: Sink> Encoder<'_, S> {
             }
             let (now, later) = bytes.split_at_checked(room.len()).unwrap_or_default();
             room.copy_from_slice(now);
-            self.end = self.flush(BLOCK);
+            self.end = self.flush(BUFFER);
             bytes = later;
         }
     }
 
-    /// Writes `text` encoded.
+    /// Writes `text` as `table` encodes it.
     #[inline]
     pub(crate) fn encode(&mut self, text: &str, table: &Table) {
         let mut end = self.end;
@@ -66,55 +68,56 @@ impl<S: Sink> Encoder<'_, S> {
         self.end = end;
     }
 
-    /// Writes what a byte has become.
+    /// Writes the encoding of one byte.
     #[inline]
     pub(crate) fn code(&mut self, code: Code) {
         self.end = self.put(self.end, code);
     }
 
-    /// Copies the whole code to `end` and returns the end of the part that counts: the next code goes over the rest. So
-    /// there is no branch on the length, which would be mispredicted too often.
+    /// Copies all eight bytes of `code` to `end`, and returns where its text ends: the next write goes over the surplus.
+    /// No branch depends on the length of the text, which the processor would mispredict too often.
     #[inline]
     fn put(&mut self, mut end: usize, code: Code) -> usize {
         let code = code.to_le_bytes();
-        if end > BLOCK.saturating_sub(code.len()) {
+        if end > BUFFER.saturating_sub(code.len()) {
             end = self.flush(end);
         }
-        if let Some(room) = self.block.get_mut(end..).and_then(<[u8]>::first_chunk_mut) {
+        if let Some(room) = self.buffer.get_mut(end..).and_then(<[u8]>::first_chunk_mut) {
             *room = code;
         }
         let [.., length] = code;
         end.saturating_add(usize::from(length))
     }
 
-    /// Hands over the blocks before `end`, moves what is left to the front, and returns where that ends.
+    /// Hands the whole blocks before `end` to the sink, moves the rest to the front of the buffer, and returns where the
+    /// rest ends.
     #[cold]
     fn flush(&mut self, end: usize) -> usize {
-        let (blocks, rest) = self.block.get(..end).unwrap_or_default().as_chunks();
+        let (blocks, rest) = self.buffer.get(..end).unwrap_or_default().as_chunks();
         self.sink.blocks(blocks);
         let length = rest.len();
-        self.block.copy_within(end.saturating_sub(length)..end, 0);
+        self.buffer.copy_within(end.saturating_sub(length)..end, 0);
         length
     }
 }
 
-/// Hands what `write` writes to `sink`, in as many parts as it takes.
+/// Lets `write` write to `sink` through an encoder.
 pub(crate) fn write_to<S: Sink>(sink: &mut S, write: impl FnOnce(&mut Encoder<'_, S>)) {
-    let mut encoder = Encoder { sink, block: [0; BLOCK], end: 0 };
+    let mut encoder = Encoder { sink, buffer: [0; BUFFER], end: 0 };
     write(&mut encoder);
-    let (blocks, rest) = encoder.block.get(..encoder.end).unwrap_or_default().as_chunks();
+    let (blocks, rest) = encoder.buffer.get(..encoder.end).unwrap_or_default().as_chunks();
     encoder.sink.blocks(blocks);
     encoder.sink.end(rest);
 }
 
-/// The base64 of an HMAC-SHA256, percent-encoded.
+/// An HMAC-SHA256 in base64, percent-encoded: the value of `oauth_signature`.
 pub(crate) struct SignatureText {
     bytes: [u8; Self::LONGEST + size_of::<Code>()],
     end: usize,
 }
 
 impl SignatureText {
-    /// Bytes of 43 digits and the padding, if all have an escape.
+    /// Bytes of the longest: 43 digits and one `=`, three bytes each if all of them are escaped.
     pub(crate) const LONGEST: usize = 132;
 
     pub(crate) fn new(signature: &[u8; 32]) -> Self {
@@ -148,7 +151,7 @@ impl SignatureText {
     }
 }
 
-/// The base64 digit for the last six bits.
+/// The base64 digit, percent-encoded, for the lowest six of `bits`.
 fn digit(bits: u32) -> Code {
     let value = usize::try_from(bits & 63).unwrap_or_default();
     BASE64.get(value).copied().unwrap_or_default()
@@ -159,21 +162,22 @@ pub(crate) fn encode_into(out: &mut String, text: &str) {
     write_to(out, |encoder| encoder.encode(text, &ONCE));
 }
 
-/// `text`, percent-encoded.
+/// Returns `text`, percent-encoded.
 pub(crate) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     encode_into(&mut out, text);
     out
 }
 
-/// Orders two texts as their encodings order, without encoding them
+/// Compares the encodings of two texts, without encoding them
 /// ([RFC 5849 section 3.4.1.3.2](https://www.rfc-editor.org/rfc/rfc5849#section-3.4.1.3.2) sorts encoded names).
 pub(crate) fn compare_encoded(left: &str, right: &str) -> Ordering {
     left.bytes().map(rank).cmp(right.bytes().map(rank))
 }
 
-/// Eight bytes of `text` from `start` on as a number: where it is less than that of another text with the same bytes
-/// before, so is the encoding.
+/// The ranks of eight bytes of `text`, from `start` on, as one number with the first rank on top. The text with the smaller
+/// number has the encoding that sorts first, if the bytes before `start` are the same. Equal numbers say nothing, because a
+/// byte behind the end counts as zero.
 #[inline]
 pub(crate) fn eight_ranks(text: &str, start: usize) -> u64 {
     let bytes = text.as_bytes().get(start..).unwrap_or_default();

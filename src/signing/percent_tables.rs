@@ -1,4 +1,4 @@
-//! What every byte becomes, worked out by the compiler.
+//! Tables for percent-encoding, computed by the compiler: what each byte becomes, and in which order the results sort.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -6,28 +6,29 @@
     reason = "runs in the compiler, which catches a slip"
 )]
 
-/// The encoding of a byte, and in the last place its length: eight bytes, little-endian.
+/// The encoding of one byte, as eight bytes in little-endian order. The text comes first, up to [`LONGEST_CODE`] bytes; the
+/// eighth byte is the length of the text.
 pub(crate) type Code = u64;
 
-/// Bytes of the longest encoding.
+/// Bytes of the longest encoding: `%25` and two hex digits.
 pub(crate) const LONGEST_CODE: usize = 5;
 
-/// The encoding of no byte.
+/// An encoding of length zero.
 pub(crate) const NOTHING: Code = 0;
 /// `&`, percent-encoded.
 pub(crate) const AMPERSAND: Code = code(b'&', b"%");
 /// `=`, percent-encoded.
 pub(crate) const EQUALS: Code = code(b'=', b"%");
 
-/// The encodings of all bytes.
+/// The encoding of each byte, indexed by the byte.
 pub(crate) type Table = [Code; 256];
 
-/// Percent-encoded.
+/// Percent-encoding: `,` becomes `%2C`.
 pub(crate) static ONCE: Table = encodings(b"%");
-/// Percent-encoded, and the result percent-encoded again.
+/// Percent-encoding, and the result percent-encoded again: `,` becomes `%252C`.
 pub(crate) static TWICE: Table = encodings(b"%25");
 
-/// The digits of base64, percent-encoded.
+/// The digits of base64, percent-encoded, indexed by the value of the digit.
 pub(crate) static BASE64: [Code; 64] = {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut table = [NOTHING; 64];
@@ -39,8 +40,10 @@ pub(crate) static BASE64: [Code; 64] = {
     table
 };
 
-/// The places of all bytes when their encodings are sorted. First come the reserved ones: in an encoding, `%` comes
-/// before every unreserved character, and upper-case hex digits order as the bytes they stand for.
+/// The rank of each byte, indexed by the byte: of two bytes, the one with the lower rank has the encoding that sorts first.
+///
+/// Reserved bytes have the lowest ranks, because their encodings begin with `%`, which sorts before every unreserved
+/// character. Among themselves they keep their order, because upper-case hex digits sort as the numbers that they write.
 pub(crate) static RANKS: [u8; 256] = {
     let mut ranks = [0; 256];
     let (mut reserved, mut unreserved) = (0, FIRST_UNRESERVED);
@@ -54,7 +57,7 @@ pub(crate) static RANKS: [u8; 256] = {
     ranks
 };
 
-/// The rank of the first unreserved byte: there are 66 of them.
+/// The lowest rank of an unreserved byte: 66 of the 256 bytes are unreserved.
 pub(crate) const FIRST_UNRESERVED: u8 = 190;
 
 const fn encodings(escape: &[u8]) -> Table {
@@ -67,7 +70,7 @@ const fn encodings(escape: &[u8]) -> Table {
     table
 }
 
-/// `escape` stands for the `%`.
+/// The encoding of `byte`. An escape begins with `escape`: `%`, or `%25` where the `%` is encoded too.
 const fn code(byte: u8, escape: &[u8]) -> Code {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     if is_unreserved(byte) {
@@ -85,7 +88,7 @@ const fn code(byte: u8, escape: &[u8]) -> Code {
     u64::from_le_bytes(code)
 }
 
-/// Which bytes stand for themselves: `A-Z a-z 0-9 - . _ ~`
+/// Whether `byte` stands for itself in an encoding: `A-Z a-z 0-9 - . _ ~`
 /// ([RFC 3986 section 2.3](https://www.rfc-editor.org/rfc/rfc3986#section-2.3)).
 const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')

@@ -1,4 +1,4 @@
-//! Text with gaps: what the requests of a live session have in common is written and encoded once.
+//! Text with gaps. What all requests of a live session have in common is encoded once; each request fills in the rest.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::signing::percent_encoding::{Encoder, write_to};
 use crate::signing::percent_tables::{LONGEST_CODE, Table};
 
-/// A parameter whose value each request has anew (`None`), or all requests share.
+/// A parameter: its name, and the value that all requests share, or `None` if each request has a value of its own.
 pub(crate) type Slot<'a> = (&'a str, Option<&'a str>);
 
 /// Texts, and gaps between them. Wiped on drop: tokens are among the texts.
@@ -19,18 +19,18 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Goes on with text that is ASCII.
+    /// Appends `text`, which is ASCII, as it is.
     pub(crate) fn plain(&mut self, text: &str) {
         self.text(text.len(), |out| out.plain(text));
     }
 
-    /// Goes on with text, encoded.
+    /// Appends `text` as `table` encodes it.
     pub(crate) fn encode(&mut self, text: &str, table: &Table) {
         self.text(text.len().saturating_mul(LONGEST_CODE), |out| out.encode(text, table));
     }
 
-    /// Goes on with a text of up to `length` bytes, in a block that is large enough from the start: one that grows leaves
-    /// copies behind.
+    /// Appends what `write` writes, which is up to `length` bytes. Memory for all of it is taken first: a `String` that grows
+    /// leaves copies behind that are not wiped.
     fn text(&mut self, length: usize, write: impl FnOnce(&mut Encoder<'_, String>)) {
         let mut longer = Zeroizing::new(String::with_capacity(self.last.len().saturating_add(length)));
         longer.push_str(&self.last);
@@ -38,17 +38,17 @@ impl Template {
         self.last = longer;
     }
 
-    /// Goes on with a gap.
+    /// Appends a gap.
     pub(crate) fn gap(&mut self) {
         self.before_gaps.push(mem::take(&mut self.last));
     }
 
-    /// Gives back the room that nothing was written to: templates are kept for as long as a live session.
+    /// Returns a copy in no more memory than it needs: templates are kept for as long as a live session.
     pub(crate) fn trimmed(&self) -> Self {
         self.clone()
     }
 
-    /// Where the first gaps begin, once they are filled with `fillings`.
+    /// Returns where each gap begins in the text that [`fill`](Self::fill) writes, in bytes.
     pub(crate) fn gaps<const COUNT: usize>(&self, fillings: [&str; COUNT]) -> [usize; COUNT] {
         let mut length: usize = 0;
         let mut texts = self.before_gaps.iter();
@@ -59,7 +59,7 @@ impl Template {
         })
     }
 
-    /// Hands the texts to `write`, and `fillings` in the gaps. They are ASCII.
+    /// Hands the text to `write`, piece by piece, with one of `fillings` in each gap. All of it is ASCII.
     #[inline]
     pub(crate) fn fill(&self, fillings: &[&str], mut write: impl FnMut(&str)) {
         for (text, filling) in self.before_gaps.iter().zip(fillings) {
@@ -69,7 +69,7 @@ impl Template {
         write(&self.last);
     }
 
-    /// Bytes of the texts.
+    /// Bytes of the text, without what comes into the gaps.
     pub(crate) fn length(&self) -> usize {
         self.before_gaps.iter().map(|text| text.len()).fold(self.last.len(), usize::saturating_add)
     }
