@@ -101,6 +101,25 @@ fn a_get_refused_amid_a_refresh_is_repeated_with_the_new_token() {
     assert_eq!((world.count("/portfolio/accounts"), world.count(LOGIN)), (2, 2));
 }
 
+/// Nothing has to be found out about the new token: the old one explains the rejection.
+#[test]
+fn a_get_rejected_with_the_replaced_token_is_repeated_at_once() {
+    let mut world = before_refresh();
+    world.run(&mut Sound, 9);
+    world.pair.wait(2);
+    let (request, login) = world.next_send().unwrap();
+    let token = response(&world.pair.send(&request));
+    let ticket = world.request(&ACCOUNTS);
+    let (request, exchange) = world.next_send().unwrap();
+    let rejection = response(&world.pair.send(&request));
+    assert_eq!(rejection.status(), 401);
+    world.client.handle_response(login, &token, world.pair.now).unwrap();
+    world.client.handle_response(exchange, &rejection, world.pair.now).unwrap();
+    // The limit for this endpoint is one request in five seconds.
+    world.run(&mut Sound, 6);
+    assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))), "{:?}", world.outcome(ticket));
+}
+
 #[test]
 fn a_refusal_of_the_replaced_token_after_the_refresh_kills_nothing() {
     let mut world = before_refresh();
