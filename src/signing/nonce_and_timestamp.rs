@@ -24,6 +24,7 @@ pub(crate) struct Digits<const COUNT: usize>([u8; COUNT]);
 
 impl<const COUNT: usize> Digits<COUNT> {
     pub(crate) fn as_str(&self) -> &str {
+        // ASCII is UTF-8, and `Stamp` fills in nothing else.
         str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -52,7 +53,8 @@ impl Stamp {
         let mut digits = [b'0'; TIMESTAMP];
         let mut rest = self.second;
         for digit in digits.iter_mut().rev() {
-            *digit = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or_default());
+            let [lowest, ..] = (rest % 10).to_le_bytes();
+            *digit = b'0'.saturating_add(lowest);
             rest /= 10;
         }
         Digits(digits)

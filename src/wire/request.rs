@@ -81,6 +81,7 @@ impl Request {
             let _ = write!(text, "{}", body.len());
         }
         let length_end = text.len();
+        // No header, no text: `headers` leaves it out where nothing stands.
         text.push_str(content_type.unwrap_or_default());
         let type_end = text.len();
         // Protocol section 2.3: without it the edge answers 403.
@@ -103,6 +104,7 @@ impl Request {
 
     /// Returns the whole URL, query included.
     pub fn url(&self) -> &str {
+        // The ends were noted between one text and the next.
         self.text.get(..self.url_end()).unwrap_or_default()
     }
 
