@@ -61,6 +61,6 @@ fn session(policy: QueryPolicy, encoding: ParameterEncoding) -> LiveSession {
     let mut session = OAuthSession::with_access_token(consumer, access_token);
     let outbound = session.poll_request(&mut StdRng::seed_from_u64(1), START).unwrap().unwrap();
     let answer = prove(&outbound.request);
-    session.handle_response(outbound.exchange, Response::new(200, answer.as_bytes()), START).unwrap();
+    session.handle_response(outbound.exchange, &Response::new(200, answer.as_bytes()), START).unwrap();
     session.live(START).unwrap().clone()
 }
