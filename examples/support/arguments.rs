@@ -1,4 +1,5 @@
-//! Flags with values, as all programs take them.
+//! Flags with values, as all programs take them. By hand, since a parser of arguments would be one more dependency of the
+//! library's own tests; `ibkr-oauth-cli` uses `clap`.
 
 use std::collections::BTreeMap;
 use std::env;
