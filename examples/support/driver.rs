@@ -40,8 +40,8 @@ pub fn agent() -> Agent {
 pub fn send(agent: &Agent, request: Request) -> Result<Response<'static>, ureq::Error> {
     let request = http::Request::try_from(request)?;
     // An empty body is one to `ureq`: it would add `Content-Length: 0` to a GET.
-    let answer = if request.body().is_empty() { agent.run(request.map(drop)) } else { agent.run(request) };
-    let (head, mut body) = answer?.into_parts();
+    let response = if request.body().is_empty() { agent.run(request.map(drop)) } else { agent.run(request) };
+    let (head, mut body) = response?.into_parts();
     let body = body.with_config().limit(MAX_BODY).read_to_vec()?;
     Ok(http::Response::from_parts(head, body).into())
 }
@@ -91,13 +91,13 @@ fn meaning(phase: Phase) -> &'static str {
 pub fn accounts(live: &LiveSession, agent: &Agent) -> Result<Vec<String>, Box<dyn Error>> {
     let request = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(), now())?;
     let receipt = request.receipt();
-    let answer = send(agent, request)?;
-    live.handle_response(receipt, &answer, now())?;
-    account_ids(&answer)
+    let response = send(agent, request)?;
+    live.handle_response(receipt, &response, now())?;
+    account_ids(&response)
 }
 
-/// What is in the answer to `/portfolio/accounts`.
-pub fn account_ids(answer: &Response<'_>) -> Result<Vec<String>, Box<dyn Error>> {
-    let accounts: Vec<serde_json::Value> = serde_json::from_slice(answer.body())?;
+/// What is in the response to `/portfolio/accounts`.
+pub fn account_ids(response: &Response<'_>) -> Result<Vec<String>, Box<dyn Error>> {
+    let accounts: Vec<serde_json::Value> = serde_json::from_slice(response.body())?;
     Ok(accounts.iter().filter_map(|account| account["accountId"].as_str().map(str::to_string)).collect())
 }

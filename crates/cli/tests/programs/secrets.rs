@@ -27,7 +27,7 @@ const SECRET_NAMES: [&str; 8] = [
 ];
 /// What stands before a fingerprint: the SHA-256 of something that is uploaded.
 const FINGERPRINT_LABELS: [&str; 4] =
-    ["the public signature key:", "the public encryption key:", "the DH parameters:", r#""sha256":""#];
+    ["the public signature key:", "the public encryption key:", "the Diffie-Hellman parameters:", r#""sha256":""#];
 /// What stands before a value of the server's, which is said to whoever asks for it.
 const ANSWER_LABEL: &str = r#""sessionId":""#;
 
@@ -142,6 +142,6 @@ fn what_would_be_a_secret_is_found() {
         assert!(catch_unwind(|| looks_harmless(shown)).is_err(), "{shown}");
     }
     looks_harmless(&format!(
-        "SHA-256 of the DH parameters:\n  {fingerprint}\nhttps://h/v1/api/oauth/live_session_token"
+        "SHA-256 of the Diffie-Hellman parameters:\n  {fingerprint}\nhttps://h/v1/api/oauth/live_session_token"
     ));
 }
