@@ -40,7 +40,7 @@ fn damage_to_credentials_is_found_and_nothing_of_them_said() {
         let said = world.run(&["login", "--credentials", &file]);
         assert!(matches!(said.code, 3 | 4) && said.stderr.starts_with("error: "), "{said:?}");
     }
-    world.run(&["doctor"]).ends_with(0).says("opens with the encryption key");
+    world.run(&["doctor"]).ends_with(0).says("encryption key decrypts the access token secret");
     let lower_case = world.damaged("lower.json", &[("consumer_key", json!("exampleco"))]);
     world.run(&["doctor", "--credentials", &lower_case]).ends_with(1).says("rite it in upper case");
     let report = world.run(&["doctor", "--json"]).ends_with(0).json();
