@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use ibkr_oauth::{ApiRequest, Followed, Follower, FollowerOutput, Request, Response, UnixTime};
+use ibkr_oauth::{ApiRequest, ClientExchange, Followed, Follower, FollowerOutput, Request, Response, UnixTime};
 use ibkr_oauth_fleet::{Answer, Entry, Operation, Owner, OwnerEvent, OwnerOutput, Seal, Secrecy, ibkr_oauth};
 use ibkr_oauth_gateway::Incident;
 use rand::SeedableRng;
@@ -94,6 +94,32 @@ impl World {
         events
     }
 
+    /// Lets this owner do everything until it asks for a token.
+    fn login_request(&mut self, owner: &mut Owner) -> (Request, ClientExchange) {
+        let patience = self.now.saturating_add(Duration::from_secs(DAY));
+        loop {
+            let elapsed = self.elapsed();
+            match owner.poll(&mut self.rng, self.now, elapsed) {
+                OwnerOutput::Send { request, exchange } if request.path().ends_with("/live_session_token") => {
+                    return (request, exchange);
+                }
+                OwnerOutput::Send { request, exchange } => {
+                    let response = self.send(&request);
+                    owner.handle_response(exchange, &response, self.now).unwrap();
+                }
+                OwnerOutput::Store { operation, exchange } => {
+                    let answer = self.perform(operation);
+                    owner.handle_answer(exchange, answer, elapsed);
+                }
+                OwnerOutput::Event(_) => {}
+                OwnerOutput::Wait(pause) => {
+                    self.now = self.now.saturating_add(pause);
+                    assert!(self.now < patience, "no login");
+                }
+            }
+        }
+    }
+
     fn call(&mut self, owner: &mut Owner) -> bool {
         let signer = owner.client().signer();
         let clock = self.owners_clock();
@@ -161,38 +187,40 @@ fn an_owner_that_wakes_up_late_costs_one_login_and_is_told() {
         // The first, which was stopped, asks for a token that it was allowed to ask for before.
         let mut late = world.owner(1);
         world.ibkr.gateway.schedule(SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
-        let patience = world.now.saturating_add(Duration::from_secs(DAY));
-        let request = loop {
-            let elapsed = world.elapsed();
-            match late.poll(&mut world.rng, world.now, elapsed) {
-                OwnerOutput::Send { request, exchange } if request.path().ends_with("/live_session_token") => {
-                    break (request, exchange);
-                }
-                OwnerOutput::Send { request, exchange } => {
-                    let response = world.send(&request);
-                    late.handle_response(exchange, &response, world.now).unwrap();
-                }
-                OwnerOutput::Store { operation, exchange } => {
-                    let answer = world.perform(operation);
-                    late.handle_answer(exchange, answer, elapsed);
-                }
-                OwnerOutput::Event(_) => {}
-                OwnerOutput::Wait(pause) => {
-                    world.now = world.now.saturating_add(pause);
-                    assert!(world.now < patience, "no login");
-                }
-            }
-        };
-        let response = world.send(&request.0);
+        let (request, exchange) = world.login_request(&mut late);
+        let response = world.send(&request);
         world.run(&mut second, 120);
         assert_eq!(world.ibkr.logins, 3, "one for the late request, one to mend it");
-        late.handle_response(request.1, &response, world.now).unwrap();
+        late.handle_response(exchange, &response, world.now).unwrap();
         let events = world.run(&mut late, 10);
         assert!(events.contains(&OwnerEvent::Superseded), "{events:?}");
         let sent = world.ibkr.sent;
         assert_eq!((world.run(&mut late, 3600), world.ibkr.sent), (vec![], sent), "it does nothing any more");
         world.run(&mut second, DAY / 2);
         assert_eq!((world.ibkr.logins, world.call(&mut second)), (3, true));
+    }
+}
+
+#[test]
+fn an_owner_that_logs_in_after_its_successor_is_silent_from_then_on() {
+    for mut world in worlds() {
+        let (mut late, mut second) = (world.owner(1), world.owner(2));
+        world.run(&mut late, 600);
+        world.run(&mut second, 600);
+        world.ibkr.gateway.schedule(SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
+        // Both are allowed to, one just before its lease ended.
+        let logins = [&mut second, &mut late].map(|owner| (world.login_request(owner), owner));
+        for ((request, exchange), owner) in logins {
+            let response = world.send(&request);
+            owner.handle_response(exchange, &response, world.now).unwrap();
+            world.run(owner, 1);
+        }
+        let sent = world.ibkr.sent;
+        assert!(world.call(&mut late), "its token is good");
+        world.run(&mut late, 3600);
+        assert_eq!(world.ibkr.sent, sent + 1, "and it does nothing with it");
+        world.run(&mut second, 120);
+        assert!(world.call(&mut second));
     }
 }
 

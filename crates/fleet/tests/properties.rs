@@ -53,6 +53,24 @@ proptest! {
 }
 
 #[test]
+fn an_outage_of_the_store_costs_nobody_its_place() {
+    let plan = Plan {
+        seed: 1,
+        users: 20,
+        workers: 5,
+        shards: 16,
+        takeover: SECOND * 30,
+        length: HOUR * 2,
+        crashes: 0.0,
+        pauses: 0.0,
+        partitions: 0.0,
+        outages: vec![(HOUR, MINUTE * 20)],
+        losses: 0,
+    };
+    assert_eq!(World::run(&plan).fenced, 0);
+}
+
+#[test]
 fn a_fleet_where_nothing_fails_logs_in_no_more_than_it_must() {
     let plan = Plan {
         seed: 1,

@@ -46,6 +46,8 @@ pub struct Figures {
     pub pauses: usize,
     pub partitions: usize,
     pub takeovers: usize,
+    /// Records of members that others have deleted.
+    pub fenced: usize,
     pub operations: usize,
     pub logins: usize,
     /// Logins of somebody who was no owner any more when they arrived.
@@ -581,6 +583,7 @@ impl World {
             }
             Operation::Delete { key, expected } if self.version(&key) == Some(expected) => {
                 self.store.remove(&key);
+                self.figures.fenced += 1;
                 Answer::Deleted
             }
             Operation::Write { .. } | Operation::Delete { .. } => Answer::Conflict,
