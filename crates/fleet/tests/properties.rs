@@ -10,14 +10,14 @@ use simulation::{FOLLOWER, Figures, HOUR, LOGIN, MINUTE, Plan, SECOND, World};
 fn plans() -> impl Strategy<Value = Plan> {
     let sizes = (1_usize..60, 1_usize..7, prop_oneof![Just(1_usize), 2_usize..20], 20_u64..90);
     let faults = (0.0..60.0, 0.0..60.0, 0.0..60.0, 0_u64..8);
-    let outages = prop::collection::vec((0_u64..18_000, 1_u64..2400), 0..3);
+    let outages = prop::collection::vec((0_u64..12_000, 1_u64..2400), 0..3);
     (any::<u64>(), sizes, faults, outages).prop_map(|(seed, sizes, faults, outages)| Plan {
         seed,
         users: sizes.0,
         workers: sizes.1,
         shards: sizes.2,
         takeover: Duration::from_secs(sizes.3),
-        length: HOUR * 6,
+        length: HOUR * 4,
         crashes: faults.0,
         pauses: faults.1,
         partitions: faults.2,
