@@ -24,8 +24,8 @@ impl Demo {
         let access = || Access::of(credentials.clone(), Some(place.path().join("store")));
         output::line("\n$ ibkr-oauth login")?;
         Login::with(access()).run().await?;
-        output::line("\n$ ibkr-oauth request GET /iserver/auth/status      (the same login)")?;
-        Request::get("/iserver/auth/status", access()).run().await?;
+        output::line("\n$ ibkr-oauth request GET /iserver/accounts      (the same login)")?;
+        Request::get("/iserver/accounts", access()).run().await?;
         output::line("\n\nFor your own account: ibkr-oauth keygen, then ibkr-oauth doctor, then ibkr-oauth login.")?;
         Ok(Exit::Done)
     }

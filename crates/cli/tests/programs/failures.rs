@@ -1,7 +1,7 @@
 //! What goes wrong has one exit code, and names cause and remedy.
 
 use std::net::TcpListener;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ibkr_oauth_gateway::Incident;
 use serde_json::json;
@@ -11,7 +11,6 @@ use crate::support::{LOGIN, World};
 #[test]
 fn each_kind_of_failure_has_its_exit_code_for_people_and_machines() {
     let mut world = World::new("codes");
-    let forever = Duration::from_secs(600);
     world.run(&["login", "--nonsense"]).ends_with(2);
     world.run(&["request", "FETCH", "/x"]).ends_with(2);
     world.run(&["request", "GET", "no-path"]).ends_with(2).says("the request path");
@@ -19,9 +18,9 @@ fn each_kind_of_failure_has_its_exit_code_for_people_and_machines() {
     world.run(&nowhere).ends_with(3).says("cannot read nowhere.toml");
     let other = world.damaged("other.json", &[("access_token", json!("0".repeat(20)))]);
     world.run(&["login", "--credentials", &other]).ends_with(4);
-    world.server().gateway().schedule(SystemTime::now(), Incident::Outage { lasts: forever });
+    world.happens(Incident::Outage { lasts: Duration::MAX });
     world.run(&["login"]).ends_with(7).says("503");
-    world.server().gateway().schedule(SystemTime::now(), Incident::Outage { lasts: Duration::ZERO });
+    world.happens(Incident::Outage { lasts: Duration::ZERO });
     world.run(&["login"]).ends_with(0);
     world.run(&["request", "GET", "/nonsense"]).ends_with(1).says("404");
     world.write("blocked", "a file where a folder belongs");
@@ -63,7 +62,7 @@ fn an_order_whose_answer_is_lost_is_told_from_one_that_never_went_out() {
 fn a_brokerage_session_in_use_elsewhere_is_told_at_once() {
     let world = World::new("competing");
     let user = "demo".to_owned();
-    world.server().gateway().schedule(SystemTime::now(), Incident::CompetingLogin { user });
+    world.happens(Incident::CompetingLogin { user });
     let request = ["request", "GET", "/iserver/accounts"];
     world.run(&request).ends_with(7).says("in use elsewhere").says("--take-over");
     world.run(&[&request[..], &["--take-over"]].concat()).ends_with(0).says("DU1234567");

@@ -1,6 +1,6 @@
 //! The probe finds out how the gateway is set, whatever that is.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ibkr_oauth_gateway::{Incident, LiveSessionTokens, QueryPolicy};
 use serde_json::Value;
@@ -60,7 +60,7 @@ fn a_server_that_verifies_nothing_is_found() {
     let world = World::new("probe-anything");
     let endpoint = "/portfolio/accounts".to_owned();
     let odd = Incident::OddResponse { endpoint, status: 200, body: "[]".into(), lasts: Duration::MAX };
-    world.server().gateway().schedule(SystemTime::now(), odd);
+    world.happens(odd);
     let report = world.run(&PROBE).ends_with(0).json();
     assert_eq!((answer(&report, "signature"), answer(&report, "query")), ("no", "cannot be told"));
     assert_eq!(answer(&report, "older-token"), "cannot be told");
@@ -81,7 +81,7 @@ fn nothing_is_sent_after_a_429_or_without_consent() {
 
     let endpoint = "/portfolio/accounts".to_owned();
     let odd = Incident::OddResponse { endpoint, status: 429, body: "{}".into(), lasts: Duration::MAX };
-    world.server().gateway().schedule(SystemTime::now(), odd);
+    world.happens(odd);
     let before = world.count("GET /v1/api/portfolio/accounts");
     world.run(&PROBE).ends_with(7).says("429");
     assert_eq!(world.count("GET /v1/api/portfolio/accounts"), before + 1);

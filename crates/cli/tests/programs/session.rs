@@ -1,7 +1,5 @@
 //! All commands share one login.
 
-use std::time::SystemTime;
-
 use ibkr_oauth_gateway::Incident;
 
 use crate::support::{LOGIN, World};
@@ -28,7 +26,7 @@ fn keep_alive_tells_machines_what_happens_and_outlives_it() {
     let world = World::new("keep-alive");
     let keep_alive = world.start(&["keep-alive", "--json"]);
     keep_alive.wait_for(r#""event":"ready""#);
-    world.server().gateway().schedule(SystemTime::now(), Incident::LiveSessionsEnd);
+    world.happens(Incident::LiveSessionsEnd);
     world.run(&["request", "GET", "/portfolio/accounts"]).ends_with(0).says("DU1234567");
     keep_alive.terminate().ends_with(0).stdout.lines().for_each(|line| {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -77,7 +75,7 @@ fn commands_at_the_same_time_log_in_once() {
 fn a_stored_session_that_the_server_forgot_is_replaced_once() {
     let world = World::new("forgotten");
     world.run(&["login"]).ends_with(0).says("Logged in until");
-    world.server().gateway().schedule(SystemTime::now(), Incident::LiveSessionsEnd);
+    world.happens(Incident::LiveSessionsEnd);
     world.run(&["login"]).ends_with(0).says("Logged in until");
     world.run(&["request", "GET", "/portfolio/accounts"]).ends_with(0).says("DU1234567");
     assert_eq!(world.count(LOGIN), 2);

@@ -8,11 +8,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, Server, User};
+use ibkr_oauth_gateway::{Gateway, Incident, RegisteredConsumer, Server, User};
 use rsa::PrivateKey;
 use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
 use serde_json::{Map, Value, json};
@@ -68,6 +68,11 @@ impl World {
 
     pub fn server(&self) -> &Server {
         self.server.as_ref().unwrap()
+    }
+
+    /// Lets something happen at the server, now: it has been due since 1970, so that no clock that steps back puts it off.
+    pub fn happens(&self, incident: Incident) {
+        self.server().gateway().schedule(SystemTime::UNIX_EPOCH, incident);
     }
 
     /// Nobody answers any more.
