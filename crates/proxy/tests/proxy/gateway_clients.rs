@@ -1,4 +1,5 @@
-//! Clients that were written for the Client Portal Gateway work with the proxy as they are: ibind from PyPI, and curl.
+//! Clients that were written for the Client Portal Gateway work with the proxy as they are: ibind from PyPI,
+//! interactive-brokers-mcp from npm, and curl.
 //!
 //! ```text
 //! cargo test -p ibkr-oauth-proxy --test proxy -- --ignored --nocapture
@@ -12,6 +13,8 @@ use crate::support::World;
 use crate::support::enrolled::ACCOUNT;
 
 const IBIND: &str = "ibind==0.2.2";
+const MCP: &str = "interactive-brokers-mcp";
+const MCP_VERSION: &str = "1.24.1";
 
 async fn over_tls(folder: &Path) -> World {
     let tls = Tls::SelfSigned(folder.into());
@@ -47,6 +50,23 @@ async fn ibind_in_gateway_mode_works_unchanged() {
     let run = move || done(Command::new(python).env("IBIND_LOGS_DIR", &workplace).arg(script).arg(port));
     let output = tokio::task::spawn_blocking(run).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().last(), Some("ibind works with the proxy"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "installs 300 MB from npm"]
+async fn a_client_in_javascript_works_unchanged() {
+    let workplace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gateway_clients");
+    let package = format!("{MCP}@{MCP_VERSION}");
+    let install = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"];
+    done(Command::new("npm").args(install).arg(&workplace).arg(package));
+    let folder = tempfile::tempdir().unwrap();
+    let world = over_tls(folder.path()).await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/gateway_mode.mjs");
+    let (client, port) = (workplace.join("node_modules").join(MCP), world.address.port().to_string());
+    let run = move || done(Command::new("node").arg(script).arg(client).arg(port));
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let last = format!("{MCP} works with the proxy");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().last(), Some(&*last));
 }
 
 #[tokio::test(flavor = "multi_thread")]
