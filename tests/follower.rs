@@ -234,7 +234,7 @@ fn a_report_about_an_older_generation_is_stale() {
     world.happen(Incident::LiveSessionsEnd);
     assert!(machine.call(&mut world.pair, &ACCOUNTS).is_err());
     let FollowerOutput::Ask(question) = machine.follower.poll(world.pair.now) else { panic!("no question") };
-    assert!(question.is_refused() && question.generation() == 1);
+    assert!(question.is_rejected() && question.generation() == 1);
     world.run(&mut Sound, 2 * MINUTE);
     assert_eq!(world.count(LOGIN), 2, "the owner has found out by itself");
     world.sent.clear();

@@ -33,7 +33,7 @@ impl Client {
     pub fn handle_question(&mut self, question: &Question) -> bool {
         let is_current = self.oauth.stored_live().is_some() && question.generation() == self.oauth.generation();
         if is_current {
-            self.probe.is_wanted |= question.is_refused();
+            self.probe.is_wanted |= question.is_rejected();
             if question.has_no_bridge() {
                 self.brokerage.doubt();
             }

@@ -53,7 +53,7 @@ use shared_session::SharedSession;
 /// signer.handle_response(request.receipt(), &response, now())?;
 /// # Ok(()) }
 /// ```
-/// Poll until it says [`FollowerOutput::Wait`], again when that moment has come, and after a refused request. A question may
+/// Poll until it says [`FollowerOutput::Wait`], again when that moment has come, and after a rejected request. A question may
 /// get no answer, or the answer may be late: the follower asks again, after pauses that grow from a second to a minute. What
 /// the owner shares unasked is followed as well.
 ///
@@ -61,9 +61,9 @@ use shared_session::SharedSession;
 /// - It checks the server's proof of each token, and that the session is of its own consumer key, realm and base URL. It
 ///   trusts no token for longer than 24 hours from the first sight of it.
 /// - It asks for the next generation when the owner's refresh margin begins, and signs with the old one meanwhile.
-/// - A refused request is a question to the owner: "is this generation still it?". A generation that is older than the one
-///   held is stale, unless that one was refused or has ended.
-/// - It has a clock and a series of timestamps of its own: a wrong clock costs one refusal, which
+/// - A rejected request is a question to the owner: "is this generation still it?". A generation that is older than the one
+///   held is stale, unless that one was rejected or has ended.
+/// - It has a clock and a series of timestamps of its own: a wrong clock costs one rejection, which
 ///   [explains itself](crate::Diagnosis::ClockOff), and nobody's token.
 pub struct Follower {
     identity: Identity,
@@ -105,7 +105,7 @@ pub enum Followed {
 pub enum FollowerOutput {
     /// Ask the owner, or look where it stores what it shares, and hand the answer to [`Follower::follow`].
     Ask(Question),
-    /// There is nothing to do before this moment, unless a request is refused. It is later than `now`, by a minute at most.
+    /// There is nothing to do before this moment, unless a request is rejected. It is later than `now`, by a minute at most.
     Wait(UnixTime),
 }
 

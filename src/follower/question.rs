@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     generation: u64,
-    is_refused: bool,
+    is_rejected: bool,
     has_no_bridge: bool,
 }
 
 impl Question {
     pub(super) fn about(generation: u64) -> Self {
-        Self { generation, is_refused: false, has_no_bridge: false }
+        Self { generation, is_rejected: false, has_no_bridge: false }
     }
 
-    pub(super) fn with_refusal(self, is_refused: bool) -> Self {
-        Self { is_refused, ..self }
+    pub(super) fn with_rejection(self, is_rejected: bool) -> Self {
+        Self { is_rejected, ..self }
     }
 
     pub(super) fn with_missing_bridge(self, has_no_bridge: bool) -> Self {
@@ -29,10 +29,10 @@ impl Question {
         self.generation
     }
 
-    /// Returns whether the server refused a request that was signed with this generation. If not, the follower only looks for
+    /// Returns whether the server rejected a request that was signed with this generation. If not, the follower only looks for
     /// the next.
-    pub fn is_refused(&self) -> bool {
-        self.is_refused
+    pub fn is_rejected(&self) -> bool {
+        self.is_rejected
     }
 
     /// Returns whether a request found no brokerage session.

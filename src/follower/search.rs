@@ -10,7 +10,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Questions that repeat with growing pauses, until there is an answer that ends them.
 pub(super) struct Search {
-    is_refused: bool,
+    is_rejected: bool,
     has_no_bridge: bool,
     asked_at: Option<UnixTime>,
     /// Between the latest question and the next.
@@ -19,22 +19,22 @@ pub(super) struct Search {
 
 impl Default for Search {
     fn default() -> Self {
-        Self { is_refused: false, has_no_bridge: false, asked_at: None, pause: FIRST_PAUSE }
+        Self { is_rejected: false, has_no_bridge: false, asked_at: None, pause: FIRST_PAUSE }
     }
 }
 
 impl Search {
-    /// The token was refused.
+    /// The token was rejected.
     pub(super) fn doubt(&mut self, now: UnixTime) {
-        if !self.is_refused {
+        if !self.is_rejected {
             self.hasten(now);
         }
-        self.is_refused = true;
+        self.is_rejected = true;
     }
 
     /// The token was accepted.
     pub(super) fn trust(&mut self) {
-        self.is_refused = false;
+        self.is_rejected = false;
     }
 
     /// There is no brokerage session.
@@ -51,14 +51,14 @@ impl Search {
         self.asked_at = self.asked_at.map(|at| at.min(now));
     }
 
-    /// Whether the token was refused, and neither accepted since nor asked about for a minute.
+    /// Whether the token was rejected, and neither accepted since nor asked about for a minute.
     pub(super) fn is_in_doubt(&self) -> bool {
-        self.is_refused
+        self.is_rejected
     }
 
     /// Whether there is something to ask about that has no set time.
     pub(super) fn is_open(&self) -> bool {
-        self.is_refused || self.has_no_bridge
+        self.is_rejected || self.has_no_bridge
     }
 
     /// Until when to wait if there is something to ask from `due` on: later than `now`, by a minute at most. `None` means that
@@ -73,13 +73,13 @@ impl Search {
     /// The question to ask at `now`.
     pub(super) fn ask(&mut self, generation: u64, now: UnixTime) -> Question {
         let question =
-            Question::about(generation).with_refusal(self.is_refused).with_missing_bridge(self.has_no_bridge);
+            Question::about(generation).with_rejection(self.is_rejected).with_missing_bridge(self.has_no_bridge);
         if self.asked_at.is_some() {
             self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
         self.asked_at = Some(now);
         // The owner has looked by now, and says that the token is the one.
-        self.is_refused &= self.pause < LONGEST_PAUSE;
+        self.is_rejected &= self.pause < LONGEST_PAUSE;
         self.has_no_bridge = false;
         question
     }

@@ -28,7 +28,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SharedSession {
     version: u32,
-    // Everything else may be missing, so that a later version is refused for its version.
+    // Everything else may be missing, so that a later version is rejected for its version.
     #[serde(default)]
     generation: u64,
     #[serde(default)]

@@ -265,7 +265,7 @@ async fn a_process_without_keys_follows_what_the_owner_stores() {
     assert!(call());
     ibkr.lock().unwrap().gateway.schedule(std::time::SystemTime::UNIX_EPOCH, Incident::LiveSessionsEnd);
     assert!(!call(), "the token is dead");
-    assert!(matches!(follower.next().await, FollowerEvent::Asked(question) if question.is_refused()));
+    assert!(matches!(follower.next().await, FollowerEvent::Asked(question) if question.is_rejected()));
     store.entries.lock().unwrap().clear();
     store.is_down.store(true, Ordering::Relaxed);
     assert!(timeout(TAKEOVER, follower.next()).await.is_err(), "no answer is no news");

@@ -74,7 +74,7 @@ impl<S: Store + Send + Sync + 'static> FollowerDriver<S> {
         };
         match self.follower.follow(&shared, now()) {
             Ok(Followed::New) => Some(FollowerEvent::Followed),
-            Ok(Followed::Same | Followed::Stale) => question.is_refused().then_some(FollowerEvent::Asked(question)),
+            Ok(Followed::Same | Followed::Stale) => question.is_rejected().then_some(FollowerEvent::Asked(question)),
             Err(error) => Some(FollowerEvent::Refused(error)),
         }
     }
