@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A member of a fleet, for as long as its lease has not been lost: after that it comes back under another number, so that a
-/// record of the old one can never be taken for the new one's.
+/// record of the old one can never be taken for the new one's. So it does if its record may or may not have been made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MemberId(String);

@@ -87,7 +87,17 @@ pub struct Member {
 struct InFlight {
     number: u64,
     deadline: Duration,
-    is_change: bool,
+    /// What may still be done if no answer comes.
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Of the member's own record.
+    Creation,
+    /// Of the table.
+    Change,
+    Other,
 }
 
 /// What the caller was told last, so that events tell changes.
@@ -256,10 +266,8 @@ impl Member {
 
     /// Takes the store's answer to the operation of `exchange`. An answer that comes too late changes nothing.
     pub fn handle_answer(&mut self, exchange: Exchange, answer: Answer, now: Duration) {
-        if self.in_flight.as_ref().is_none_or(|awaited| awaited.number != exchange.number || now >= awaited.deadline) {
-            return;
-        }
-        self.in_flight = None;
+        let is_awaited = |awaited: &mut InFlight| awaited.number == exchange.number && now < awaited.deadline;
+        let Some(awaited) = self.in_flight.take_if(is_awaited) else { return };
         match (exchange.step, answer) {
             (Step::Renew, Answer::Written(version)) => self.renewed(version, exchange.asked_at),
             (Step::Renew, Answer::Conflict) => self.lease.is_doubtful = true,
@@ -277,18 +285,32 @@ impl Member {
             (Step::Fence(_) | Step::Change(_), Answer::Conflict) => self.lost_a_race(now),
             (Step::Withdraw, Answer::Deleted | Answer::Conflict) => self.stage = Stage::Left,
             (Step::Change(_), Answer::Unknown) => {
-                self.uncertain = self.table.as_ref().map(|(version, _)| *version);
+                self.doubt(awaited.kind);
                 self.look_at = now.saturating_add(self.timing.retry);
+            }
+            (Step::Renew, Answer::Unknown) => {
+                self.doubt(awaited.kind);
+                self.lease.renew_at = now.saturating_add(self.timing.retry);
             }
             (Step::Renew | Step::Recover, _) => self.lease.renew_at = now.saturating_add(self.timing.retry),
             (_, _) => self.look_at = now.saturating_add(self.timing.retry),
         }
     }
 
-    /// An operation had no answer in time: it may have been done, or still be on its way.
+    /// An operation had no answer in time.
     fn give_up(&mut self) {
-        if self.in_flight.take().is_some_and(|awaited| awaited.is_change) {
-            self.uncertain = self.table.as_ref().map(|(version, _)| *version);
+        if let Some(awaited) = self.in_flight.take() {
+            self.doubt(awaited.kind);
+        }
+    }
+
+    /// An operation may have been done, or still be on its way.
+    fn doubt(&mut self, kind: Kind) {
+        match kind {
+            // Each name is created once: a creation that arrives late would bring back a record that others have deleted.
+            Kind::Creation => self.id = self.id.reborn(),
+            Kind::Change => self.uncertain = self.table.as_ref().map(|(version, _)| *version),
+            Kind::Other => {}
         }
     }
 
@@ -386,7 +408,12 @@ impl Member {
     fn send(&mut self, operation: Operation, step: Step, now: Duration) -> Output {
         self.exchanges = self.exchanges.saturating_add(1);
         let (number, deadline) = (self.exchanges, now.saturating_add(self.timing.patience));
-        self.in_flight = Some(InFlight { number, deadline, is_change: matches!(step, Step::Change(_)) });
+        let kind = match step {
+            Step::Renew if self.lease.version.is_none() => Kind::Creation,
+            Step::Change(_) => Kind::Change,
+            _ => Kind::Other,
+        };
+        self.in_flight = Some(InFlight { number, deadline, kind });
         Output::Store { operation, exchange: Exchange { number, asked_at: now, step } }
     }
 

@@ -90,6 +90,27 @@ fn a_lease_counts_from_the_moment_when_its_renewal_was_sent() {
     }
 }
 
+/// A record that others have deleted is not brought back by the creation that had no answer, so that nobody takes it for a
+/// lease.
+#[test]
+fn no_record_is_created_twice_under_one_name() {
+    for is_lost in [true, false] {
+        let (mut store, mut machine) = (Store::default(), Machine::new(1, 1));
+        let Output::Store { operation: late, exchange } = machine.member.poll(machine.now) else { panic!("no record") };
+        if is_lost {
+            machine.now += PATIENCE;
+        } else {
+            machine.member.handle_answer(exchange, Answer::Unknown, machine.now);
+        }
+        machine.run(&mut store, TAKEOVER, |_| false);
+        assert_eq!(machine.owned(), [0]);
+        let own_key = format!("fleet/member/{}", machine.member.id());
+        store.0.remove(&own_key);
+        assert!(matches!(store.perform(late), Answer::Written(1)), "it arrives after all");
+        assert!(!store.0.contains_key(&own_key));
+    }
+}
+
 /// A change that had no answer may still arrive: what it gives away is not used, whatever has happened since.
 #[test]
 fn shards_that_a_late_change_would_free_are_not_used() {
