@@ -5,6 +5,7 @@ mod simulation;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use simulation::{FOLLOWER, Figures, HOUR, LOGIN, MINUTE, Plan, SECOND, World};
 
 fn plans() -> impl Strategy<Value = Plan> {
@@ -27,11 +28,13 @@ fn plans() -> impl Strategy<Value = Plan> {
 }
 
 proptest! {
+    // The same cases each time, so that a change is not blocked by another one's luck: more `cases` and another seed search.
     // A case takes a second: a fault is shrunk a little only.
     #![proptest_config(ProptestConfig {
         cases: 24,
         max_shrink_iters: 20,
         failure_persistence: None,
+        rng_seed: RngSeed::Fixed(1),
         ..ProptestConfig::default()
     })]
 
