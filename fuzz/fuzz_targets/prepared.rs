@@ -7,8 +7,8 @@
 use std::sync::OnceLock;
 
 use ibkr_oauth::{
-    AccessToken, ApiRequest, Consumer, LiveSession, Method, OAuthSession, ParameterEncoding, PreparedRequest, QueryPolicy,
-    Response,
+    AccessToken, ApiRequest, Consumer, LiveSession, Method, OAuthSession, ParameterEncoding, PreparedRequest,
+    QueryPolicy, Response,
 };
 use ibkr_oauth_fuzz::{CONSUMER_KEY, FakeKeys, MemoryBound, START, assert_silent, dh, prove};
 use libfuzzer_sys::fuzz_target;
