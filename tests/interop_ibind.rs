@@ -5,17 +5,17 @@
 //! ```
 #![cfg(feature = "http")]
 
-#[path = "../examples/support/mod.rs"]
-mod support;
-
+#[path = "support/credentials.rs"]
+mod credentials;
 #[path = "support/python.rs"]
 mod python;
+mod support;
 
 use std::path::Path;
 use std::process::Command;
 
+use credentials::Credentials;
 use ibkr_oauth_gateway::Server;
-use support::credentials::{Credentials, Keys, Party};
 
 const IBIND: &str = "ibind[oauth]==0.2.2";
 
@@ -26,11 +26,9 @@ fn ibind_logs_in_again_and_again() {
     let python = python::with_packages(&workplace, &[IBIND]);
 
     let server = Server::bind("127.0.0.1:0").unwrap();
-    let keys = Keys::generate(&mut |step| println!("{step}")).unwrap();
-    let credentials = Credentials::enroll(&mut server.gateway(), &keys, "EXAMPLECO", &Party::First).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("credentials.json");
-    credentials.write_new(&file).unwrap();
+    Credentials::first_party(&mut server.gateway(), "EXAMPLECO").write_new(&file);
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop_ibind.py");
     python::run(Command::new(python).env("IBIND_LOGS_DIR", &workplace).arg(script).arg(file));

@@ -1,17 +1,20 @@
 //! One connection, without an HTTP client: a login and the requests after it.
 #![cfg(all(feature = "http", feature = "http1"))]
 
-#[path = "../examples/support/mod.rs"]
+#[path = "support/credentials.rs"]
+mod credentials;
+#[path = "support/driver.rs"]
+mod driver;
 mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use credentials::Credentials;
+use driver::{now, rng};
 use ibkr_oauth::http1::{Decoder, encode};
-use ibkr_oauth::{ApiRequest, OAuthSession, Outbound, Phase, Request, Response};
+use ibkr_oauth::{ApiRequest, Outbound, Phase, Request, Response};
 use ibkr_oauth_gateway::Server;
-use support::credentials::{Credentials, Keys, Party};
-use support::driver::{now, rng};
 
 /// The example of the module's documentation, on one connection for as many requests as the server takes.
 struct Connection(TcpStream);
@@ -34,11 +37,7 @@ impl Connection {
 #[test]
 fn a_login_and_a_signed_request_share_a_socket() {
     let server = Server::bind("127.0.0.1:0").unwrap();
-    let keys = Keys::generate(&mut |_| ()).unwrap();
-    let credentials = Credentials::enroll(&mut server.gateway(), &keys, "SOCKETCON", &Party::First).unwrap();
-
-    let access_token = credentials.access_token().unwrap().unwrap();
-    let mut session = OAuthSession::with_access_token(credentials.consumer().unwrap().build().unwrap(), access_token);
+    let mut session = Credentials::first_party(&mut server.gateway(), "SOCKETCON").session();
     let mut connection = Connection(TcpStream::connect(server.address()).unwrap());
     while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now()).unwrap() {
         let response = connection.send(&request);

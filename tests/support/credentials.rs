@@ -1,0 +1,96 @@
+//! Consumers that a gateway knows, with the keys of `tests/keys`: to log in as, or to hand to a program in a file.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::fs;
+use std::path::Path;
+
+use ibkr_oauth::{AccessToken, Consumer, OAuthSession};
+use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, User};
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use serde::{Deserialize, Serialize};
+
+use crate::support::{DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM, dh, keys};
+
+/// The user that every consumer here acts for, and the user's accounts.
+pub const USER: &str = "demo";
+pub const ACCOUNTS: [&str; 2] = ["DU1234567", "DU7654321"];
+
+/// All that a client needs to log in, as it stands in a file.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    pub consumer_key: String,
+    pub realm: String,
+    /// None for a third party that has yet to ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token_secret: Option<String>,
+    pub private_signature_pem: String,
+    pub private_encryption_pem: String,
+    pub dhparam_pem: String,
+    pub base_url: String,
+}
+
+impl Credentials {
+    /// Those of a consumer that trades for its own user.
+    pub fn first_party(gateway: &mut Gateway, consumer_key: &str) -> Self {
+        let registered = Self::register(gateway, consumer_key, None);
+        registered.with_access_token_of(gateway)
+    }
+
+    /// Those of a consumer whose users come back to `callback_url` with their consent.
+    pub fn third_party(gateway: &mut Gateway, consumer_key: &str, callback_url: &str) -> Self {
+        Self::register(gateway, consumer_key, Some(callback_url.to_owned()))
+    }
+
+    fn register(gateway: &mut Gateway, consumer_key: &str, callback_url: Option<String>) -> Self {
+        let consumer = RegisteredConsumer {
+            consumer_key: consumer_key.to_owned(),
+            signature_public_key_pem: include_str!("../keys/public_signature.pem").to_owned(),
+            encryption_public_key_pem: include_str!("../keys/public_encryption.pem").to_owned(),
+            dhparam_pem: DHPARAM_PEM.to_owned(),
+            callback_url,
+        };
+        gateway.register_consumer(&consumer).unwrap();
+        gateway.add_user(User { name: USER.to_owned(), accounts: ACCOUNTS.map(str::to_owned).into(), is_paper: true });
+        Self {
+            realm: consumer.realm().to_owned(),
+            consumer_key: consumer.consumer_key,
+            access_token: None,
+            access_token_secret: None,
+            private_signature_pem: SIGNATURE_PEM.to_owned(),
+            private_encryption_pem: ENCRYPTION_PEM.to_owned(),
+            dhparam_pem: consumer.dhparam_pem,
+            base_url: gateway.base_url(),
+        }
+    }
+
+    /// With one that the gateway issues; each voids the one before it.
+    pub fn with_access_token_of(self, gateway: &mut Gateway) -> Self {
+        let issued = gateway.issue_access_token(&self.consumer_key, USER, &mut UnwrapErr(SysRng)).unwrap();
+        Self { access_token: Some(issued.token), access_token_secret: Some(issued.secret_base64), ..self }
+    }
+
+    /// A session that is not logged in yet.
+    pub fn session(&self) -> OAuthSession {
+        let builder = Consumer::builder(&self.consumer_key, keys(), dh()).realm(&self.realm).base_url(&self.base_url);
+        let (Some(token), Some(secret)) = (&self.access_token, &self.access_token_secret) else {
+            panic!("a third party has yet to ask");
+        };
+        OAuthSession::with_access_token(builder.build().unwrap(), AccessToken::new(token, secret).unwrap())
+    }
+
+    pub fn read(path: &Path) -> Self {
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
+    /// Writes a new file that only its owner may read.
+    pub fn write_new(&self, path: &Path) {
+        let mut options = fs::OpenOptions::new();
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.write(true).create_new(true).open(path).unwrap();
+        serde_json::to_writer_pretty(file, self).unwrap();
+    }
+}
