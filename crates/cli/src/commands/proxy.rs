@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ibkr_oauth::Pacing;
 use ibkr_oauth::brokerage::CompetePolicy;
 use ibkr_oauth_proxy::ipnet::IpNet;
 use ibkr_oauth_proxy::{BearerToken, Listen, Options, Proxy as Listening, StartError, Tls};
@@ -60,6 +61,10 @@ pub struct Proxy {
     /// Forward nothing but what is known to change nothing
     #[arg(long)]
     read_only: bool,
+    /// Send up to fifty requests a second, as an older page of IBKR's allows; newer ones allow ten, and more risks a pause of
+    /// minutes
+    #[arg(long)]
+    fifty_a_second: bool,
     /// Log out another brokerage session of the same user, such as TWS, whenever one is in the way
     #[arg(long)]
     take_over: bool,
@@ -78,7 +83,7 @@ impl Proxy {
         let options = self.options()?;
         // Before the login: an address in use costs none.
         let listening = Listening::bind(options).await?;
-        let mut session = Session::start(&self.access, Wanted::BrokerageSession(self.compete()))?;
+        let mut session = Session::start_paced(&self.access, Wanted::BrokerageSession(self.compete()), self.pacing())?;
         tokio::select! {
             ready = session.ready() => ready?,
             () = interruption.requested() => return Ok(Exit::Done),
@@ -129,6 +134,10 @@ impl Proxy {
 
     fn compete(&self) -> CompetePolicy {
         if self.take_over { CompetePolicy::TakeOver } else { CompetePolicy::Yield }
+    }
+
+    fn pacing(&self) -> Pacing {
+        if self.fifty_a_second { Pacing::fifty_a_second() } else { Pacing::default() }
     }
 
     fn say_where(&self, listening: &Listening) -> Result<(), Failure> {
