@@ -1,24 +1,30 @@
 //! The drivers that the documentation of `Client` and the examples offer for copying: the same in both, short, and safe.
 #![cfg(all(feature = "http", feature = "serde"))]
 
-#[allow(dead_code, reason = "its `main` is the example's")]
-#[path = "../examples/async.rs"]
-mod async_example;
+#[path = "support/credentials.rs"]
+mod credentials;
+#[path = "support/driver.rs"]
+mod driver;
+mod support;
+#[path = "support/tokio_driver.rs"]
+mod tokio_driver;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use async_example::support::credentials::{Credentials, Keys, Party};
-use async_example::support::driver::{self, now};
-use async_example::{Sends, https, next_event};
-use ibkr_oauth::{ApiRequest, Client, Event, OAuthSession, Outcome, UnixTime};
+use credentials::Credentials;
+use driver::now;
+use ibkr_oauth::{ApiRequest, Client, Event, Outcome, UnixTime};
 use ibkr_oauth_gateway::Server;
+use tokio_driver::{Sends, https, next_event};
 
 const DOCUMENTATION: &str = include_str!("../src/client/drivers.md");
 const BLOCKING: &str = include_str!("../examples/support/driver.rs");
+const TESTED_BLOCKING: &str = include_str!("support/driver.rs");
 const TOKIO: &str = include_str!("../examples/async.rs");
+const TESTED_TOKIO: &str = include_str!("support/tokio_driver.rs");
 
 /// What begins with `head`, to the end of the block.
 fn block<'a>(text: &'a str, head: &str) -> &'a str {
@@ -27,20 +33,31 @@ fn block<'a>(text: &'a str, head: &str) -> &'a str {
     &text[start..start + end + 2]
 }
 
-fn documented<'a>(example: &'a str, heads: &[&str]) -> usize {
-    let blocks: Vec<&'a str> = heads.iter().map(|head| block(example, head)).collect();
-    for block in &blocks {
-        assert!(DOCUMENTATION.contains(block), "differs in the documentation:\n{block}");
-    }
-    blocks.iter().map(|block| block.lines().count()).sum()
+/// How many lines these blocks of `text` have, which must stand in all `others` too.
+fn shared(text: &str, others: &[&str], heads: &[&str]) -> usize {
+    let lines_of = |head: &&str| {
+        let block = block(text, head);
+        assert!(others.iter().all(|other| other.contains(block)), "it differs elsewhere:\n{block}");
+        block.lines().count()
+    };
+    heads.iter().map(lines_of).sum()
 }
 
 #[test]
 fn the_documented_drivers_are_the_examples_and_have_at_most_25_lines() {
-    assert!(documented(BLOCKING, &["pub fn next_event(", "pub fn send("]) <= 25);
-    assert!(documented(TOKIO, &["pub async fn next_event(", "pub async fn send("]) <= 25);
-    documented(BLOCKING, &["pub fn agent(", "pub fn rng(", "pub fn now("]);
-    documented(TOKIO, &["pub fn https("]);
+    let (blocking, tokio) = ([BLOCKING, TESTED_BLOCKING], [TOKIO, TESTED_TOKIO]);
+    assert!(shared(DOCUMENTATION, &blocking, &["pub fn next_event(", "pub fn send("]) <= 25);
+    assert!(shared(DOCUMENTATION, &tokio, &["pub async fn next_event(", "pub async fn send("]) <= 25);
+    shared(DOCUMENTATION, &blocking, &["pub fn agent(", "pub fn rng(", "pub fn now("]);
+    shared(DOCUMENTATION, &tokio, &["pub fn https("]);
+}
+
+#[test]
+fn what_is_tested_of_the_event_loop_and_the_feed_is_the_examples() {
+    let connection = ["pub fn wait(", "impl Call {", "fn unless_it_waits", "fn connect(", "fn split_port("];
+    shared(include_str!("../examples/event_loop.rs"), &[include_str!("support/connections.rs")], &connection);
+    let feed = ["pub struct Feed {", "impl Feed {", "fn is_pause(", "pub fn in_plain_words("];
+    shared(include_str!("../examples/websocket.rs"), &[include_str!("support/feed.rs")], &feed);
 }
 
 #[test]
@@ -51,16 +68,13 @@ fn the_shortest_example_has_at_most_50_lines_and_no_module() {
 }
 
 fn serve() -> (Server, Credentials) {
-    let keys = Keys::generate(&mut |_| ()).unwrap();
     let server = Server::bind("127.0.0.1:0").unwrap();
-    let credentials = Credentials::enroll(&mut server.gateway(), &keys, "DRIVENCOM", &Party::First).unwrap();
+    let credentials = Credentials::first_party(&mut server.gateway(), "DRIVENCOM");
     (server, credentials)
 }
 
 fn client(credentials: &Credentials) -> Client {
-    let consumer = credentials.consumer().unwrap().build().unwrap();
-    let session = OAuthSession::with_access_token(consumer, credentials.access_token().unwrap().unwrap());
-    Client::new(session).without_brokerage_session()
+    Client::new(credentials.session()).without_brokerage_session()
 }
 
 /// Whether this is the end of the request, which must be good.
@@ -129,13 +143,13 @@ impl Drop for Folder {
 #[test]
 fn the_shortest_example_lists_the_accounts_and_nothing_else() {
     let (server, credentials) = serve();
-    let access = credentials.access.as_ref().unwrap();
+    let access_token = credentials.access_token.as_deref().unwrap();
     let folder = Folder::new();
     let files = [
         ("private_signature.pem", credentials.private_signature_pem.as_str()),
         ("private_encryption.pem", credentials.private_encryption_pem.as_str()),
         ("dhparam.pem", credentials.dhparam_pem.as_str()),
-        ("access_token_secret", access.secret.as_str()),
+        ("access_token_secret", credentials.access_token_secret.as_deref().unwrap()),
     ];
     for (name, text) in files {
         fs::write(folder.0.join(name), text).unwrap();
@@ -145,7 +159,7 @@ fn the_shortest_example_lists_the_accounts_and_nothing_else() {
         .args(files.map(|(name, _)| name))
         .current_dir(&folder.0)
         .env_clear()
-        .envs([("IBKR_CONSUMER_KEY", &credentials.consumer_key), ("IBKR_ACCESS_TOKEN", &access.token)])
+        .envs([("IBKR_CONSUMER_KEY", &*credentials.consumer_key), ("IBKR_ACCESS_TOKEN", access_token)])
         .env("IBKR_BASE_URL", server.base_url())
         .output()
         .unwrap();

@@ -1,17 +1,17 @@
-//! What the examples' HTTP clients send, byte for byte: the descriptor, and the `Host` that HTTP/1.1 wants.
+//! What the documented drivers send, byte for byte: the descriptor, and the `Host` that HTTP/1.1 wants.
 #![cfg(all(feature = "http", feature = "http1"))]
 
-#[allow(dead_code, reason = "its `main` is the example's")]
-#[path = "../examples/async.rs"]
-mod async_example;
+#[path = "support/driver.rs"]
+mod driver;
 mod support;
+#[path = "support/tokio_driver.rs"]
+mod tokio_driver;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use async_example::support::driver;
 use ibkr_oauth::{ApiRequest, OAuthSession, Request, http1};
 use support::{NOW, WorkedLogin, rng};
 
@@ -27,7 +27,7 @@ fn a_blocking_client_sends_the_descriptor_and_nothing_else() {
 fn an_async_client_sends_the_descriptor_and_nothing_else() {
     sends_the_descriptor(&[], |request| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        drop(runtime.block_on(async_example::send(async_example::https(), request)).unwrap());
+        drop(runtime.block_on(tokio_driver::send(tokio_driver::https(), request)).unwrap());
     });
 }
 

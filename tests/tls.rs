@@ -1,22 +1,29 @@
-//! Logins over TLS: by an HTTP client and by the event loop of the example, to the server and to the program `gateway`, and
+//! Logins over TLS: by an HTTP client and by an event loop, to the server and to the program `gateway`, and
 //! never past a certificate that nobody vouches for.
 #![cfg(all(feature = "http", feature = "http1"))]
 
-#[allow(dead_code, reason = "its `main` is the example's")]
-#[path = "../examples/event_loop.rs"]
-mod event_loop;
+#[path = "support/connections.rs"]
+mod connections;
+#[path = "support/credentials.rs"]
+mod credentials;
+#[path = "support/driver.rs"]
+mod driver;
+mod support;
 #[path = "support/workplace.rs"]
 mod workplace;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
-use event_loop::support;
-use ibkr_oauth::{Client, OAuthSession, Phase};
+use connections::{Call, wait};
+use credentials::{ACCOUNTS, Credentials};
+use driver::{account_ids, accounts, agent, drive, now, rng};
+use ibkr_oauth::{ApiRequest, Client, Event, OAuthSession, Outcome, Output, Phase};
 use ibkr_oauth_gateway::{Certificate, Server};
+use mio::{Events, Poll, Token};
 use rustls::{ClientConfig, RootCertStore};
-use support::credentials::{Credentials, Keys, Party};
-use support::driver::{accounts, agent, drive, now};
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 use workplace::Workplace;
@@ -30,24 +37,21 @@ struct Service {
 
 impl Service {
     fn start() -> Self {
-        static KEYS: OnceLock<Keys> = OnceLock::new();
-        let keys = KEYS.get_or_init(|| Keys::generate(&mut |_| ()).unwrap());
         let certificate = Certificate::generate().unwrap();
         let server = Server::bind_tls("127.0.0.1:0", &certificate).unwrap();
-        let enroll = |name| Credentials::enroll(&mut server.gateway(), keys, name, &Party::First).unwrap();
-        let credentials = ["FIRSTUSER", "OTHERUSER"].map(enroll);
+        let credentials = ["FIRSTUSER", "OTHERUSER"].map(|name| Credentials::first_party(&mut server.gateway(), name));
         Self { server, certificate, credentials }
     }
 
     fn sessions(&self) -> [OAuthSession; 2] {
         self.credentials.each_ref().map(|credentials| {
             assert_eq!(credentials.base_url, self.server.base_url());
-            session(credentials)
+            credentials.session()
         })
     }
 
-    fn clients(&self) -> Vec<Client> {
-        self.sessions().into_iter().map(Client::new).collect()
+    fn clients(&self) -> [Client; 2] {
+        self.sessions().map(|session| Client::new(session).without_brokerage_session())
     }
 
     fn trusting_agent(&self) -> Agent {
@@ -62,14 +66,40 @@ fn trusting(certificate_pem: &str) -> Agent {
     Agent::config_builder().tls_config(tls).build().into()
 }
 
-fn session(credentials: &Credentials) -> OAuthSession {
-    let consumer = credentials.consumer().unwrap().build().unwrap();
-    assert_eq!(consumer.base_url(), credentials.base_url);
-    OAuthSession::with_access_token(consumer, credentials.access_token().unwrap().unwrap())
-}
-
-fn event_loop_config(roots: RootCertStore) -> Arc<ClientConfig> {
-    Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+/// Logs the clients in on this thread, all at once, and returns the accounts of each.
+fn event_loop(clients: &mut [Client], roots: RootCertStore) -> Result<Vec<Vec<String>>, Box<dyn Error>> {
+    let tls = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
+    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(8));
+    let (mut calls, mut listed) = (BTreeMap::new(), BTreeMap::new());
+    for client in &mut *clients {
+        client.request(&ApiRequest::get("/portfolio/accounts"), now())?;
+    }
+    while listed.len() < clients.len() {
+        for (index, client) in clients.iter_mut().enumerate() {
+            // Each sends one request at a time: first the login's, then its own.
+            loop {
+                match client.poll(&mut rng(), now()) {
+                    Output::Wait(_) => break,
+                    Output::Send { request, exchange } => {
+                        let call = Call::start(&request, poll.registry(), Token(index), &tls)?;
+                        calls.insert(index, (exchange, call));
+                    }
+                    Output::Event(Event::Finished { outcome: Outcome::Answered(response), .. }) => {
+                        listed.insert(index, account_ids(&response));
+                    }
+                    Output::Event(event) => assert!(matches!(event, Event::LoggedIn { .. }), "{event:?}"),
+                }
+            }
+        }
+        wait(&mut poll, &mut events, Some(Duration::from_millis(100)))?;
+        for index in events.iter().map(|event| event.token().0) {
+            let Some((_, call)) = calls.get_mut(&index) else { continue };
+            let Some(response) = call.advance()? else { continue };
+            let (exchange, _) = calls.remove(&index).unwrap();
+            clients[index].handle_response(exchange, &response, now())?;
+        }
+    }
+    Ok(listed.into_values().collect())
 }
 
 #[test]
@@ -77,7 +107,7 @@ fn an_http_client_logs_in_over_tls() {
     let service = Service::start();
     let ([mut session, _], agent) = (service.sessions(), service.trusting_agent());
     drive(&mut session, &agent).unwrap();
-    assert_eq!(accounts(session.live(now()).unwrap(), &agent).unwrap(), ["DU1234567", "DU7654321"]);
+    assert_eq!(accounts(session.live(now()).unwrap(), &agent), ACCOUNTS);
 }
 
 #[test]
@@ -85,8 +115,7 @@ fn an_event_loop_logs_two_sessions_in_over_tls() {
     let service = Service::start();
     let mut roots = RootCertStore::empty();
     roots.add(service.certificate.der().to_vec().into()).unwrap();
-    let accounts = event_loop::run(service.clients(), &event_loop_config(roots)).unwrap();
-    assert_eq!(accounts, [["DU1234567", "DU7654321"]; 2]);
+    assert_eq!(event_loop(&mut service.clients(), roots).unwrap(), [ACCOUNTS; 2]);
 }
 
 #[test]
@@ -100,8 +129,7 @@ fn a_certificate_nobody_vouches_for_stops_the_login_and_harms_nothing() {
     assert_eq!(session.phase(now()), Phase::LiveSession);
 
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    let in_haste = service.clients().into_iter().map(|client| client.with_request_deadline(Duration::from_secs(4)));
-    let error = event_loop::run(in_haste.collect(), &event_loop_config(roots)).unwrap_err();
+    let error = event_loop(&mut service.clients(), roots).unwrap_err();
     assert!(error.to_string().contains("invalid peer certificate: UnknownIssuer"), "{error:?}");
 }
 
@@ -112,8 +140,8 @@ fn the_program_gateway_says_which_certificate_to_trust() {
         let (gateway, _) = workplace.start_gateway(&["--tls"]);
         let said = gateway.wait_for("-----END CERTIFICATE-----\n");
         let certificate = &said[said.find("-----BEGIN").unwrap()..];
-        let credentials = Credentials::read(workplace.file("credentials.json").as_ref()).unwrap();
+        let credentials = Credentials::read(workplace.file("credentials.json").as_ref());
         assert!(credentials.base_url.starts_with("https://"), "{}", credentials.base_url);
-        drive(&mut session(&credentials), &trusting(certificate)).unwrap();
+        drive(&mut credentials.session(), &trusting(certificate)).unwrap();
     }
 }

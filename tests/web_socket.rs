@@ -1,22 +1,25 @@
 //! The WebSocket on the gateway's port: opened by token and session id, asked for without, closed with the server.
 #![cfg(feature = "http")]
 
-#[allow(dead_code, reason = "its `main` is the example's")]
-#[path = "../examples/websocket.rs"]
-mod example;
+#[path = "support/credentials.rs"]
+mod credentials;
+#[path = "support/driver.rs"]
+mod driver;
+#[path = "support/feed.rs"]
+mod feed;
+mod support;
 
 use std::net::TcpStream;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use example::support;
-use example::{Feed, in_plain_words, listen};
+use credentials::Credentials;
+use driver::{agent, drive, now, rng, send};
+use feed::{Feed, in_plain_words};
 use ibkr_oauth::brokerage::{BrokerageOutbound, BrokerageSession, CompetePolicy, WebSocketRequest};
-use ibkr_oauth::{ApiRequest, LiveSession, OAuthSession, UnixTime};
+use ibkr_oauth::{ApiRequest, LiveSession, UnixTime};
 use ibkr_oauth_gateway::{Certificate, Incident, Server};
 use rustls::{ClientConfig, RootCertStore};
-use support::credentials::{Credentials, Keys, Party};
-use support::driver::{agent, drive, now, rng, send};
 use tungstenite::client::{ClientRequestBuilder, IntoClientRequest};
 use tungstenite::handshake::HandshakeError;
 use tungstenite::http::Request;
@@ -55,27 +58,18 @@ impl Service {
     }
 
     fn with(server: Server, agent: Agent, tls: ClientConfig) -> Self {
-        static KEYS: OnceLock<Keys> = OnceLock::new();
-        let keys = KEYS.get_or_init(|| Keys::generate(&mut |_| ()).unwrap());
-        let enroll = |name| Credentials::enroll(&mut server.gateway(), keys, name, &Party::First).unwrap();
-        let credentials = ["FIRSTUSER", "OTHERUSER"].map(enroll);
+        let credentials = ["FIRSTUSER", "OTHERUSER"].map(|name| Credentials::first_party(&mut server.gateway(), name));
         Self { server, credentials, agent, tls: Arc::new(tls) }
     }
 
-    fn session(&self, index: usize) -> OAuthSession {
-        let credentials = &self.credentials[index];
-        let access_token = credentials.access_token().unwrap().unwrap();
-        OAuthSession::with_access_token(credentials.consumer().unwrap().build().unwrap(), access_token)
-    }
-
     fn log_in(&self, index: usize) -> LiveSession {
-        let mut session = self.session(index);
+        let mut session = self.credentials[index].session();
         drive(&mut session, &self.agent).unwrap();
         session.live(now()).unwrap().clone()
     }
 
     fn token(&self, index: usize) -> &str {
-        &self.credentials[index].access.as_ref().unwrap().token
+        self.credentials[index].access_token.as_deref().unwrap()
     }
 
     /// What a tickle calls the session.
@@ -148,12 +142,6 @@ fn what_the_brokerage_session_describes_opens_a_web_socket() {
         let later = opened.saturating_add(WebSocketRequest::MARKET_DATA_RENEWAL);
         assert_eq!([hear(later), hear(later)], ["still here", price], "prices are asked for again");
     }
-}
-
-#[test]
-fn the_example_listens_and_ends() {
-    let service = Service::start();
-    listen(service.session(0), &service.tls, 4).unwrap();
 }
 
 #[test]

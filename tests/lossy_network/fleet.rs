@@ -11,7 +11,7 @@ use mio::{Events, Poll, Token};
 use rand::rngs::StdRng;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::event_loop::{Call, wait};
+use crate::connections::{Call, wait};
 use crate::support::NOW;
 use crate::wire::Wire;
 

@@ -5,12 +5,10 @@
 //! cargo test --release --test lossy_network -- --ignored --nocapture
 //! ```
 
+#[path = "../support/connections.rs"]
+mod connections;
 #[path = "../support/mod.rs"]
 mod support;
-
-#[allow(dead_code, reason = "its `main` is the example's")]
-#[path = "../../examples/event_loop.rs"]
-mod event_loop;
 
 mod fleet;
 mod http;

@@ -4,13 +4,13 @@
 use std::fs;
 use std::path::Path;
 
-use ibkr_oauth::{AccessToken, Consumer, OAuthSession};
+use ibkr_oauth::{AccessToken, Consumer, DhParams, OAuthSession, RsaKeys, RsaPrivateKey};
 use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, User};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 
-use crate::support::{DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM, dh, keys};
+use crate::support::{DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM};
 
 /// The user that every consumer here acts for, and the user's accounts.
 pub const USER: &str = "demo";
@@ -74,10 +74,12 @@ impl Credentials {
 
     /// A session that is not logged in yet.
     pub fn session(&self) -> OAuthSession {
-        let builder = Consumer::builder(&self.consumer_key, keys(), dh()).realm(&self.realm).base_url(&self.base_url);
-        let (Some(token), Some(secret)) = (&self.access_token, &self.access_token_secret) else {
-            panic!("a third party has yet to ask");
-        };
+        let [signature, encryption] = [&self.private_signature_pem, &self.private_encryption_pem]
+            .map(|pem| RsaPrivateKey::from_pem(pem).unwrap());
+        let keys = RsaKeys::new(signature, encryption);
+        let dh = DhParams::from_pem(&self.dhparam_pem).unwrap();
+        let builder = Consumer::builder(&self.consumer_key, keys, dh).realm(&self.realm).base_url(&self.base_url);
+        let [token, secret] = [&self.access_token, &self.access_token_secret].map(|text| text.as_deref().unwrap());
         OAuthSession::with_access_token(builder.build().unwrap(), AccessToken::new(token, secret).unwrap())
     }
 
