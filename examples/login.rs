@@ -14,7 +14,7 @@
 //! With `--third-party` and a file without access token, the consent URL is printed, and the callback is awaited: from
 //! the browser, on a loopback port (`--port`, default 20000, must be the port registered as callback), or pasted. The
 //! access token is stored in the file as soon as it arrives; whether that can be done is tried before the user is asked.
-//! The consent page is IBKR's, or `/authorize` at the origin of a base URL that is not IBKR's.
+//! The consent page is IBKR's, unless `--authorize-url` names that of another gateway.
 
 mod support;
 
@@ -31,7 +31,6 @@ use ibkr_oauth::{CallbackError, Consumer, OAuthSession, doctor};
 use ureq::Agent;
 
 use support::accounts::Accounts;
-use support::consent_page;
 use support::credentials::{Access, Credentials};
 use support::driver::{accounts, agent, drive, now, rng, step};
 use support::files::try_replacing;
@@ -133,8 +132,8 @@ fn examination(credentials: &Credentials) -> doctor::Report {
 fn consumer(credentials: &Credentials, options: &Options) -> Result<Consumer, Box<dyn Error>> {
     let base_url = options.base_url.as_ref().unwrap_or(&credentials.base_url);
     let mut builder = credentials.consumer()?.base_url(base_url);
-    if let Some(url) = options.authorize_url.clone().or_else(|| consent_page::url(base_url)) {
-        builder = builder.authorize_url(&url);
+    if let Some(url) = &options.authorize_url {
+        builder = builder.authorize_url(url);
     }
     Ok(builder.build()?)
 }

@@ -4,7 +4,8 @@
 //! `KILLS=200 cargo test --all-features --test stores kill -- --nocapture` kills more often, and says what it found.
 #![cfg(all(unix, feature = "http", feature = "http1", feature = "serde"))]
 
-#[path = "../examples/support/mod.rs"]
+#[path = "support/credentials.rs"]
+mod credentials;
 mod support;
 #[path = "support/workplace.rs"]
 mod workplace;
@@ -16,16 +17,16 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use credentials::{Credentials, USER};
 use ibkr_oauth_gateway::{Consent, Gateway, Incident, Server};
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
 use rand::{Rng, RngExt};
 use serde_json::{Map, Value, json};
-use support::consent_page;
-use support::credentials::{Access, Credentials, Keys, Party, USER};
-use support::driver::rng;
 use workplace::{Running, Workplace, program_path};
 
 /// All names under which programs write.
@@ -42,9 +43,8 @@ const NAMES: [&str; 8] = [
 const NOBODY: u32 = 65534;
 const CALLBACK: &str = "http://localhost:20000/";
 
-fn keys() -> &'static Keys {
-    static KEYS: OnceLock<Keys> = OnceLock::new();
-    KEYS.get_or_init(|| Keys::generate(&mut |_| ()).unwrap())
+fn rng() -> UnwrapErr<SysRng> {
+    UnwrapErr(SysRng)
 }
 
 fn is_root(file: &Path) -> bool {
@@ -116,18 +116,19 @@ fn keys_of_somebody_else_are_safe_from_the_gateway() {
 fn real_credentials_are_safe_from_the_gateway() {
     let workplace = Workplace::new("real");
     let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api").unwrap();
-    let credentials = Credentials::enroll(&mut gateway, keys(), "MYCONSKEY", &Party::First).unwrap();
+    let credentials = Credentials::first_party(&mut gateway, "MYCONSKEY");
     let folder = foreign_folder(&workplace, &[]);
     let file = folder.join("credentials.json");
-    credentials.write_new(&file).unwrap();
+    credentials.write_new(&file);
     leaves_alone(&workplace, &folder, "gateway", &["--dir", folder.to_str().unwrap()]);
 
     // Of the gateway's name, but with keys, or an address, that it never made.
     let own = Credentials { consumer_key: "EXAMPLECO".to_string(), ..credentials };
-    let another_key = Credentials { private_encryption_pem: "somebody else's".to_string().into(), ..own.clone() };
+    let another_key = Credentials { private_encryption_pem: "somebody else's".to_string(), ..own.clone() };
     let another_place = Credentials { base_url: "https://api.ibkr.com/v1/api".to_string(), ..own };
     for credentials in [another_key, another_place] {
-        fs::write(&file, credentials.to_json().as_bytes()).unwrap();
+        fs::remove_file(&file).unwrap();
+        credentials.write_new(&file);
         leaves_alone(&workplace, &folder, "gateway", &["--dir", folder.to_str().unwrap()]);
         assert_eq!(contents(&folder).len(), 1);
     }
@@ -176,7 +177,8 @@ fn a_gateway_survives_a_restart() {
         let log_in = || workplace.run("login", &["--credentials", file.to_str().unwrap()]);
         let gateway = start();
         if consents {
-            let mut login = start_login(&workplace, &file, &[]);
+            let authorize_url = Credentials::read(&file).base_url.replace("/v1/api", "/authorize");
+            let mut login = start_login(&workplace, &file, &["--authorize-url", &authorize_url]);
             let consent_url = login.until(consent_url);
             let callback = browse(&format!("{consent_url}&approve="));
             login.answer(&callback);
@@ -185,6 +187,7 @@ fn a_gateway_survives_a_restart() {
         drop(gateway);
         let before = contents(&folder);
         assert_eq!(before.len(), 4);
+        assert_eq!(mode(&file), 0o600);
         fs::remove_file(folder.join("dhparam.pem")).unwrap();
         let gateway = start();
         assert!(contents(&folder) == before, "what was missing is there again, and nothing else has changed");
@@ -199,7 +202,6 @@ fn a_gateway_survives_a_restart() {
 /// A gateway for third parties behind a proxy that tells what its clients send.
 struct Ibkr {
     server: Server,
-    base_url: String,
     credentials: Credentials,
     /// Called with what a client sends, before it is passed on.
     watch: Watch,
@@ -212,8 +214,7 @@ impl Ibkr {
         let [front, back] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let base_url = format!("http://{}/v1/api", front.local_addr().unwrap());
         let mut gateway = Gateway::new(&base_url).unwrap();
-        let party = Party::Third { callback_url: CALLBACK };
-        let credentials = Credentials::enroll(&mut gateway, keys(), "EXAMPLECO", &party).unwrap();
+        let credentials = Credentials::third_party(&mut gateway, "EXAMPLECO", CALLBACK);
         let behind = back.local_addr().unwrap();
         let watch: Watch = Arc::new(Mutex::new(Box::new(|_: &str| {})));
         let watched = Arc::clone(&watch);
@@ -226,7 +227,7 @@ impl Ibkr {
                 thread::spawn(move || pass_on(down.0, down.1, |_| {}));
             }
         });
-        Self { server: Server::start(gateway, back).unwrap(), base_url, credentials, watch }
+        Self { server: Server::start(gateway, back).unwrap(), credentials, watch }
     }
 
     fn watch(&self, watch: impl FnMut(&str) + Send + 'static) {
@@ -284,18 +285,8 @@ impl Running {
 /// Credentials of a third party that has not asked yet, in a folder of their own.
 fn credentials_file(workplace: &Workplace, credentials: &Credentials) -> PathBuf {
     let file = foreign_folder(workplace, &[]).join("credentials.json");
-    credentials.write_new(&file).unwrap();
+    credentials.write_new(&file);
     file
-}
-
-#[test]
-fn the_consent_page_is_the_servers_own() {
-    assert_eq!(consent_page::url("http://127.0.0.1:5000/v1/api").as_deref(), Some("http://127.0.0.1:5000/authorize"));
-    assert_eq!(consent_page::url("https://notibkr.com/v1/api").as_deref(), Some("https://notibkr.com/authorize"));
-    for ibkrs in ["https://api.ibkr.com/v1/api", "https://1.API.IBKR.com:443/v1/api", "https://interactivebrokers.com"]
-    {
-        assert_eq!(consent_page::url(ibkrs), None);
-    }
 }
 
 #[test]
@@ -305,21 +296,20 @@ fn an_access_token_is_stored_before_anything_else_is_sent() {
     let file = credentials_file(&workplace, &ibkr.credentials);
     let mut login = start_login(&workplace, &file, &[]);
     let consent_url = login.until(consent_url);
-    let origin = ibkr.base_url.strip_suffix("/v1/api").unwrap();
-    assert!(consent_url.starts_with(&format!("{origin}/authorize?")), "{consent_url}");
+    assert!(consent_url.starts_with("https://interactivebrokers.com/authorize?"), "{consent_url}");
 
     let stored = Arc::new(Mutex::new(None));
     let (seen, path) = (Arc::clone(&stored), file.clone());
     ibkr.watch(move |sent| {
         if sent.contains("/oauth/live_session_token ") {
-            *seen.lock().unwrap() = Credentials::read(&path).unwrap().access;
+            *seen.lock().unwrap() = Credentials::read(&path).access_token;
         }
     });
     login.answer(&ibkr.decide(&consent_url, Consent::Grant));
     let said = login.finish();
     assert!(said.contains("DU1234567"), "{said}");
     let stored = stored.lock().unwrap().take();
-    assert!(stored.is_some() && stored == Credentials::read(&file).unwrap().access);
+    assert!(stored.is_some() && stored == Credentials::read(&file).access_token);
 }
 
 #[test]
@@ -378,8 +368,8 @@ fn storing_keeps_links_owner_mode_and_unknown_keys() {
     assert_eq!(contents(folder).len(), 3);
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.contains(r#"{ "b": 12345678901234567890.00, "a": [ 1e400, "\u00e4" ] }"#), "{text}");
-    let stored = Credentials::read(&file).unwrap();
-    assert!(stored.access.is_some() && Credentials { access: None, ..stored } == ibkr.credentials);
+    let stored = Credentials::read(&file);
+    assert!(stored.access_token.is_some() && stored.without_access_token() == ibkr.credentials);
 }
 
 /// So that a power failure, which no test can make, finds the old file or the new one.
@@ -448,7 +438,7 @@ fn in_a_folder_that_cannot_be_written_nobody_is_asked_for_consent() {
     // Nobody may look into the folders above the workplace.
     let folder = tempfile::tempdir().unwrap();
     let (file, program) = (folder.path().join("credentials.json"), folder.path().join("login"));
-    ibkr.credentials.write_new(&file).unwrap();
+    ibkr.credentials.write_new(&file);
     fs::copy(program_path("login"), &program).unwrap();
     let is_root = is_root(&file);
     fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
@@ -532,7 +522,7 @@ fn no_kill_loses_a_stored_token_or_damages_a_file() {
         (started.elapsed(), consented.map(|consented| consented.elapsed()))
     };
     let (whole, after_consent) = run(None, None);
-    assert!(Credentials::read(&file).unwrap().access.is_some());
+    assert!(Credentials::read(&file).access_token.is_some());
 
     let [mut stored, mut in_between] = [0; 2];
     for number in 0..kills {
@@ -541,13 +531,16 @@ fn no_kill_loses_a_stored_token_or_damages_a_file() {
             0 => run(Some(moment(whole)), None),
             _ => run(None, Some(moment(after_consent.unwrap()))),
         };
-        let found = Credentials::read(&file).unwrap();
-        assert!(Credentials { access: None, ..found.clone() } == ibkr.credentials, "a file is damaged");
+        let found = Credentials::read(&file);
+        assert!(found.clone().without_access_token() == ibkr.credentials, "a file is damaged");
         assert_eq!(mode(&file), 0o600);
         let sent = sent.lock().unwrap().clone();
         let is_sent = |endpoint: &str| sent.contains(&format!("/oauth/{endpoint} "));
-        assert!(found.access.is_some() || !is_sent("live_session_token"), "a token was used before it was stored");
-        if found.access.is_some() {
+        assert!(
+            found.access_token.is_some() || !is_sent("live_session_token"),
+            "a token was used before it was stored"
+        );
+        if found.access_token.is_some() {
             stored += 1;
             let said = workplace.run("login", &["--credentials", file.to_str().unwrap()]);
             assert!(said.contains("DU1234567"), "{said}");
@@ -567,7 +560,7 @@ fn no_kill_loses_a_stored_token_or_damages_a_file() {
 /// A first party's gateway, and its credentials in a file.
 fn first_party(workplace: &Workplace) -> (Server, Credentials, PathBuf) {
     let server = Server::bind("127.0.0.1:0").unwrap();
-    let credentials = Credentials::enroll(&mut server.gateway(), keys(), "SHAREDJOB", &Party::First).unwrap();
+    let credentials = Credentials::first_party(&mut server.gateway(), "SHAREDJOB");
     let file = credentials_file(workplace, &credentials);
     (server, credentials, file)
 }
@@ -580,10 +573,10 @@ fn the_configured_access_token_goes_before_the_stored_one() {
     assert!(job().contains("logging in"));
     // The portal issues another secret, which voids the first; the token stays the same.
     let issued = server.gateway().issue_access_token("SHAREDJOB", USER, &mut rng()).unwrap();
-    let access = Access { token: issued.token.into(), secret: issued.secret_base64.into() };
-    let renewed = Credentials { access: Some(access), ..credentials };
+    assert_eq!(Some(&issued.token), credentials.access_token.as_ref());
+    let renewed = Credentials { access_token_secret: Some(issued.secret_base64), ..credentials };
     fs::remove_file(&file).unwrap();
-    renewed.write_new(&file).unwrap();
+    renewed.write_new(&file);
     for words in ["it has another access token than the credentials", "going on with the stored session"] {
         let said = job();
         assert!(said.contains(words) && said.contains("accounts DU1234567"), "{said}");

@@ -5,7 +5,6 @@
 
 pub mod accounts;
 pub mod arguments;
-pub mod consent_page;
 pub mod credentials;
 pub mod driver;
 pub mod files;

@@ -36,7 +36,8 @@ impl Credentials {
     /// Those of a consumer that trades for its own user.
     pub fn first_party(gateway: &mut Gateway, consumer_key: &str) -> Self {
         let registered = Self::register(gateway, consumer_key, None);
-        registered.with_access_token_of(gateway)
+        let issued = gateway.issue_access_token(consumer_key, USER, &mut UnwrapErr(SysRng)).unwrap();
+        Self { access_token: Some(issued.token), access_token_secret: Some(issued.secret_base64), ..registered }
     }
 
     /// Those of a consumer whose users come back to `callback_url` with their consent.
@@ -66,10 +67,8 @@ impl Credentials {
         }
     }
 
-    /// With one that the gateway issues; each voids the one before it.
-    pub fn with_access_token_of(self, gateway: &mut Gateway) -> Self {
-        let issued = gateway.issue_access_token(&self.consumer_key, USER, &mut UnwrapErr(SysRng)).unwrap();
-        Self { access_token: Some(issued.token), access_token_secret: Some(issued.secret_base64), ..self }
+    pub fn without_access_token(self) -> Self {
+        Self { access_token: None, access_token_secret: None, ..self }
     }
 
     /// A session that is not logged in yet.
