@@ -68,7 +68,7 @@ pub(super) fn store_access_token(path: &Path, access_token: &AccessToken) -> Res
 /// All other fields stay as they are.
 fn with_json(content: &str, added: &[(Field, &str)]) -> Result<Zeroizing<String>, String> {
     let failed = |error: serde_json::Error| format!("line {} cannot be kept as it is", error.line());
-    let quoted: Vec<_> = added.iter().map(|(_, text)| quoted(text)).collect();
+    let quoted = added.iter().map(|(_, text)| quoted(text)).collect::<Result<Vec<_>, _>>()?;
     let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(content).map_err(failed)?;
     for ((field, _), text) in added.iter().zip(&quoted) {
         fields.insert(field.key().to_owned(), serde_json::from_str(text).map_err(failed)?);
@@ -77,7 +77,7 @@ fn with_json(content: &str, added: &[(Field, &str)]) -> Result<Zeroizing<String>
     let mut changed = Zeroizing::new(Vec::with_capacity(content.len().saturating_mul(2).saturating_add(ROOM)));
     serde_json::to_writer_pretty(&mut *changed, &fields).map_err(failed)?;
     changed.push(b'\n');
-    String::from_utf8(std::mem::take(&mut *changed)).map(Zeroizing::new).map_err(|_| "it is not text".to_owned())
+    into_text(changed)
 }
 
 /// New keys stand before all else: what follows may belong to a table.
@@ -87,7 +87,7 @@ fn with_toml(content: &str, entries: &Entries, added: &[(Field, &str)]) -> Resul
         if entries.contains_key(field.key()) {
             return Err(format!("it has {} already: take that out first", field.key()));
         }
-        for part in [field.key(), " = ", &quoted(text), "\n"] {
+        for part in [field.key(), " = ", &quoted(text)?, "\n"] {
             changed.push_str(part);
         }
     }
@@ -96,8 +96,15 @@ fn with_toml(content: &str, entries: &Entries, added: &[(Field, &str)]) -> Resul
 }
 
 /// In quotes, as JSON and TOML have them.
-fn quoted(text: &str) -> Zeroizing<String> {
-    Zeroizing::new(serde_json::Value::from(text).to_string())
+fn quoted(text: &str) -> Result<Zeroizing<String>, String> {
+    // Each byte becomes six at most: a buffer that grows leaves copies behind.
+    let mut quoted = Zeroizing::new(Vec::with_capacity(text.len().saturating_mul(6).saturating_add(2)));
+    serde_json::to_writer(&mut *quoted, text).map_err(|error| error.to_string())?;
+    into_text(quoted)
+}
+
+fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, String> {
+    String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|_| "it is not text".to_owned())
 }
 
 fn is_json(content: &str) -> bool {
@@ -134,11 +141,11 @@ impl Entry {
     /// A generator may be written as a number.
     fn from_json(value: &RawValue) -> Self {
         let json = value.get();
-        match (serde_json::from_str::<Option<String>>(json), serde_json::from_str::<u32>(json)) {
-            (Ok(Some(text)), _) => Self::text(text),
-            (Ok(None), _) => Self::Nothing,
-            (Err(_), Ok(number)) => Self::text(number.to_string()),
-            (Err(_), Err(_)) => Self::Other,
+        match serde_json::from_str::<Option<String>>(json) {
+            Ok(Some(text)) => Self::text(text),
+            Ok(None) => Self::Nothing,
+            // A text is never read as a number: the error would quote it.
+            Err(_) => serde_json::from_str::<u32>(json).map_or(Self::Other, |number| Self::text(number.to_string())),
         }
     }
 

@@ -228,6 +228,17 @@ fn a_file_that_cannot_be_read_is_named_with_what_names_it() {
 }
 
 #[test]
+fn a_file_is_read_whole_or_not_at_all() {
+    let folder = tempdir().unwrap();
+    let json = nobody().json();
+    let session = |json: &str| Credentials::from_file(write(&folder, "credentials.json", json))?.session();
+    assert!(session(&json).is_ok());
+    for end in 0..json.len() {
+        assert!(session(&json[..end]).is_err(), "{}", &json[..end]);
+    }
+}
+
+#[test]
 fn credentials_show_where_they_come_from_and_no_secret() {
     let shown = format!("{:?}", from(&own_variables(&nobody())).unwrap());
     assert!(shown.contains("IBKR_OAUTH_ACCESS_TOKEN_SECRET"), "{shown}");
