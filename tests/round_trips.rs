@@ -2,8 +2,6 @@
 //! it is cut, it says so; and then nothing has changed, so that the whole is still good.
 #![cfg(all(feature = "http", feature = "http1", feature = "serde"))]
 
-#[path = "../examples/support/mod.rs"]
-mod programs;
 mod support;
 
 use ibkr_oauth::brokerage::{BrokerageEvent, BrokerageSession, CompetePolicy};
@@ -12,10 +10,9 @@ use ibkr_oauth::{
     ApiRequest, DhParams, Error, KeyError, OAuthSession, Phase, QueryPolicy, Request, Response, RsaPrivateKey,
 };
 use ibkr_oauth_gateway::{Consent, Gateway, RegisteredConsumer};
-use programs::credentials::{Credentials, Keys, Party, dhparam_pem, group_14, private_pem, public_pem};
 use serde_json::Value;
 use support::pair::{BASE_URL, CONSUMER, Pair, http_request, system_time};
-use support::{NOW, WorkedLogin, header, poll, rng};
+use support::{DHPARAM_PEM, NOW, SIGNATURE_PEM, WorkedLogin, header, poll, rng};
 
 /// All that `text` may be cut down to.
 fn cuts(text: &str) -> impl Iterator<Item = &str> {
@@ -196,16 +193,13 @@ fn a_callback_cut_off_anywhere_leads_nowhere_and_the_whole_one_works() {
 }
 
 #[test]
-fn keys_as_keygen_writes_them_are_read_whole_or_not_at_all() {
-    let keys = Keys::generate(&mut |_| ()).unwrap();
-    let private = private_pem(&keys.signature);
-    assert!(RsaPrivateKey::from_pem(&private).is_ok());
-    for cut in cuts(private.trim_end()) {
+fn keys_as_openssl_writes_them_are_read_whole_or_not_at_all() {
+    assert!(RsaPrivateKey::from_pem(SIGNATURE_PEM).is_ok());
+    for cut in cuts(SIGNATURE_PEM.trim_end()) {
         assert!(matches!(RsaPrivateKey::from_pem(cut), Err(KeyError::NoPem | KeyError::PemDamaged)), "{cut}");
     }
-    let dh = dhparam_pem(&group_14());
-    assert!(DhParams::from_pem(&dh).is_ok());
-    for cut in cuts(dh.trim_end()) {
+    assert!(DhParams::from_pem(DHPARAM_PEM).is_ok());
+    for cut in cuts(DHPARAM_PEM.trim_end()) {
         assert!(matches!(DhParams::from_pem(cut), Err(KeyError::NoPem | KeyError::PemDamaged)), "{cut}");
     }
     let mut gateway = Gateway::new(BASE_URL).unwrap();
@@ -218,23 +212,11 @@ fn keys_as_keygen_writes_them_are_read_whole_or_not_at_all() {
             callback_url: None,
         })
     };
-    let public = public_pem(&keys.signature);
-    assert!(register(&public, &public, &dh).is_ok());
-    assert!(cuts(public.trim_end()).all(|cut| register(cut, &public, &dh).is_err()));
-    assert!(cuts(public.trim_end()).all(|cut| register(&public, cut, &dh).is_err()));
-    assert!(cuts(dh.trim_end()).all(|cut| register(&public, &public, cut).is_err()));
-}
-
-#[test]
-fn credentials_in_a_file_are_read_whole_or_not_at_all() {
-    let mut gateway = Gateway::new(BASE_URL).unwrap();
-    let keys = Keys::generate(&mut |_| ()).unwrap();
-    for party in [Party::First, Party::Third { callback_url: "https://localhost:20000/" }] {
-        let credentials = Credentials::enroll(&mut gateway, &keys, CONSUMER, &party).unwrap();
-        let json = credentials.to_json();
-        assert!(Credentials::from_json(&json).is_ok_and(|read| read == credentials));
-        assert!(cuts(json.trim_end()).all(|cut| Credentials::from_json(cut).is_err()));
-    }
+    let public = include_str!("keys/public_signature.pem");
+    assert!(register(public, public, DHPARAM_PEM).is_ok());
+    assert!(cuts(public.trim_end()).all(|cut| register(cut, public, DHPARAM_PEM).is_err()));
+    assert!(cuts(public.trim_end()).all(|cut| register(public, cut, DHPARAM_PEM).is_err()));
+    assert!(cuts(DHPARAM_PEM.trim_end()).all(|cut| register(public, public, cut).is_err()));
 }
 
 #[test]

@@ -3,9 +3,6 @@
 //! It sees the heap only. Copies on the stack, and those that the operating system swaps out, are out of its sight.
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
 
-#[cfg(feature = "http")]
-#[path = "../examples/support/mod.rs"]
-mod programs;
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -198,42 +195,6 @@ fn a_stored_session_that_was_read_leaves_no_secret_behind() {
     ];
     let found = left_behind(planted, || drop(serde_json::from_str::<ibkr_oauth::Snapshot>(&stored).unwrap()));
     assert!(found.is_empty(), "left in freed memory: {found:?}");
-}
-
-/// As the programs do. What `serde_json` leaves, a copy of a text with escapes, has its line breaks for `\n`.
-#[cfg(feature = "http")]
-#[test]
-fn credentials_that_were_read_and_stored_leave_no_secret_behind() {
-    use programs::credentials::{Access, Credentials};
-    let dir = tempfile::tempdir().unwrap();
-    let [whole, without] = ["whole.json", "without.json"].map(|name| dir.path().join(name));
-    let mut fields = serde_json::json!({
-        "consumer_key": "TESTCONS",
-        "realm": "test_realm",
-        "private_signature_pem": SIGNATURE_PEM,
-        "private_encryption_pem": SIGNATURE_PEM,
-        "dhparam_pem": support::DHPARAM_PEM,
-    });
-    std::fs::write(&without, fields.to_string()).unwrap();
-    fields["access_token"] = "a1b2c3d4e5f6a7b8c9d0".into();
-    fields["access_token_secret"] = ENCRYPTED_SECRET.into();
-    std::fs::write(&whole, fields.to_string()).unwrap();
-
-    let key = SIGNATURE_PEM.replace('\n', "\\n");
-    let planted = vec![
-        ("the access token", b"a1b2c3d4e5f6a7b8c9d0".to_vec()),
-        ("the access token secret", ENCRYPTED_SECRET.into()),
-        ("the private key as it stands in the file", key[64..128].into()),
-    ];
-    let found = left_behind(planted, || {
-        let credentials = Credentials::read(&whole).unwrap();
-        let access = Access::of(&credentials.access_token().unwrap().unwrap());
-        access.store(&without).unwrap();
-        assert!(Credentials::read(&without).unwrap() == credentials);
-        drop(credentials.to_json());
-    });
-    assert!(found.is_empty(), "left in freed memory: {found:?}");
-    assert!(Credentials::read(&without).unwrap().to_json().contains(&key));
 }
 
 /// The libraries behind the keys leave both primes, as the threat model in SECURITY.md says; and no more than that.
