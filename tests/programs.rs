@@ -238,6 +238,33 @@ fn a_third_partys_login_prints_the_consent_page_and_no_other_token() {
 }
 
 #[test]
+fn a_thousand_sessions_share_one_thread_and_one_timer_queue() {
+    let workplace = Workplace::new("many");
+    let printed = workplace.run("many_sessions", &[]);
+    assert!(printed.contains("1000 sessions are live") && printed.contains("10 minutes later: 1000 are"), "{printed}");
+    let bytes = printed.split_once("Memory: ").and_then(|(_, rest)| rest.split_once(" bytes for a session"));
+    let bytes: usize = bytes.unwrap().0.parse().unwrap();
+    assert!(bytes < 2500, "{bytes} bytes for a session");
+    workplace.is_silent();
+}
+
+#[test]
+fn what_is_missing_in_credentials_is_named() {
+    let workplace = Workplace::new("missing");
+    for (json, said) in [
+        (r#"{"access_token":"t"}"#, "access_token_secret is missing"),
+        (r#"{"realm":"r"}"#, "consumer_key is missing"),
+        (r#"{"consumer_key":1}"#, "consumer_key is not a string"),
+        (r#""a1b2c3d4e5f6a7b8c9d0""#, "it is not a JSON object"),
+    ] {
+        let file = workplace.write("credentials.json", json);
+        let printed = workplace.run("login", &["--credentials", &file]);
+        assert!(printed.contains(said), "{json}: {printed}");
+    }
+    workplace.is_silent();
+}
+
+#[test]
 fn what_goes_wrong_is_told_without_secrets() {
     let workplace = Workplace::new("wrong");
     let _gateway = workplace.start_gateway(&[]);
