@@ -5,7 +5,7 @@
 //! cargo run --example async -- [--credentials FILE [--base-url URL]]
 //! ```
 
-pub(crate) mod support;
+mod support;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,9 +20,8 @@ use ibkr_oauth::{ApiRequest, Client, ClientExchange, Event, Outcome, Output, Req
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use support::accounts::Accounts;
-use support::driver::{account_ids, now, rng};
-use support::words::in_words;
+use clap::Parser;
+use support::{Account, account_ids, now, rng};
 
 /// An HTTP client, over TLS where the URL wants it.
 pub type Https = HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -56,14 +55,20 @@ pub async fn next_event(client: &mut Client, https: &Https, sends: &mut Sends) -
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    support::exit_code(run().await)
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    account: Account,
 }
 
-async fn run() -> Result<(), Error> {
-    let accounts = Accounts::from_arguments(&["EXAMPLECO"]).map_err(|error| error.to_string())?;
-    let session = accounts.sessions().map_err(|error| error.to_string())?.swap_remove(0);
+#[tokio::main]
+async fn main() -> ExitCode {
+    support::exit_code(run(&Arguments::parse().account).await)
+}
+
+async fn run(account: &Account) -> Result<(), Error> {
+    let (credentials, own_gateway) = account.open(&["EXAMPLECO"]).map_err(|error| error.to_string())?;
+    let session = credentials[0].session().map_err(|error| error.to_string())?;
     // Listing accounts takes no brokerage session; trading does.
     let mut client = Client::new(session).without_brokerage_session();
     let (https, mut sends) = (https(), Sends::new());
@@ -75,7 +80,7 @@ async fn run() -> Result<(), Error> {
     let ids = loop {
         match next_event(&mut client, &https, &mut sends).await {
             Event::Finished { ticket, outcome: Outcome::Answered(response) } if ticket == list => {
-                break account_ids(&response).map_err(|error| error.to_string())?;
+                break account_ids(&response)?;
             }
             Event::Finished { outcome, .. } => return Err(format!("no accounts: {outcome:?}").into()),
             event => tell(event)?,
@@ -84,7 +89,7 @@ async fn run() -> Result<(), Error> {
     println!("Accounts: {}.", ids.join(", "));
 
     // IBKR takes one of these a second, and shuts out who sends more.
-    let count = if accounts.are_on_own_gateway() { 50 } else { 1 };
+    let count = if own_gateway.is_some() { 50 } else { 1 };
     let mut tickles = JoinSet::new();
     for _ in 0..count {
         tickles.spawn(tickle(client.signer(), https.clone()));
@@ -106,7 +111,7 @@ fn tell(event: Event) -> Result<(), Error> {
     if let Event::Stopped { error } = event {
         return Err(error.into());
     }
-    in_words(&event, now()).into_iter().for_each(|words| println!("Now {words}."));
+    println!("{event:?}");
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //! cargo run --example event_loop -- [--credentials FILE [--base-url URL]]
 //! ```
 
-pub(crate) mod support;
+mod support;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -21,8 +21,8 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use support::accounts::Accounts;
-use support::driver::{account_ids, now, rng};
+use clap::Parser;
+use support::{Account, Credentials, account_ids, now, rng};
 
 /// No connection is kept for longer: the client has asked again by then.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,17 +58,23 @@ pub struct Call {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-fn main() -> ExitCode {
-    support::exit_code(log_in())
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    account: Account,
 }
 
-fn log_in() -> Result<(), Box<dyn Error>> {
-    let accounts = Accounts::from_arguments(&["FIRSTUSER", "OTHERUSER"])?;
+fn main() -> ExitCode {
+    support::exit_code(log_in(&Arguments::parse().account))
+}
+
+fn log_in(account: &Account) -> Result<(), Box<dyn Error>> {
+    let (credentials, _own_gateway) = account.open(&["FIRSTUSER", "OTHERUSER"])?;
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
     let tls = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
     // Listing accounts takes no brokerage session; trading does.
-    let clients = accounts.sessions()?.into_iter().map(|session| Client::new(session).without_brokerage_session());
-    for accounts in run(clients.collect(), &tls)? {
+    let client = |credentials: &Credentials| Ok(Client::new(credentials.session()?).without_brokerage_session());
+    for accounts in run(credentials.iter().map(client).collect::<Result<_, Box<dyn Error>>>()?, &tls)? {
         println!("logged in: {}", accounts.join(", "));
     }
     Ok(())

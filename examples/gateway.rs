@@ -27,36 +27,40 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::{env, fs, thread};
+use std::{fs, thread};
 
-use ibkr_oauth_gateway::{Certificate, Gateway, LiveSessionTokens, Server};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use clap::Parser;
+use ibkr_oauth_gateway::{Certificate, Gateway, LiveSessionTokens, RegisteredConsumer, Server};
+use rsa::pkcs8::DecodePrivateKey;
+use rsa::{Pkcs1v15Encrypt, PrivateKey};
+use support::{Credentials, USER, enroll, make_keys, registration, user};
+use zeroize::Zeroizing;
 
-use support::credentials::{Credentials, Keys, Party};
-use support::files::{fresh_dir, read_secret, write_new};
-
-const USAGE: &str = "usage: gateway [--listen ADDRESS] [--dir DIR] [--callback URL] [--several-tokens] [--tls]";
 const CONSUMER_KEY: &str = "EXAMPLECO";
 const CREDENTIALS: &str = "credentials.json";
 const PEM_FILES: [&str; 3] = ["private_signature.pem", "private_encryption.pem", "dhparam.pem"];
 
-#[derive(Default)]
+#[derive(Parser)]
 struct Options {
+    /// The address to serve at
+    #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Where the credentials are, or will be
+    #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Make the credentials a third party's
+    #[arg(long, value_name = "URL")]
     callback: Option<String>,
+    /// Let live session tokens of one access token live side by side
+    #[arg(long)]
     several_tokens: bool,
+    #[arg(long)]
     tls: bool,
 }
 
 fn main() -> ExitCode {
-    let options = match Options::parse(env::args().skip(1)) {
-        Ok(options) => options,
-        Err(problem) => {
-            eprintln!("{problem}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(options) {
+    match run(Options::parse()) {
         Ok(never) => match never {},
         Err(error) => {
             eprintln!("{error}");
@@ -65,36 +69,15 @@ fn main() -> ExitCode {
     }
 }
 
-impl Options {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self::default();
-        while let Some(flag) = arguments.next() {
-            let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
-            match flag.as_str() {
-                "--listen" => options.listen = Some(value()?),
-                "--dir" => options.dir = Some(value()?.into()),
-                "--callback" => options.callback = Some(value()?),
-                "--several-tokens" => options.several_tokens = true,
-                "--tls" => options.tls = true,
-                _ => return Err(format!("unknown argument: {flag}")),
-            }
-        }
-        Ok(options)
-    }
-}
-
 enum Never {}
 
 fn run(options: Options) -> Result<Never, Box<dyn Error>> {
     let dir = open_dir(options.dir)?;
-    let party = match &options.callback {
-        Some(callback_url) => Party::Third { callback_url },
-        None => Party::First,
-    };
+    let callback = options.callback.as_deref();
     let scheme = if options.tls { "https" } else { "http" };
     let (mut gateway, listener) = match earlier_run(&dir)? {
-        Some(credentials) => start_again(&credentials, &dir, scheme, options.listen, &party)?,
-        None => start_afresh(&dir, scheme, options.listen, &party)?,
+        Some(credentials) => start_again(&credentials, &dir, scheme, options.listen, callback)?,
+        None => start_afresh(&dir, scheme, options.listen, callback)?,
     };
     if options.several_tokens {
         gateway.set_live_session_tokens(LiveSessionTokens::Several);
@@ -115,7 +98,8 @@ fn run(options: Options) -> Result<Never, Box<dyn Error>> {
 
 fn open_dir(dir: Option<PathBuf>) -> Result<PathBuf, String> {
     let Some(dir) = dir else {
-        return fresh_dir("ibkr-gateway").map_err(|error| format!("cannot make a temporary directory: {error}"));
+        let fresh = tempfile::Builder::new().prefix("ibkr-gateway-").tempdir();
+        return fresh.map(|dir| dir.keep()).map_err(|error| format!("cannot make a temporary directory: {error}"));
     };
     fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
     Ok(dir)
@@ -123,11 +107,9 @@ fn open_dir(dir: Option<PathBuf>) -> Result<PathBuf, String> {
 
 /// The credentials that an earlier run left in `dir`; none in a directory that has no file of ours, nor of that name.
 fn earlier_run(dir: &Path) -> Result<Option<Credentials>, String> {
-    let file = dir.join(CREDENTIALS);
-    match Credentials::read(&file) {
+    match Credentials::read(&dir.join(CREDENTIALS)) {
         Ok(credentials) if credentials.consumer_key == CONSUMER_KEY => return Ok(Some(credentials)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        _ => return Err(in_the_way(&file)),
+        _ => {}
     }
     // A dangling link is in the way too.
     let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
@@ -146,13 +128,14 @@ fn start_afresh(
     dir: &Path,
     scheme: &str,
     listen: Option<String>,
-    party: &Party<'_>,
+    callback: Option<&str>,
 ) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
     let (mut gateway, listener) = listen_on(scheme, &listen.unwrap_or_else(|| "127.0.0.1:0".to_owned()))?;
-    let keys = Keys::generate(&mut |step| eprintln!("{step}"))?;
-    let credentials = Credentials::enroll(&mut gateway, &keys, CONSUMER_KEY, party)?;
+    eprintln!("making keys");
+    let credentials = enroll(&mut gateway, &make_keys()?, CONSUMER_KEY, callback)?;
     let file = dir.join(CREDENTIALS);
-    credentials.write_new(&file).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    let json = Zeroizing::new(serde_json::to_string_pretty(&credentials)?);
+    write_new(&file, &json).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     write_pem_files(&credentials, dir)?;
     eprintln!("credentials are in {}", dir.display());
     Ok((gateway, listener))
@@ -163,24 +146,44 @@ fn start_again(
     dir: &Path,
     scheme: &str,
     listen: Option<String>,
-    party: &Party<'_>,
+    callback: Option<&str>,
 ) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
     let file = dir.join(CREDENTIALS);
     let unusable = |problem: &str| format!("{}: {problem}", file.display());
-    if credentials.access.is_none() && matches!(party, Party::First) {
+    if credentials.access_token.is_none() && callback.is_none() {
         return Err(unusable("there is no access token in it; a third party's gateway needs --callback").into());
     }
     let earlier = credentials.base_url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
     let earlier = earlier.and_then(|rest| rest.strip_suffix("/v1/api"));
     let earlier = earlier.ok_or_else(|| unusable("its base_url is not that of an earlier run"))?;
     let (mut gateway, listener) = listen_on(scheme, listen.as_deref().unwrap_or(earlier))?;
-    credentials.enroll_again(&mut gateway, party).map_err(|problem| unusable(&problem))?;
+    enroll_again(&mut gateway, credentials, callback).map_err(|error| unusable(&error.to_string()))?;
     write_pem_files(credentials, dir)?;
     eprintln!("going on with the credentials in {}", dir.display());
     if gateway.base_url() != credentials.base_url {
         eprintln!("they have the earlier address: clients need --base-url {}", gateway.base_url());
     }
     Ok((gateway, listener))
+}
+
+/// Makes a gateway know what an earlier one knew. The error is that of a part that no gateway of ours has made.
+fn enroll_again(
+    gateway: &mut Gateway,
+    credentials: &Credentials,
+    callback: Option<&str>,
+) -> Result<(), Box<dyn Error>> {
+    let key = |pem: &str| PrivateKey::from_pkcs8_pem(pem).map_err(|_| "the private keys cannot be read");
+    let keys = [key(&credentials.private_signature_pem)?, key(&credentials.private_encryption_pem)?];
+    let dhparam_pem = credentials.dhparam_pem.clone();
+    gateway.register_consumer(&RegisteredConsumer { dhparam_pem, ..registration(&keys, CONSUMER_KEY, callback)? })?;
+    gateway.add_user(user());
+    let (Some(token), Some(secret)) = (&credentials.access_token, &credentials.access_token_secret) else {
+        return Ok(());
+    };
+    let decrypted = keys[1].decrypt(Pkcs1v15Encrypt, &BASE64_STANDARD.decode(secret.as_bytes())?).map(Zeroizing::new);
+    let secret = decrypted.ok().and_then(|secret| <[u8; 32]>::try_from(secret.as_slice()).ok());
+    let secret = secret.ok_or("the access token secret is not for the encryption key")?;
+    Ok(gateway.restore_access_token(CONSUMER_KEY, USER, token, secret)?)
 }
 
 fn listen_on(scheme: &str, address: &str) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
@@ -198,10 +201,19 @@ fn write_pem_files(credentials: &Credentials, dir: &Path) -> Result<(), String> 
         match write_new(&path, pem) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                read_secret(&path).ok().filter(|found| **found == pem.as_bytes()).ok_or_else(|| in_the_way(&path))?;
+                fs::read(&path).ok().filter(|found| found == pem.as_bytes()).ok_or_else(|| in_the_way(&path))?;
             }
             Err(error) => return Err(format!("cannot write {}: {error}", path.display())),
         }
     }
+    Ok(())
+}
+
+/// Writes a new file that only its owner may read; there must be none of that name.
+fn write_new(path: &Path, content: &str) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(content.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
     Ok(())
 }

@@ -17,16 +17,14 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use ibkr_oauth::brokerage::CompetePolicy;
-use ibkr_oauth::{Client, Event, OAuthSession, Output, Request, Response, UnixTime};
+use clap::Parser;
+use ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy};
+use ibkr_oauth::{Client, Error as OAuthError, Event, Maintenance, Output, Request, Response, UnixTime};
 use ibkr_oauth_gateway::{Gateway, Incident};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use support::arguments::Arguments;
-use support::credentials::{Credentials, Keys, Party, USER};
-use support::words::in_words;
-use support::{driver, in_process};
+use support::{Account, Credentials, USER, agent, enroll, make_keys, now, rng, send};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -37,14 +35,18 @@ trait World {
     fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>>;
 }
 
-fn main() -> ExitCode {
-    let outcome: Result<(), Box<dyn Error>> =
-        Arguments::parse(&["--credentials", "--base-url"]).map_err(Into::into).and_then(run);
-    support::exit_code(outcome)
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    account: Account,
 }
 
-fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    match arguments.credentials()? {
+fn main() -> ExitCode {
+    support::exit_code(run(&Arguments::parse().account))
+}
+
+fn run(account: &Account) -> Result<(), Box<dyn Error>> {
+    match account.read()? {
         Some(credentials) => real_time(&credentials),
         None => three_days(),
     }
@@ -52,33 +54,27 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 
 fn real_time(credentials: &Credentials) -> Result<(), Box<dyn Error>> {
     println!("Staying logged in until interrupted.");
-    let mut world = RealWorld { agent: driver::agent() };
-    keep_alive(&mut client(credentials)?, &mut world, UnixTime::from_millis(u64::MAX))
+    let mut client = Client::new(credentials.session()?);
+    keep_alive(&mut client, &mut RealWorld { agent: agent() }, UnixTime::from_millis(u64::MAX))
 }
 
 fn three_days() -> Result<(), Box<dyn Error>> {
     println!("Three days against a gateway of our own, on a virtual clock (day and time in New York):\n");
     let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api")?;
-    let keys = Keys::generate(&mut |_| {})?;
-    let credentials = Credentials::enroll(&mut gateway, &keys, "KEEPALIVE", &Party::First)?;
+    let credentials = enroll(&mut gateway, &make_keys()?, "KEEPALIVE", None)?;
     let mut world = VirtualWorld::new(gateway);
     let end = world.now().saturating_add(HOUR * 72);
-    let mut client = client(&credentials)?.with_compete_policy(CompetePolicy::TakeOver);
+    let mut client = Client::new(credentials.session()?).with_compete_policy(CompetePolicy::TakeOver);
     keep_alive(&mut client, &mut world, end)?;
     println!("\nThree days, and still logged in.");
     Ok(())
-}
-
-fn client(credentials: &Credentials) -> Result<Client, Box<dyn Error>> {
-    let access_token = credentials.access_token()?.ok_or("the file has no access token: run `login` first")?;
-    Ok(Client::new(OAuthSession::with_access_token(credentials.consumer()?.build()?, access_token)))
 }
 
 /// The whole loop: do what the client says, and tell what happens.
 fn keep_alive(client: &mut Client, world: &mut dyn World, end: UnixTime) -> Result<(), Box<dyn Error>> {
     let (started, mut last_words) = (world.now(), String::new());
     while world.now() < end {
-        match client.poll(&mut driver::rng(), world.now()) {
+        match client.poll(&mut rng(), world.now()) {
             Output::Send { request, exchange } => match world.send(request) {
                 Ok(response) => client.handle_response(exchange, &response, world.now()).unwrap_or_default(),
                 Err(error) => println!("No response: {error}."), // and the exchange is dropped
@@ -103,21 +99,65 @@ fn day_and_time(started: UnixTime, now: UnixTime) -> String {
     format!("day {} {:02}:{:02}", 1 + minutes / 1440, minutes / 60 % 24, minutes % 60)
 }
 
+/// What `event` means, if anything has to be told. Never a secret.
+fn in_words(event: &Event, now: UnixTime) -> Option<String> {
+    let seconds_to = |at: &UnixTime| at.saturating_since(now).as_secs();
+    Some(match event {
+        Event::LoggedIn { until } => format!("logged in for the next {} hours", seconds_to(until).div_ceil(3600)),
+        Event::LoginFailed { error, next_attempt } => {
+            format!("the login failed: {}; next attempt in {} s", cause(error), seconds_to(next_attempt))
+        }
+        Event::Stopped { error } => format!("no login is possible before something is changed here: {error}"),
+        Event::LoginContested => "another program logs in with the same access token: the next login waits".into(),
+        Event::Brokerage(phase) => phase_in_words(*phase)?.into(),
+        Event::BrokerageContested => "another program takes the brokerage session back each time: waiting".into(),
+        Event::BrokerageFailed { error, .. } => {
+            let maintenance = Maintenance::at(now).map_or(String::new(), |known| format!(" ({known})"));
+            format!("a request failed: {}{maintenance}", cause(error))
+        }
+        Event::ClockOff { seconds } => {
+            let direction = if *seconds > 0 { "behind" } else { "ahead of" };
+            format!("our clock is {} s {direction} IBKR's: timestamps are corrected", seconds.unsigned_abs())
+        }
+        Event::QueryPolicyChanged(_) => "IBKR wants queries signed in the other way: done from now on".into(),
+        Event::LoggedOut => "logged out".into(),
+        _ => return None,
+    })
+}
+
+fn phase_in_words(phase: BrokeragePhase) -> Option<&'static str> {
+    match phase {
+        BrokeragePhase::Missing => Some("the brokerage session is gone: opening a new one"),
+        BrokeragePhase::Ready => Some("the brokerage session is ready: orders and market data work"),
+        BrokeragePhase::Unconfirmed => Some("for five minutes IBKR has not said that the brokerage session is there"),
+        BrokeragePhase::Competing => Some("the user logged in somewhere else and has the brokerage session"),
+        _ => None,
+    }
+}
+
+/// In one sentence; the whole message also has the remedy.
+fn cause(error: &OAuthError) -> String {
+    match error {
+        OAuthError::Rejected(rejected) => format!("HTTP {}, {}", rejected.status, rejected.diagnosis.cause()),
+        other => other.to_string(),
+    }
+}
+
 struct RealWorld {
     agent: ureq::Agent,
 }
 
 impl World for RealWorld {
     fn now(&self) -> UnixTime {
-        driver::now()
+        now()
     }
 
     fn wait_until(&mut self, at: UnixTime) {
-        thread::sleep(at.saturating_since(driver::now()));
+        thread::sleep(at.saturating_since(now()));
     }
 
     fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>> {
-        Ok(driver::send(&self.agent, request)?)
+        Ok(send(&self.agent, request)?)
     }
 }
 
@@ -150,7 +190,7 @@ impl VirtualWorld {
         let mut incidents = VecDeque::new();
         for (hour, incident, words) in script {
             let at = now.saturating_add(HOUR * hour);
-            gateway.schedule(in_process::system_time(at), incident);
+            gateway.schedule(at.into(), incident);
             incidents.push_back((at, words));
         }
         Self { gateway, rng: StdRng::seed_from_u64(1), now, incidents }
@@ -171,6 +211,7 @@ impl World for VirtualWorld {
     }
 
     fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>> {
-        in_process::send(&mut self.gateway, request, &mut self.rng, self.now)
+        let request = http::Request::try_from(request)?;
+        Ok(self.gateway.handle(&request, &mut self.rng, self.now.into()).into())
     }
 }

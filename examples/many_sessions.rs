@@ -25,24 +25,28 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use support::arguments::Arguments;
-use support::credentials::{Credentials, Keys, Party};
-use support::in_process;
+use clap::Parser;
+use support::{enroll, make_keys};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-fn main() -> ExitCode {
-    let outcome: Result<(), Box<dyn Error>> =
-        Arguments::parse(&["--sessions", "--minutes"]).map_err(Into::into).and_then(|arguments| {
-            let number = |flag: &str, default: usize| arguments.get(flag).map_or(Ok(default), str::parse);
-            run(number("--sessions", 1000)?, number("--minutes", 10)?).map(drop)
-        });
-    support::exit_code(outcome)
+#[derive(Parser)]
+struct Arguments {
+    #[arg(long, default_value_t = 1000)]
+    sessions: usize,
+    /// How long they are kept alive
+    #[arg(long, default_value_t = 10)]
+    minutes: u32,
 }
 
-/// Logs `count` users in, keeps them alive for so many minutes, and says what that took; returns the bytes of one.
-pub fn run(count: usize, minutes: usize) -> Result<usize, Box<dyn Error>> {
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    support::exit_code(run(arguments.sessions, arguments.minutes))
+}
+
+/// Logs `count` users in, keeps them alive for so many minutes, and says what that took.
+fn run(count: usize, minutes: u32) -> Result<(), Box<dyn Error>> {
     let mut world = World::new()?;
     let mut fleet = Fleet::new(world.enroll(count)?, world.now);
 
@@ -52,12 +56,11 @@ pub fn run(count: usize, minutes: usize) -> Result<usize, Box<dyn Error>> {
     println!("{} sessions are live and have a brokerage session, after {seconds:.1} s.", fleet.ready(world.now));
 
     let started = Instant::now();
-    let requests = fleet.drive(&mut world, Duration::from_secs(60) * u32::try_from(minutes)?)?;
+    let requests = fleet.drive(&mut world, Duration::from_secs(60) * minutes)?;
     let (ready, seconds) = (fleet.ready(world.now), started.elapsed().as_secs_f64());
     println!("{minutes} minutes later: {ready} are ready; {requests} tickles in {seconds:.1} s, both halves.");
-    let bytes = fleet.weigh_one();
-    println!("Memory: {bytes} bytes for a session.");
-    if ready == count { Ok(bytes) } else { Err("not every session is ready".into()) }
+    println!("Memory: {} bytes for a session.", fleet.weigh_one());
+    if ready == count { Ok(()) } else { Err("not every session is ready".into()) }
 }
 
 /// All clients, and the one timer queue: when each of them has something to do next.
@@ -115,8 +118,7 @@ const CONSUMER: &str = "MANYUSERS";
 impl World {
     fn new() -> Result<Self, Box<dyn Error>> {
         let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api")?;
-        let keys = Keys::generate(&mut |_| {})?;
-        let consumer = Credentials::enroll(&mut gateway, &keys, CONSUMER, &Party::First)?.consumer()?.build()?;
+        let consumer = enroll(&mut gateway, &make_keys()?, CONSUMER, None)?.consumer()?.build()?;
         let now = UnixTime::from_secs(1_714_622_400);
         Ok(Self { gateway, consumer, penalty: Penalty::default(), rng: StdRng::seed_from_u64(1), now })
     }
@@ -150,6 +152,7 @@ impl World {
     }
 
     fn send(&mut self, request: Request) -> Result<Response<'static>, Box<dyn Error>> {
-        in_process::send(&mut self.gateway, request, &mut self.rng, self.now)
+        let request = http::Request::try_from(request)?;
+        Ok(self.gateway.handle(&request, &mut self.rng, self.now.into()).into())
     }
 }

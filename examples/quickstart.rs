@@ -12,19 +12,16 @@ use ibkr_oauth::OAuthSession;
 use ibkr_oauth_gateway::Server;
 use ureq::Agent;
 
-use support::credentials::{Credentials, Keys, Party, USER};
-use support::driver::{accounts, agent, drive, now};
+use support::{Credentials, USER, accounts, agent, drive, enroll, make_keys, now};
 
 /// Where the third party's users come back to. Nobody listens there: the address in the redirect is all we need.
 const CALLBACK: &str = "https://localhost:20000/";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("Making throw-away keys, two RSA keys of 2048 bits:");
-    let keys = Keys::generate(&mut |step| println!("  {step} ..."))?;
-    let server = Server::bind("127.0.0.1:0")?;
-    let enroll = |name, party| Credentials::enroll(&mut server.gateway(), &keys, name, &party);
-    let third = enroll("THIRDPRTY", Party::Third { callback_url: CALLBACK })?;
-    let first = enroll("FIRSTPRTY", Party::First)?;
+    println!("Making throw-away keys, two RSA keys of 2048 bits ...");
+    let (keys, server) = (make_keys()?, Server::bind("127.0.0.1:0")?);
+    let third = enroll(&mut server.gateway(), &keys, "THIRDPRTY", Some(CALLBACK))?;
+    let first = enroll(&mut server.gateway(), &keys, "FIRSTPRTY", None)?;
     println!("IBKR's half of the protocol listens on {}", server.base_url());
 
     let agent = agent();
@@ -53,8 +50,7 @@ fn third_party(credentials: &Credentials, agent: &Agent) -> Result<(), Box<dyn E
 /// A trader's own program: the access token comes from the self-service portal.
 fn first_party(credentials: &Credentials, agent: &Agent) -> Result<(), Box<dyn Error>> {
     println!("\nFirst party {}:", credentials.consumer_key);
-    let access_token = credentials.access_token()?.ok_or("the portal issued no access token")?;
-    let mut session = OAuthSession::with_access_token(credentials.consumer()?.build()?, access_token);
+    let mut session = credentials.session()?;
     drive(&mut session, agent)?;
     list_accounts(&session, agent)
 }

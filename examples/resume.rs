@@ -12,43 +12,58 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
+use clap::Parser;
 use fd_lock::RwLock;
 use ibkr_oauth::{AccessToken, OAuthSession, Phase, Snapshot};
 use ibkr_oauth_gateway::Server;
 
-use support::arguments::Arguments;
-use support::credentials::{Credentials, Keys, Party, json_text, object};
-use support::driver::{accounts, agent, drive, now};
-use support::files::{read_secret, replace};
+use serde::de::IgnoredAny;
+use support::{Account, Credentials, accounts, agent, drive, enroll, make_keys, now};
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
 
-/// How long a job waits for others: each of them may wait 30 seconds for an answer.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a waiting job looks whether it is its turn.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Bytes of a stored session, about.
-const SNAPSHOT_LENGTH: usize = 2048;
+/// Bytes of a stored session, at most.
+const SNAPSHOT_LENGTH: usize = 64 * 1024;
 
-fn main() -> ExitCode {
-    let known = ["--credentials", "--base-url", "--store", "--patience"];
-    support::exit_code(Arguments::parse(&known).map_err(Into::into).and_then(run))
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    account: Account,
+    /// Where the session is kept; beside the credentials if not given
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+    /// How long to wait for other jobs: each of them may wait 30 seconds for a response
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    patience: u64,
 }
 
-fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let Some(credentials) = arguments.credentials()? else {
+fn main() -> ExitCode {
+    support::exit_code(run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let (Some(credentials), Some(file)) = (arguments.account.read()?, &arguments.account.credentials) else {
         return demonstrate();
     };
-    let beside = || arguments.get("--credentials").unwrap_or("ibkr").to_string() + ".session";
-    let path = PathBuf::from(arguments.get("--store").map_or_else(beside, str::to_string));
-    let patience = arguments.get("--patience").map(|seconds| seconds.parse().map(Duration::from_secs));
-    let patience = patience.transpose().map_err(|_| "--patience needs a number of seconds")?;
-    job(&credentials, &Store { path, patience: patience.unwrap_or(PATIENCE) })
+    let path = arguments.store.clone().unwrap_or_else(|| with_suffix(file, ".session"));
+    job(&credentials, &Store { path, patience: Duration::from_secs(arguments.patience) })
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
 }
 
 /// What each job does: find a live session or make one, and use it.
@@ -107,9 +122,7 @@ struct Locked {
 impl Store {
     /// The lock is a file of its own, because the store itself is replaced. Nobody else may hold it open.
     fn lock(&self) -> Result<Locked, Box<dyn Error>> {
-        let mut path = self.path.clone().into_os_string();
-        path.push(".lock");
-        let path = PathBuf::from(path);
+        let path = with_suffix(&self.path, ".lock");
         let cannot = |error: io::Error| format!("cannot lock {}: {error}", path.display());
         let mut file = RwLock::new(private_file(&path).map_err(cannot)?);
         let deadline = Instant::now() + self.patience;
@@ -128,24 +141,22 @@ impl Store {
 
     /// The stored session; a new one where there is none, or none that can be used.
     fn resume(&self, credentials: &Credentials) -> Result<OAuthSession, Box<dyn Error>> {
-        let consumer = credentials.consumer()?.build()?;
-        let configured = credentials.access_token()?;
+        let fresh = credentials.session()?;
         if let Some(snapshot) = self.read()? {
-            match OAuthSession::resume(consumer.clone(), &snapshot, now()) {
-                Ok(session) if differs(session.access_token(), configured.as_ref()) => {
+            match OAuthSession::resume(fresh.consumer().clone(), &snapshot, now()) {
+                Ok(session) if differs(session.access_token(), fresh.access_token()) => {
                     println!("The stored session is not used: it has another access token than the credentials.");
                 }
                 Ok(session) => return Ok(session),
                 Err(error) => println!("The stored session is not used: {error}."),
             }
         }
-        let access_token = configured.ok_or("there is no access token: run `login` first")?;
-        Ok(OAuthSession::with_access_token(consumer, access_token))
+        Ok(fresh)
     }
 
     /// None if there is no file, or an empty one. What is no stored session may be something else, and is kept.
     fn read(&self) -> Result<Option<Snapshot>, String> {
-        let problem = match read_secret(&self.path) {
+        let problem = match fs::read(&self.path).map(Zeroizing::new) {
             Ok(json) if json.is_empty() => return Ok(None),
             Ok(json) => match stored_session(&json) {
                 Some(snapshot) => return Ok(Some(snapshot)),
@@ -157,19 +168,31 @@ impl Store {
         Err(format!("{} cannot be read, and is not replaced: {problem}", self.path.display()))
     }
 
-    fn keep(&self, session: &OAuthSession) -> Result<(), String> {
-        let json = json_text(SNAPSHOT_LENGTH, |out| serde_json::to_writer(out, session.snapshot().expose()));
-        replace(&self.path, json.as_bytes())
-            .map_err(|error| format!("the session is not stored in {}: {error}", self.path.display()))
+    fn keep(&self, session: &OAuthSession) -> Result<(), Box<dyn Error>> {
+        // One buffer, large enough from the start: one that grows leaves copies behind.
+        let mut json = Zeroizing::new(Vec::with_capacity(SNAPSHOT_LENGTH));
+        serde_json::to_writer(&mut *json, session.snapshot().expose())?;
+        let unstored = |error| format!("the session is not stored in {}: {error}", self.path.display());
+        Ok(replace(&self.path, &json).map_err(unstored)?)
     }
+}
+
+/// Puts a file for its owner only in the place of another, whole or not at all.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// What is wrong with others is not said: it may quote a secret.
 fn stored_session(json: &[u8]) -> Option<Snapshot> {
-    let fields = object(std::str::from_utf8(json).ok()?).ok()?;
+    let fields: BTreeMap<String, IgnoredAny> = serde_json::from_slice(json).ok()?;
     // Many files have a version. A session also has one of these, depending on its form.
-    fields.get("signs_query").or(fields.get("latest_timestamp"))?;
-    serde_json::from_slice(json).ok()
+    let is_session = fields.contains_key("signs_query") || fields.contains_key("latest_timestamp");
+    is_session.then(|| serde_json::from_slice(json).ok())?
 }
 
 /// Whether the lock is ours now: until the file is closed.
@@ -209,10 +232,9 @@ fn demonstrate() -> Result<(), Box<dyn Error>> {
 }
 
 fn run_jobs(dir: &Path) -> Result<(), Box<dyn Error>> {
-    let keys = Keys::generate(&mut |_| {})?;
-    let server = Server::bind("127.0.0.1:0")?;
+    let (keys, server) = (make_keys()?, Server::bind("127.0.0.1:0")?);
     let file = dir.join("credentials.json");
-    Credentials::enroll(&mut server.gateway(), &keys, "SHAREDJOB", &Party::First)?.write_new(&file)?;
+    serde_json::to_writer(private_file(&file)?, &enroll(&mut server.gateway(), &keys, "SHAREDJOB", None)?)?;
 
     let start = || Command::new(env::current_exe()?).arg("--credentials").arg(&file).spawn();
     println!("Three at once:");

@@ -8,7 +8,7 @@
 //! environment variable `IBKR_CREDENTIALS` names it too) it goes on until interrupted, and leaves a brokerage session
 //! that competes alone.
 
-pub(crate) mod support;
+mod support;
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
@@ -19,15 +19,15 @@ use std::thread;
 use std::time::Duration;
 
 use ibkr_oauth::brokerage::WebSocketRequest;
-use ibkr_oauth::{Client, Event, OAuthSession, UnixTime};
+use ibkr_oauth::{Client, Event, OAuthSession, Output, UnixTime};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use tungstenite::client::{ClientRequestBuilder, IntoClientRequest};
 use tungstenite::{Message, WebSocket};
 
-use support::accounts::Accounts;
-use support::driver::{agent, next_event, now};
-use support::words::in_words;
+use clap::Parser;
+use support::{Account, agent, now, rng, send};
+use ureq::Agent;
 
 /// Last price, bid and ask of a share of Apple.
 const SUBSCRIPTION: &str = r#"smd+265598+{"fields":["31","84","86"]}"#;
@@ -46,21 +46,26 @@ const HEARTBEAT: Duration = Duration::from_secs(60);
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-fn main() -> ExitCode {
-    support::exit_code(run())
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    account: Account,
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let accounts = Accounts::from_arguments(&["SOCKETCOM"])?;
-    let session = accounts.sessions()?.swap_remove(0);
-    let enough = if accounts.are_on_own_gateway() { ENOUGH } else { usize::MAX };
+fn main() -> ExitCode {
+    support::exit_code(run(&Arguments::parse().account))
+}
+
+fn run(account: &Account) -> Result<(), Box<dyn Error>> {
+    let (credentials, own_gateway) = account.open(&["SOCKETCOM"])?;
+    let enough = if own_gateway.is_some() { ENOUGH } else { usize::MAX };
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
     let tls = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
-    listen(session, &tls, enough)
+    listen(credentials[0].session()?, &tls, enough)
 }
 
 /// The whole loop: what the client has to do, then what the WebSocket has to say.
-pub fn listen(session: OAuthSession, tls: &Arc<ClientConfig>, enough: usize) -> Result<(), Box<dyn Error>> {
+fn listen(session: OAuthSession, tls: &Arc<ClientConfig>, enough: usize) -> Result<(), Box<dyn Error>> {
     let (agent, mut client) = (agent(), Client::new(session));
     let (mut feed, mut reopen_at, mut heard) = (None, now(), 0);
     while heard < enough {
@@ -68,7 +73,7 @@ pub fn listen(session: OAuthSession, tls: &Arc<ClientConfig>, enough: usize) -> 
             if let Event::Stopped { error } = event {
                 return Err(error.into());
             }
-            in_words(&event, now()).into_iter().for_each(|words| println!("Now {words}."));
+            println!("{event:?}");
         }
         // With the session id or the login, the WebSocket changes: it leads nowhere any more, or soon.
         let wanted = client.web_socket();
@@ -97,6 +102,21 @@ pub fn listen(session: OAuthSession, tls: &Arc<ClientConfig>, enough: usize) -> 
         }
     }
     Ok(())
+}
+
+/// Does what `client` has to do, until something happens; `None` if nothing has by `until`.
+pub fn next_event(client: &mut Client, agent: &Agent, until: UnixTime) -> Option<Event> {
+    loop {
+        match client.poll(&mut rng(), now()) {
+            Output::Event(event) => return Some(event),
+            Output::Send { request, exchange } => match send(agent, request) {
+                Ok(response) => client.handle_response(exchange, &response, now()).unwrap_or_default(),
+                Err(error) => println!("No response: {error}."), // and the exchange is dropped
+            },
+            Output::Wait(_) if now() >= until => return None,
+            Output::Wait(at) => thread::sleep(at.min(until).saturating_since(now())),
+        }
+    }
 }
 
 /// An open WebSocket, and what it was opened with.

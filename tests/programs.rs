@@ -251,11 +251,17 @@ fn a_thousand_sessions_share_one_thread_and_one_timer_queue() {
 #[test]
 fn what_is_missing_in_credentials_is_named() {
     let workplace = Workplace::new("missing");
+    let names =
+        ["consumer_key", "realm", "private_signature_pem", "private_encryption_pem", "dhparam_pem", "access_token"];
+    let half: Map<String, Value> = names.map(|name| (name.to_owned(), json!("x"))).into_iter().collect();
     for (json, said) in [
-        (r#"{"access_token":"t"}"#, "access_token_secret is missing"),
-        (r#"{"realm":"r"}"#, "consumer_key is missing"),
-        (r#"{"consumer_key":1}"#, "consumer_key is not a string"),
-        (r#""a1b2c3d4e5f6a7b8c9d0""#, "it is not a JSON object"),
+        (&*Value::Object(half).to_string(), "access_token_secret is missing"),
+        (r#"{"realm":"r"}"#, "credentials.json: missing field `consumer_key`"),
+        (
+            r#"{"consumer_key":"a1b2c3d4e5f6a7b8c9d0","realm":1}"#,
+            "credentials.json is no JSON object of texts: see line 1",
+        ),
+        (r#""a1b2c3d4e5f6a7b8c9d0""#, "credentials.json is no JSON object of texts: see line 1"),
     ] {
         let file = workplace.write("credentials.json", json);
         let printed = workplace.run("login", &["--credentials", &file]);

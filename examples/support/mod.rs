@@ -1,18 +1,222 @@
-//! What examples and tests share: credentials, and drivers to log in with.
+//! What the examples share: an account in a file, a gateway of their own, and a blocking HTTP client.
+#![allow(dead_code, reason = "each example uses its own part")]
 
-// Each example uses a part.
-#![allow(dead_code)]
-
-pub mod accounts;
-pub mod arguments;
-pub mod credentials;
-pub mod driver;
-pub mod files;
-pub mod in_process;
-pub mod words;
-
+use std::error::Error;
 use std::fmt::Display;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use ibkr_oauth::{
+    AccessToken, ApiRequest, Consumer, ConsumerBuilder, DhParams, LiveSession, OAuthSession, Outbound, Request,
+    Response, RsaKeys, RsaPrivateKey, UnixTime,
+};
+use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, Server, User};
+use rand::{rand_core::UnwrapErr, rngs::SysRng};
+use rsa::PrivateKey;
+use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
+use serde::{Deserialize, Serialize};
+use ureq::{Agent, http};
+use zeroize::Zeroizing;
+
+/// The user of our own gateway.
+pub const USER: &str = "demo";
+
+/// Which account to log in to.
+#[derive(clap::Args)]
+pub struct Account {
+    /// JSON with the fields of `Credentials`; without it, a gateway of our own is logged in to
+    #[arg(long, value_name = "FILE", env = "IBKR_CREDENTIALS")]
+    pub credentials: Option<PathBuf>,
+    /// Goes before the one in the file
+    #[arg(long, value_name = "URL", requires = "credentials")]
+    pub base_url: Option<String>,
+}
+
+/// All that a client needs to log in.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Credentials {
+    pub consumer_key: String,
+    pub realm: String,
+    /// None for a third party that has yet to ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<Zeroizing<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token_secret: Option<Zeroizing<String>>,
+    pub private_signature_pem: Zeroizing<String>,
+    pub private_encryption_pem: Zeroizing<String>,
+    pub dhparam_pem: String,
+    #[serde(default = "production")]
+    pub base_url: String,
+}
+
+fn production() -> String {
+    "https://api.ibkr.com/v1/api".to_owned()
+}
+
+impl Account {
+    /// The credentials in the file, if one is named.
+    pub fn read(&self) -> Result<Option<Credentials>, Box<dyn Error>> {
+        let Some(file) = &self.credentials else { return Ok(None) };
+        let mut credentials = Credentials::read(file)?;
+        credentials.base_url = self.base_url.clone().unwrap_or(credentials.base_url);
+        Ok(Some(credentials))
+    }
+
+    /// The credentials in the file, or those of consumers at a gateway of our own, which serves until it is dropped.
+    pub fn open(&self, consumer_keys: &[&str]) -> Result<(Vec<Credentials>, Option<Server>), Box<dyn Error>> {
+        if let Some(credentials) = self.read()? {
+            return Ok((vec![credentials], None));
+        }
+        println!("No --credentials: logging in to a gateway of our own, with keys made on the spot.");
+        let (server, keys) = (Server::bind("127.0.0.1:0")?, make_keys()?);
+        let enroll = |name: &&str| enroll(&mut server.gateway(), &keys, name, None);
+        Ok((consumer_keys.iter().map(enroll).collect::<Result<_, _>>()?, Some(server)))
+    }
+}
+
+impl Credentials {
+    /// What the parser says of a value is not passed on: it may quote a secret.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let json = fs::read(file).map(Zeroizing::new);
+        let json = json.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        serde_json::from_slice(&json).map_err(|error| match error.to_string() {
+            missing if missing.starts_with("missing field") => format!("{}: {missing}", file.display()),
+            _ => format!("{} is no JSON object of texts: see line {}", file.display(), error.line()),
+        })
+    }
+
+    /// The error names the part that cannot be used.
+    pub fn consumer(&self) -> Result<ConsumerBuilder, String> {
+        let key = |name, pem: &str| RsaPrivateKey::from_pem(pem).map_err(|error| format!("{name}: {error}"));
+        let signature = key("private_signature_pem", &self.private_signature_pem)?;
+        let keys = RsaKeys::new(signature, key("private_encryption_pem", &self.private_encryption_pem)?);
+        let dh = DhParams::from_pem(&self.dhparam_pem).map_err(|error| format!("dhparam_pem: {error}"))?;
+        Ok(Consumer::builder(&self.consumer_key, keys, dh).realm(&self.realm).base_url(&self.base_url))
+    }
+
+    /// A session that is not logged in yet.
+    pub fn session(&self) -> Result<OAuthSession, Box<dyn Error>> {
+        let token = self.access_token.as_ref().ok_or("access_token is missing")?;
+        let secret = self.access_token_secret.as_ref().ok_or("access_token_secret is missing")?;
+        Ok(OAuthSession::with_access_token(self.consumer()?.build()?, AccessToken::new(token, secret)?))
+    }
+}
+
+/// Two throw-away RSA keys: to sign with, and to encrypt to.
+pub fn make_keys() -> rsa::Result<[PrivateKey; 2]> {
+    let make = || PrivateKey::new(&mut UnwrapErr(SysRng), 2048);
+    Ok([make()?, make()?])
+}
+
+/// What a consumer with these keys hands over to be registered; a third party has a callback URL.
+pub fn registration(
+    keys: &[PrivateKey; 2],
+    consumer_key: &str,
+    callback_url: Option<&str>,
+) -> Result<RegisteredConsumer, Box<dyn Error>> {
+    let [signature, encryption] = keys.each_ref().map(|key| key.to_public_key().to_public_key_pem(LineEnding::LF));
+    Ok(RegisteredConsumer {
+        consumer_key: consumer_key.to_owned(),
+        signature_public_key_pem: signature?,
+        encryption_public_key_pem: encryption?,
+        dhparam_pem: include_str!("dhparam.pem").to_owned(),
+        callback_url: callback_url.map(str::to_owned),
+    })
+}
+
+/// The account holder who consents.
+pub fn user() -> User {
+    let accounts = vec!["DU1234567".to_owned(), "DU7654321".to_owned()];
+    User { name: USER.to_owned(), accounts, is_paper: true }
+}
+
+/// Registers a consumer with these keys: a third party if it has a callback URL, else with an access token.
+pub fn enroll(
+    gateway: &mut Gateway,
+    keys: &[PrivateKey; 2],
+    consumer_key: &str,
+    callback_url: Option<&str>,
+) -> Result<Credentials, Box<dyn Error>> {
+    let consumer = registration(keys, consumer_key, callback_url)?;
+    gateway.register_consumer(&consumer)?;
+    gateway.add_user(user());
+    let issued = match callback_url {
+        None => Some(gateway.issue_access_token(consumer_key, USER, &mut rng())?),
+        Some(_) => None,
+    };
+    let (access_token, access_token_secret) =
+        issued.map(|issued| (issued.token.into(), issued.secret_base64.into())).unzip();
+    Ok(Credentials {
+        realm: consumer.realm().to_owned(),
+        consumer_key: consumer.consumer_key,
+        access_token,
+        access_token_secret,
+        private_signature_pem: keys[0].to_pkcs8_pem(LineEnding::LF)?,
+        private_encryption_pem: keys[1].to_pkcs8_pem(LineEnding::LF)?,
+        dhparam_pem: consumer.dhparam_pem,
+        base_url: gateway.base_url(),
+    })
+}
+
+/// Sends `request` once, as it is.
+pub fn send(agent: &Agent, request: Request) -> Result<Response<'static>, ureq::Error> {
+    let request = http::Request::try_from(request)?;
+    // An empty body is one to `ureq`: it would add `Content-Length: 0` to a GET.
+    let response = if request.body().is_empty() { agent.run(request.map(drop)) } else { agent.run(request) };
+    let (head, mut body) = response?.into_parts();
+    let body = body.with_config().limit(MAX_BODY).read_to_vec()?;
+    Ok(http::Response::from_parts(head, body).into())
+}
+
+/// Bytes of the largest body that is read. Responses of the API are smaller.
+const MAX_BODY: u64 = 4 << 20;
+
+/// An HTTP client that does what it is told: a rejection is a response like any other, and no redirect is followed,
+/// because a signature counts once and for one URL.
+pub fn agent() -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build()
+        .into()
+}
+
+/// The operating system's randomness.
+pub fn rng() -> UnwrapErr<SysRng> {
+    UnwrapErr(SysRng)
+}
+
+pub fn now() -> UnixTime {
+    UnixTime::from(SystemTime::now())
+}
+
+/// Sends whatever `session` wants sent, until it waits for the user or is live.
+pub fn drive(session: &mut OAuthSession, agent: &Agent) -> Result<(), Box<dyn Error>> {
+    while let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now())? {
+        println!("  POST {}", exchange.endpoint());
+        session.handle_response(exchange, &send(agent, request)?, now())?;
+    }
+    Ok(())
+}
+
+/// The accounts behind a live session: one signed API request.
+pub fn accounts(live: &LiveSession, agent: &Agent) -> Result<Vec<String>, Box<dyn Error>> {
+    let request = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(), now())?;
+    let receipt = request.receipt();
+    let response = send(agent, request)?;
+    live.handle_response(receipt, &response, now())?;
+    Ok(account_ids(&response)?)
+}
+
+/// What is in the response to `/portfolio/accounts`.
+pub fn account_ids(response: &Response<'_>) -> serde_json::Result<Vec<String>> {
+    let accounts: Vec<serde_json::Value> = serde_json::from_slice(response.body())?;
+    Ok(accounts.iter().filter_map(|account| account["accountId"].as_str().map(str::to_owned)).collect())
+}
 
 /// How a program ends: an error goes to stderr, in its own words.
 pub fn exit_code<E: Display>(outcome: Result<(), E>) -> ExitCode {

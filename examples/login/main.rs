@@ -1,4 +1,4 @@
-//! Log in to a real account, list its accounts, and stop. The whole of the I/O is in `support/driver.rs`.
+//! Log in to a real account, list its accounts, and stop.
 //!
 //! ```text
 //! cargo run --example login -- --credentials FILE [--base-url URL] [--third-party [--authorize-url URL] [--port PORT]]
@@ -16,68 +16,46 @@
 //! access token is stored in the file as soon as it arrives; whether that can be done is tried before the user is asked.
 //! The consent page is IBKR's, unless `--authorize-url` names that of another gateway.
 
+mod files;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Sender, channel};
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
-use ibkr_oauth::{CallbackError, Consumer, OAuthSession, doctor};
+use clap::Parser;
+use ibkr_oauth::{CallbackError, OAuthSession, Outbound, doctor};
 use ureq::Agent;
 
-use support::accounts::Accounts;
-use support::credentials::{Access, Credentials};
-use support::driver::{accounts, agent, drive, now, rng, step};
-use support::files::try_replacing;
+use files::try_replacing;
+use support::{Account, Credentials, accounts, agent, drive, now, rng, send};
 
-const USAGE: &str =
-    "usage: login [--credentials FILE] [--base-url URL] [--third-party [--authorize-url URL] [--port PORT]]";
 /// How long the browser may take to send its request.
 const BROWSER_TIME: Duration = Duration::from_secs(10);
-/// Bytes that an access token and its secret add to the credentials at most.
-const ROOM: usize = 4096;
 
-#[derive(Default)]
+#[derive(Parser)]
 struct Options {
-    credentials: Option<PathBuf>,
-    base_url: Option<String>,
+    #[command(flatten)]
+    account: Account,
+    /// Ask the user for consent if the file has no access token
+    #[arg(long)]
     third_party: bool,
+    /// The consent page of a gateway that is not IBKR's
+    #[arg(long, value_name = "URL")]
     authorize_url: Option<String>,
-    port: Option<u16>,
-}
-
-impl Options {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { credentials: env::var_os("IBKR_CREDENTIALS").map(PathBuf::from), ..Self::default() };
-        while let Some(flag) = arguments.next() {
-            let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
-            match flag.as_str() {
-                "--credentials" => options.credentials = Some(value()?.into()),
-                "--base-url" => options.base_url = Some(value()?),
-                "--third-party" => options.third_party = true,
-                "--authorize-url" => options.authorize_url = Some(value()?),
-                "--port" => options.port = Some(value()?.parse().map_err(|_| "--port needs a port number")?),
-                _ => return Err(format!("unknown argument: {flag}")),
-            }
-        }
-        Ok(options)
-    }
+    /// The loopback port at which the browser comes back
+    #[arg(long, default_value_t = 20_000)]
+    port: u16,
 }
 
 fn main() -> ExitCode {
-    let options = match Options::parse(env::args().skip(1)) {
-        Ok(options) => options,
-        Err(problem) => {
-            eprintln!("{problem}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
+    match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Not logged in: {error}");
@@ -87,21 +65,25 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let Some(file) = &options.credentials else {
-        return log_in_to_own_gateway();
+    let (Some(credentials), Some(file)) = (options.account.read()?, &options.account.credentials) else {
+        let (credentials, _own_gateway) = options.account.open(&["EXAMPLECO"])?;
+        return log_in(credentials[0].session()?);
     };
-    let unreadable = |error| format!("cannot read {}: {error}", file.display());
-    let credentials = Credentials::read(file).map_err(unreadable)?;
-    let usable = consumer(&credentials, options).and_then(|consumer| Ok((consumer, credentials.access_token()?)));
-    let (consumer, access_token) = usable.map_err(|error| format!("{error}\n{}", examination(&credentials)))?;
-    let outcome = match access_token {
-        Some(access_token) => log_in(OAuthSession::with_access_token(consumer, access_token)),
-        None if options.third_party => {
-            authorize(OAuthSession::new(consumer), file, options.port.unwrap_or(20_000)).and_then(log_in)
-        }
-        None => Err("the file has no access token; a third party asks for one with --third-party".into()),
-    };
-    outcome.map_err(|error| with_opinion(error, &credentials))
+    let is_new = credentials.access_token.is_none() && credentials.access_token_secret.is_none();
+    if is_new && !options.third_party {
+        return Err("the file has no access token; a third party asks for one with --third-party".into());
+    }
+    let session = if is_new { unauthorized(&credentials, options) } else { credentials.session() };
+    let session = session.map_err(|error| format!("{error}\n{}", examination(&credentials)))?;
+    let authorized = if is_new { authorize(session, file, options.port) } else { Ok(session) };
+    authorized.and_then(log_in).map_err(|error| with_opinion(error, &credentials))
+}
+
+/// A session whose user has yet to consent.
+fn unauthorized(credentials: &Credentials, options: &Options) -> Result<OAuthSession, Box<dyn Error>> {
+    let builder = credentials.consumer()?;
+    let builder = options.authorize_url.iter().fold(builder, |builder, url| builder.authorize_url(url));
+    Ok(OAuthSession::new(builder.build()?))
 }
 
 /// Adds what the doctor says, where the error leaves the cause open.
@@ -115,32 +97,17 @@ fn with_opinion(error: Box<dyn Error>, credentials: &Credentials) -> Box<dyn Err
 }
 
 fn examination(credentials: &Credentials) -> doctor::Report {
-    let access = credentials.access.as_ref();
     let pieces = doctor::Credentials {
         consumer_key: Some(&credentials.consumer_key),
         realm: Some(&credentials.realm),
-        access_token: access.map(|access| access.token.as_str()),
-        access_token_secret: access.map(|access| access.secret.as_str()),
+        access_token: credentials.access_token.as_ref().map(|token| token.as_str()),
+        access_token_secret: credentials.access_token_secret.as_ref().map(|secret| secret.as_str()),
         signature_key: Some(&credentials.private_signature_pem),
         encryption_key: Some(&credentials.private_encryption_pem),
         dh_params: Some(&credentials.dhparam_pem),
         ..doctor::Credentials::default()
     };
     doctor::examine(&pieces, &mut rng())
-}
-
-fn consumer(credentials: &Credentials, options: &Options) -> Result<Consumer, Box<dyn Error>> {
-    let base_url = options.base_url.as_ref().unwrap_or(&credentials.base_url);
-    let mut builder = credentials.consumer()?.base_url(base_url);
-    if let Some(url) = &options.authorize_url {
-        builder = builder.authorize_url(url);
-    }
-    Ok(builder.build()?)
-}
-
-fn log_in_to_own_gateway() -> Result<(), Box<dyn Error>> {
-    let accounts = Accounts::on_own_gateway(&["EXAMPLECO"])?;
-    accounts.sessions()?.into_iter().try_for_each(log_in)
 }
 
 fn log_in(mut session: OAuthSession) -> Result<(), Box<dyn Error>> {
@@ -159,7 +126,7 @@ fn log_in(mut session: OAuthSession) -> Result<(), Box<dyn Error>> {
 
 /// Gets the user's consent, trades it for an access token, and stores that.
 fn authorize(mut session: OAuthSession, file: &Path, port: u16) -> Result<OAuthSession, Box<dyn Error>> {
-    try_replacing(file, ROOM).map_err(|error| {
+    try_replacing(file).map_err(|error| {
         format!(
             "{} cannot be replaced, so no access token could be stored, and none is asked for: {error}",
             file.display()
@@ -179,11 +146,14 @@ fn authorize(mut session: OAuthSession, file: &Path, port: u16) -> Result<OAuthS
 /// Only this one step: the access token must not be lost if the live session token that follows is refused.
 fn redeem(session: &mut OAuthSession, agent: &Agent, file: &Path) -> Result<(), Box<dyn Error>> {
     let as_it_was = || println!("No access token has arrived: {} is as it was.", file.display());
-    step(session, agent).inspect_err(|_| as_it_was())?;
+    if let Some(Outbound { request, exchange }) = session.poll_request(&mut rng(), now())? {
+        let response = send(agent, request).inspect_err(|_| as_it_was())?;
+        session.handle_response(exchange, &response, now()).inspect_err(|_| as_it_was())?;
+    }
     let access_token = session.access_token().ok_or("IBKR gave no access token")?;
-    let access = Access::of(access_token);
-    access.store(file).map_err(|error| {
-        let is_stored = Credentials::read(file).is_ok_and(|stored| stored.access.as_ref() == Some(&access));
+    files::store(file, access_token).map_err(|error| {
+        let stored = Credentials::read(file).ok().and_then(|stored| stored.access_token);
+        let is_stored = stored.is_some_and(|token| *token == access_token.token());
         let outcome = if is_stored { "is stored, but may not outlast a power failure" } else { "is NOT stored" };
         format!("the access token {outcome} in {}: {error}", file.display())
     })?;

@@ -1,56 +1,61 @@
-//! Files with secrets: read into memory that is wiped, written whole or not at all.
+//! A file of credentials that is replaced whole or not at all.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ibkr_oauth::AccessToken;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use tempfile::{Builder, NamedTempFile};
 use zeroize::Zeroizing;
 
-/// Bytes that a file of unknown size, such as a pipe, is expected to have at most.
-const EXPECTED_SIZE: u64 = 64 * 1024;
+/// Bytes that an access token and its secret add to the credentials at most.
+const ROOM: usize = 4096;
 /// Letters and digits in the middle of a temporary file's name, and how the name ends.
 const RANDOM_LENGTH: usize = 12;
 const SUFFIX: &str = ".ibkr-oauth.tmp";
 /// A temporary file of this age was left over by a program that was killed: others need milliseconds.
 const LEFT_OVER_AGE: Duration = Duration::from_secs(60);
 
-/// The bytes of a file.
-pub fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut file = File::open(path)?;
-    let size = file.metadata()?.len().max(EXPECTED_SIZE);
-    // One buffer, large enough from the start: one that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).map_err(io::Error::other)? + 1));
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// Puts the access token into the credentials at `path`. Everything else in the file stays as it is.
+pub fn store(path: &Path, access_token: &AccessToken) -> io::Result<()> {
+    let old = fs::read(path).map(Zeroizing::new)?;
+    let secret = access_token.secret();
+    let quoted = [json(ROOM, &access_token.token())?, json(ROOM, &secret.expose())?];
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(&old)?;
+    for (name, text) in ["access_token", "access_token_secret"].into_iter().zip(&quoted) {
+        fields.insert(name.to_owned(), serde_json::from_slice(text)?);
+    }
+    let mut new = json(2 * old.len() + ROOM, &fields)?;
+    new.push(b'\n');
+    replace(path, &new)
 }
 
-/// Writes a new file that only its owner may read; there must be none of that name.
-pub fn write_new(path: &Path, content: &str) -> io::Result<()> {
-    let mut temporary = temporary_beside(path)?;
-    let dir = Dir::of(path)?;
-    temporary.write_all(content.as_bytes())?;
-    temporary.as_file().sync_all()?;
-    temporary.persist_noclobber(path)?;
-    dir.sync()
+/// One buffer, large enough from the start: one that grows leaves copies behind.
+fn json(length: usize, value: &impl Serialize) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    let mut json = Zeroizing::new(Vec::with_capacity(length));
+    serde_json::to_writer_pretty(&mut *json, value)?;
+    Ok(json)
 }
 
 /// Puts `content` in the place of what is in the file, if there is one.
 ///
 /// Whatever happens meanwhile, the file has its old content or the new one, and the new one once this returns. A symbolic
 /// link stays, and what it leads to is replaced. Owner and mode stay; a new file is for its owner only.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut replacement = Replacement::begin(path)?;
     replacement.write(content)?;
     replacement.commit()
 }
 
-/// Replaces a file by itself, with `room` for more bytes on the way: if that can be done, [`replace`] can.
-pub fn try_replacing(path: &Path, room: usize) -> io::Result<()> {
-    let content = read_secret(path)?;
+/// Replaces a file by itself, with room for an access token on the way: if that can be done, [`store`] can.
+pub fn try_replacing(path: &Path) -> io::Result<()> {
+    let content = fs::read(path).map(Zeroizing::new)?;
     let mut replacement = Replacement::begin(path)?;
-    replacement.write(&vec![0; content.len() + room])?;
+    replacement.write(&vec![0; content.len() + ROOM])?;
     replacement.write(&content)?;
     replacement.commit()
 }
@@ -179,9 +184,4 @@ impl Dir {
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// A new directory for its owner only, under the system's own for such things.
-pub fn fresh_dir(name: &str) -> io::Result<PathBuf> {
-    Ok(Builder::new().prefix(&format!("{name}-")).tempdir()?.keep())
 }
