@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::Parser;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -20,7 +21,6 @@ use ibkr_oauth::{ApiRequest, Client, ClientExchange, Event, Outcome, Output, Req
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use clap::Parser;
 use support::{Account, account_ids, now, rng};
 
 /// An HTTP client, over TLS where the URL wants it.

@@ -15,13 +15,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser;
 use ibkr_oauth::http1::{self, Decoder};
 use ibkr_oauth::{ApiRequest, Client, ClientExchange, Event, Outcome, Output, Request, Response, UnixTime};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use clap::Parser;
 use support::{Account, Credentials, account_ids, now, rng};
 
 /// No connection is kept for longer: the client has asked again by then.

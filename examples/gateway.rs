@@ -34,8 +34,9 @@ use clap::Parser;
 use ibkr_oauth_gateway::{Certificate, Gateway, LiveSessionTokens, RegisteredConsumer, Server};
 use rsa::pkcs8::DecodePrivateKey;
 use rsa::{Pkcs1v15Encrypt, PrivateKey};
-use support::{Credentials, USER, enroll, make_keys, registration, user};
 use zeroize::Zeroizing;
+
+use support::{Credentials, USER, enroll, make_keys, registration, user};
 
 const CONSUMER_KEY: &str = "EXAMPLECO";
 const CREDENTIALS: &str = "credentials.json";

@@ -17,6 +17,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use ibkr_oauth::brokerage::BrokeragePhase;
 use ibkr_oauth::{AccessToken, Client, Consumer, OAuthSession, Output, Request, Response, UnixTime};
 use ibkr_oauth::{Pacing, Penalty};
@@ -25,7 +26,6 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use clap::Parser;
 use support::{enroll, make_keys};
 
 #[global_allocator]

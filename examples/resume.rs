@@ -25,11 +25,11 @@ use clap::Parser;
 use fd_lock::RwLock;
 use ibkr_oauth::{AccessToken, OAuthSession, Phase, Snapshot};
 use ibkr_oauth_gateway::Server;
-
 use serde::de::IgnoredAny;
-use support::{Account, Credentials, accounts, agent, drive, enroll, make_keys, now};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
+
+use support::{Account, Credentials, accounts, agent, drive, enroll, make_keys, now};
 
 /// How often a waiting job looks whether it is its turn.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -18,16 +18,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use clap::Parser;
 use ibkr_oauth::brokerage::WebSocketRequest;
 use ibkr_oauth::{Client, Event, OAuthSession, Output, UnixTime};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use tungstenite::client::{ClientRequestBuilder, IntoClientRequest};
 use tungstenite::{Message, WebSocket};
-
-use clap::Parser;
-use support::{Account, agent, now, rng, send};
 use ureq::Agent;
+
+use support::{Account, agent, now, rng, send};
 
 /// Last price, bid and ask of a share of Apple.
 const SUBSCRIPTION: &str = r#"smd+265598+{"fields":["31","84","86"]}"#;

@@ -1,4 +1,5 @@
 //! The modules of the crate import one another without a circle, so that each can be read after those it stands on.
+//! What the tests need, they have: no example is a library.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,6 +15,16 @@ fn no_module_imports_itself_by_a_detour() {
     for module in graph.keys() {
         let mut way = vec![module.clone()];
         assert!(!leads_to(&graph, module, module, &mut way, &mut BTreeSet::new()), "a circle: {}", way.join(" -> "));
+    }
+}
+
+#[test]
+fn no_test_imports_an_example() {
+    let is_import = |line: &&str| line.starts_with("#[path") && line.contains("examples/");
+    for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")) {
+        let text = fs::read(&file).unwrap();
+        let text = String::from_utf8_lossy(&text);
+        assert_eq!(text.lines().find(is_import), None, "{}", file.display());
     }
 }
 

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 /// The user of our own gateway.
 pub const USER: &str = "demo";
 
-/// Which account to log in to.
+// Which account to log in to. (As documentation, it would be what each example is about.)
 #[derive(clap::Args)]
 pub struct Account {
     /// JSON with the fields of `Credentials`; without it, a gateway of our own is logged in to
