@@ -31,12 +31,12 @@ use std::{fs, thread};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use clap::Parser;
-use ibkr_oauth_gateway::{Certificate, Gateway, LiveSessionTokens, RegisteredConsumer, Server};
+use ibkr_oauth_gateway::{Certificate, Gateway, LiveSessionTokens, Server};
 use rsa::pkcs8::DecodePrivateKey;
 use rsa::{Pkcs1v15Encrypt, PrivateKey};
 use zeroize::Zeroizing;
 
-use support::{Credentials, USER, enroll, make_keys, registration, user};
+use support::{Credentials, USER, enroll, make_keys};
 
 const CONSUMER_KEY: &str = "EXAMPLECO";
 const CREDENTIALS: &str = "credentials.json";
@@ -135,7 +135,7 @@ fn start_afresh(
     eprintln!("making keys");
     let credentials = enroll(&mut gateway, &make_keys()?, CONSUMER_KEY, callback)?;
     let file = dir.join(CREDENTIALS);
-    let json = Zeroizing::new(serde_json::to_string_pretty(&credentials)?);
+    let json = serde_json::to_string_pretty(&credentials)?;
     write_new(&file, &json).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     write_pem_files(&credentials, dir)?;
     eprintln!("credentials are in {}", dir.display());
@@ -151,7 +151,8 @@ fn start_again(
 ) -> Result<(Gateway, TcpListener), Box<dyn Error>> {
     let file = dir.join(CREDENTIALS);
     let unusable = |problem: &str| format!("{}: {problem}", file.display());
-    if credentials.access_token.is_none() && callback.is_none() {
+    let access = credentials.access_token.as_ref().zip(credentials.access_token_secret.as_ref());
+    if access.is_none() && callback.is_none() {
         return Err(unusable("there is no access token in it; a third party's gateway needs --callback").into());
     }
     let earlier = credentials.base_url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
@@ -175,12 +176,11 @@ fn enroll_again(
 ) -> Result<(), Box<dyn Error>> {
     let key = |pem: &str| PrivateKey::from_pkcs8_pem(pem).map_err(|_| "the private keys cannot be read");
     let keys = [key(&credentials.private_signature_pem)?, key(&credentials.private_encryption_pem)?];
-    let dhparam_pem = credentials.dhparam_pem.clone();
-    gateway.register_consumer(&RegisteredConsumer { dhparam_pem, ..registration(&keys, CONSUMER_KEY, callback)? })?;
-    gateway.add_user(user());
-    let (Some(token), Some(secret)) = (&credentials.access_token, &credentials.access_token_secret) else {
-        return Ok(());
-    };
+    if enroll(gateway, &keys, CONSUMER_KEY, callback)?.dhparam_pem != credentials.dhparam_pem {
+        return Err("its dhparam_pem is not that of an earlier run".into());
+    }
+    let access = credentials.access_token.as_ref().zip(credentials.access_token_secret.as_ref());
+    let Some((token, secret)) = access else { return Ok(()) };
     let decrypted = keys[1].decrypt(Pkcs1v15Encrypt, &BASE64_STANDARD.decode(secret.as_bytes())?).map(Zeroizing::new);
     let secret = decrypted.ok().and_then(|secret| <[u8; 32]>::try_from(secret.as_slice()).ok());
     let secret = secret.ok_or("the access token secret is not for the encryption key")?;

@@ -1,4 +1,5 @@
-//! A file of credentials that is replaced whole or not at all.
+//! A file of credentials that is replaced whole or not at all. `tempfile` makes the new file and renames it; here is what
+//! it leaves to others: links, owner and mode, what a power failure and a kill would do.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};

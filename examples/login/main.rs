@@ -204,7 +204,7 @@ fn listen(listener: TcpListener, callbacks: Sender<String>) {
     });
 }
 
-/// The target on the request line of a browser's GET, which is answered.
+/// The target on the request line of a browser's GET, which is answered. A server of a library would be longer.
 fn request_target(mut stream: &TcpStream) -> Option<String> {
     stream.set_read_timeout(Some(BROWSER_TIME)).ok()?;
     let mut line = String::new();

@@ -110,28 +110,6 @@ pub fn make_keys() -> rsa::Result<[PrivateKey; 2]> {
     Ok([make()?, make()?])
 }
 
-/// What a consumer with these keys hands over to be registered; a third party has a callback URL.
-pub fn registration(
-    keys: &[PrivateKey; 2],
-    consumer_key: &str,
-    callback_url: Option<&str>,
-) -> Result<RegisteredConsumer, Box<dyn Error>> {
-    let [signature, encryption] = keys.each_ref().map(|key| key.to_public_key().to_public_key_pem(LineEnding::LF));
-    Ok(RegisteredConsumer {
-        consumer_key: consumer_key.to_owned(),
-        signature_public_key_pem: signature?,
-        encryption_public_key_pem: encryption?,
-        dhparam_pem: include_str!("dhparam.pem").to_owned(),
-        callback_url: callback_url.map(str::to_owned),
-    })
-}
-
-/// The account holder who consents.
-pub fn user() -> User {
-    let accounts = vec!["DU1234567".to_owned(), "DU7654321".to_owned()];
-    User { name: USER.to_owned(), accounts, is_paper: true }
-}
-
 /// Registers a consumer with these keys: a third party if it has a callback URL, else with an access token.
 pub fn enroll(
     gateway: &mut Gateway,
@@ -139,9 +117,17 @@ pub fn enroll(
     consumer_key: &str,
     callback_url: Option<&str>,
 ) -> Result<Credentials, Box<dyn Error>> {
-    let consumer = registration(keys, consumer_key, callback_url)?;
+    let [signature, encryption] = keys.each_ref().map(|key| key.to_public_key().to_public_key_pem(LineEnding::LF));
+    let consumer = RegisteredConsumer {
+        consumer_key: consumer_key.to_owned(),
+        signature_public_key_pem: signature?,
+        encryption_public_key_pem: encryption?,
+        dhparam_pem: include_str!("dhparam.pem").to_owned(),
+        callback_url: callback_url.map(str::to_owned),
+    };
     gateway.register_consumer(&consumer)?;
-    gateway.add_user(user());
+    let accounts = vec!["DU1234567".to_owned(), "DU7654321".to_owned()];
+    gateway.add_user(User { name: USER.to_owned(), accounts, is_paper: true });
     let issued = match callback_url {
         None => Some(gateway.issue_access_token(consumer_key, USER, &mut rng())?),
         Some(_) => None,
