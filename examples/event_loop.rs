@@ -2,7 +2,7 @@
 //! `http1` for the bytes in between. No async runtime, no HTTP client.
 //!
 //! ```text
-//! cargo run --example event_loop -- [--credentials FILE [--base-url URL]]
+//! cargo run --example event_loop -- [--credentials FILE [--base-url URL]] [--patience SECONDS]
 //! ```
 
 mod support;
@@ -62,18 +62,24 @@ impl<S: Read + Write> Stream for S {}
 struct Arguments {
     #[command(flatten)]
     account: Account,
+    /// How long the login and the accounts may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
 }
 
 fn main() -> ExitCode {
-    support::exit_code(log_in(&Arguments::parse().account))
+    support::exit_code(log_in(&Arguments::parse()))
 }
 
-fn log_in(account: &Account) -> Result<(), Box<dyn Error>> {
-    let (credentials, _own_gateway) = account.open(&["FIRSTUSER", "OTHERUSER"])?;
+fn log_in(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let (credentials, _own_gateway) = arguments.account.open(&["FIRSTUSER", "OTHERUSER"])?;
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
     let tls = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
     // Listing accounts takes no brokerage session; trading does.
-    let client = |credentials: &Credentials| Ok(Client::new(credentials.session()?).without_brokerage_session());
+    let client = |credentials: &Credentials| {
+        let client = Client::new(credentials.session()?).without_brokerage_session();
+        Ok(client.with_request_deadline(Duration::from_secs(arguments.patience)))
+    };
     for accounts in run(credentials.iter().map(client).collect::<Result<_, Box<dyn Error>>>()?, &tls)? {
         println!("logged in: {}", accounts.join(", "));
     }

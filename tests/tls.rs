@@ -145,3 +145,12 @@ fn the_program_gateway_says_which_certificate_to_trust() {
         drive(&mut credentials.session(), &trusting(certificate)).unwrap();
     }
 }
+
+#[test]
+fn a_program_in_one_loop_says_why_it_cannot_log_in() {
+    let workplace = Workplace::new("unvouched");
+    let _gateway = workplace.start_gateway(&["--tls"]);
+    let arguments = ["--credentials", &workplace.file("credentials.json"), "--patience", "4"];
+    let said = workplace.run("event_loop", &arguments);
+    assert!(said.contains("invalid peer certificate: UnknownIssuer"), "{said}");
+}
