@@ -268,6 +268,9 @@ impl Member {
     pub fn handle_answer(&mut self, exchange: Exchange, answer: Answer, now: Duration) {
         let is_awaited = |awaited: &mut InFlight| awaited.number == exchange.number && now < awaited.deadline;
         let Some(awaited) = self.in_flight.take_if(is_awaited) else { return };
+        if answer == Answer::Unknown {
+            self.doubt(awaited.kind);
+        }
         match (exchange.step, answer) {
             (Step::Renew, Answer::Written(version)) => self.renewed(version, exchange.asked_at),
             (Step::Renew, Answer::Conflict) => self.lease.is_doubtful = true,
@@ -284,14 +287,6 @@ impl Member {
             (Step::Change(table), Answer::Written(version)) => self.changed(table, version, now),
             (Step::Fence(_) | Step::Change(_), Answer::Conflict) => self.lost_a_race(now),
             (Step::Withdraw, Answer::Deleted | Answer::Conflict) => self.stage = Stage::Left,
-            (Step::Change(_), Answer::Unknown) => {
-                self.doubt(awaited.kind);
-                self.look_at = now.saturating_add(self.timing.retry);
-            }
-            (Step::Renew, Answer::Unknown) => {
-                self.doubt(awaited.kind);
-                self.lease.renew_at = now.saturating_add(self.timing.retry);
-            }
             (Step::Renew | Step::Recover, _) => self.lease.renew_at = now.saturating_add(self.timing.retry),
             (_, _) => self.look_at = now.saturating_add(self.timing.retry),
         }
