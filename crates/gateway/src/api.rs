@@ -24,7 +24,9 @@ impl Gateway {
         now: UnixTime,
     ) -> Result<Value, Refusal> {
         let (token, name) = (caller.access_token.as_str(), caller.user.as_str());
-        self.brokerage.touch(name, token, now);
+        if self.brokerage.touch(name, token, now) {
+            self.note_change();
+        }
         let standing = self.brokerage.standing(name, token, now);
         let user = self.registry.user(name).ok_or(Refusal::Unauthorized("the user is no longer known"))?;
         let has_accounts = self.has_accounts(name, now);
@@ -55,11 +57,13 @@ impl Gateway {
             return Err(Refusal::NoBrokerageSession("publish must be true"));
         }
         self.schedule.admit_to_brokerage()?;
+        self.note_change();
         self.brokerage.open(&caller.user, &caller.access_token, compete, now);
         Ok(self.auth_status(self.brokerage.standing(&caller.user, &caller.access_token, now)))
     }
 
     fn log_out(&mut self, caller: &Caller) -> Value {
+        self.note_change();
         self.brokerage.close(&caller.user, &caller.access_token);
         self.registry.close_live_session(&caller.access_token, &caller.session.token);
         json!({ "status": true })

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::UnixTime;
 
 /// How long a brokerage session outlives the last request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(6 * 60);
 
 /// By user name.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(crate) struct BrokerageSessions {
     sessions: BTreeMap<String, BrokerageSession>,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
 struct BrokerageSession {
     /// The access token it was opened with; to all others it is a competitor.
     holder: String,
@@ -53,12 +57,12 @@ impl BrokerageSessions {
         self.sessions.get(user).map(|session| now.saturating_sub(session.opened)).unwrap_or_default()
     }
 
-    /// Any request of its holder keeps a session alive.
-    pub(crate) fn touch(&mut self, user: &str, holder: &str, now: UnixTime) {
+    /// Any request of its holder keeps a session alive. Returns whether this one is the first in its minute.
+    pub(crate) fn touch(&mut self, user: &str, holder: &str, now: UnixTime) -> bool {
         let is_ready = self.standing(user, holder, now) == Standing::Ready;
-        if let Some(session) = self.sessions.get_mut(user).filter(|_| is_ready) {
-            session.last_request = now;
-        }
+        let Some(session) = self.sessions.get_mut(user).filter(|_| is_ready) else { return false };
+        let before = std::mem::replace(&mut session.last_request, now);
+        before.as_secs() / 60 != now.as_secs() / 60
     }
 
     pub(crate) fn close_all(&mut self) {

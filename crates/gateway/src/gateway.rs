@@ -40,6 +40,7 @@ pub struct Gateway {
     pub(crate) settings: Settings,
     /// The `id` in error messages: counts refusals.
     pub(crate) trace: u32,
+    pub(crate) revision: u64,
 }
 
 impl Gateway {
@@ -59,6 +60,7 @@ impl Gateway {
             schedule: Schedule::default(),
             settings: Settings::default(),
             trace: 0,
+            revision: 0,
         })
     }
 

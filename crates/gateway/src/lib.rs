@@ -41,6 +41,7 @@ mod schedule;
 mod server;
 mod settings;
 mod signed_request;
+mod state;
 mod time;
 #[cfg(test)]
 mod vectors;
@@ -56,4 +57,5 @@ pub use registration::{Consent, IssuedToken, RegisteredConsumer, User};
 #[cfg(feature = "server")]
 pub use server::{Certificate, Server};
 pub use settings::{DeadTokenResponse, LiveSessionTokens, QueryPolicy};
+pub use state::State;
 pub use web_socket::WebSocket;

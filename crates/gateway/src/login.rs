@@ -39,6 +39,7 @@ impl Gateway {
         let mut secret = [0; 32];
         rng.fill_bytes(&mut secret);
         let ciphertext = consumer.encryption_key.encrypt(&secret, rng).ok_or(GatewayError::EncryptionKey)?;
+        self.note_change();
         let token = self.registry.renew_access_token(consumer_key, user, secret, rng);
         Ok(IssuedToken { token, secret_base64: BASE64_STANDARD.encode(ciphertext) })
     }
@@ -46,7 +47,8 @@ impl Gateway {
     /// Takes back an access token that an earlier gateway issued, with its secret *decrypted*: clients that have both
     /// go on with them, and log in anew.
     ///
-    /// It takes the place of the one that the user and consumer have.
+    /// It takes the place of the one that the user and consumer have. If they have this one, with this secret, it keeps its
+    /// live sessions.
     ///
     /// # Errors
     /// [`GatewayError::UnknownConsumer`] or [`GatewayError::UnknownUser`]: register them first.
@@ -59,6 +61,7 @@ impl Gateway {
     ) -> Result<(), GatewayError> {
         self.registry.consumer(consumer_key).ok_or(GatewayError::UnknownConsumer)?;
         self.registry.user(user).ok_or(GatewayError::UnknownUser)?;
+        self.note_change();
         self.registry.restore_access_token(consumer_key, user, token, secret);
         Ok(())
     }
@@ -89,6 +92,7 @@ impl Gateway {
         let callback = consumer.callback_url.clone().unwrap_or_default();
         let separator = if callback.contains('?') { '&' } else { '?' };
         let denied = format!("{callback}{separator}oauth_token={request_token}");
+        self.note_change();
         match decision {
             Consent::Deny => {
                 self.registry.abandon(request_token);
@@ -114,6 +118,7 @@ impl Gateway {
         let consumer_key = request.oauth("oauth_consumer_key")?;
         let callback = self.registry.consumer(consumer_key).and_then(|consumer| consumer.callback_url.as_ref());
         callback.ok_or(Refusal::InvalidConsumer("the consumer is a first party: it has no callback URL"))?;
+        self.note_change();
         Ok(json!({ "oauth_token": self.registry.open_flow(consumer_key, rng) }))
     }
 
@@ -127,6 +132,7 @@ impl Gateway {
         let (token, verifier) = (request.oauth("oauth_token")?, request.oauth("oauth_verifier")?);
         self.verify_rsa(request, "", now)?;
         let consumer_key = request.oauth("oauth_consumer_key")?;
+        self.note_change();
         let user = self.registry.redeem(consumer_key, token, verifier);
         let user = user.ok_or(Refusal::InvalidConsumer("no user granted this request token with this verifier"))?;
         let issued = self.issue_access_token(consumer_key, &user, rng);
@@ -168,6 +174,7 @@ impl Gateway {
             "live_session_token_expiration": millis(session.expires),
         });
         if !is_empty {
+            self.note_change();
             self.registry.open_live_session(token, session, self.settings.live_session_tokens);
             self.schedule.live_session_made();
         }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::Gateway;
@@ -26,7 +27,7 @@ const MAX_WORD: usize = 64;
 const PRICE_CONSTRAINT: f64 = 0.03;
 
 /// The orders of all users.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Orders {
     /// By order id.
     placed: BTreeMap<u64, Order>,
@@ -36,12 +37,14 @@ pub(crate) struct Orders {
 }
 
 /// Orders that wait until the user has replied to a question about them.
+#[derive(Clone, Serialize, Deserialize)]
 struct Question {
     id: String,
     user: String,
     orders: Vec<Order>,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
 struct Order {
     account: String,
     conid: u32,
@@ -53,13 +56,17 @@ struct Order {
     time_in_force: String,
     /// The client's own id: `cOID`.
     reference: Option<String>,
-    status: &'static str,
+    status: Status,
     placed: UnixTime,
 }
 
-const SUBMITTED: &str = "Submitted";
-const FILLED: &str = "Filled";
-const CANCELLED: &str = "Cancelled";
+/// In IBKR's words.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Status {
+    Submitted,
+    Filled,
+    Cancelled,
+}
 
 impl Gateway {
     /// Answers what has to do with orders, under `/iserver`.
@@ -70,6 +77,9 @@ impl Gateway {
         request: &SignedRequest<'_>,
         now: UnixTime,
     ) -> Result<Value, Refusal> {
+        if request.method != "GET" {
+            self.note_change();
+        }
         let segments: Vec<_> = endpoint.split('/').skip(2).collect();
         let accounts = self.registry.user(&caller.user).map(|user| user.accounts.as_slice()).unwrap_or_default();
         let known = |account: &str| {
@@ -155,10 +165,10 @@ impl Orders {
         let id: u64 = id.parse().map_err(|_| Refusal::Order("the order id is not a number"))?;
         let order = self.placed.get_mut(&id).filter(|order| order.account == account);
         let order = order.ok_or(Refusal::Order("the account has no such order"))?;
-        if order.status != SUBMITTED {
+        if order.status != Status::Submitted {
             return Err(Refusal::Order("the order does not work any more"));
         }
-        order.status = CANCELLED;
+        order.status = Status::Cancelled;
         Ok(json!({ "msg": "Request was submitted", "order_id": id, "conid": order.conid, "account": account }))
     }
 
@@ -190,14 +200,14 @@ impl Order {
             limit: amount("price"),
             time_in_force: word("tif").ok_or(Refusal::Order("tif is missing"))?.into(),
             reference: word("cOID").map(str::to_string),
-            status: SUBMITTED,
+            status: Status::Submitted,
             placed: now,
         };
         if order.order_type == "LMT" && order.limit.is_none() {
             return Err(Refusal::Order("price is not a positive number"));
         }
         if order.fills() {
-            order.status = FILLED;
+            order.status = Status::Filled;
         }
         Ok(order)
     }
@@ -243,7 +253,7 @@ impl Order {
     }
 
     fn describe(&self, id: u64) -> Value {
-        let filled = if self.status == FILLED { self.quantity } else { 0.0 };
+        let filled = if self.status == Status::Filled { self.quantity } else { 0.0 };
         json!({
             "orderId": id,
             "acct": self.account,

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use rand_core::CryptoRng;
+use serde::{Deserialize, Serialize};
 
 use crate::diffie_hellman::Group;
 use crate::percent_encoding::hex;
 use crate::rsa_key::RsaKey;
+use crate::state::hexadecimal;
 use crate::time::UnixTime;
 use crate::{GatewayError, LiveSessionTokens, RegisteredConsumer, User};
 
@@ -20,6 +22,12 @@ const MAX_LIVE_SESSIONS: usize = 16;
 pub(crate) struct Registry {
     consumers: BTreeMap<String, Consumer>,
     users: BTreeMap<String, User>,
+    pub(crate) tokens: Tokens,
+}
+
+/// What was issued.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Tokens {
     /// In the order of their issue.
     request_tokens: VecDeque<RequestToken>,
     access_tokens: BTreeMap<String, AccessToken>,
@@ -35,28 +43,33 @@ pub(crate) struct Consumer {
     pub(crate) callback_url: Option<String>,
 }
 
-pub(crate) struct RequestToken {
+#[derive(Clone, Serialize, Deserialize)]
+struct RequestToken {
     token: String,
     consumer_key: String,
     /// Set once the user has said yes.
     grant: Option<Grant>,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
 struct Grant {
     user: String,
     verifier: String,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct AccessToken {
     pub(crate) consumer_key: String,
     pub(crate) user: String,
+    #[serde(with = "hexadecimal")]
     pub(crate) secret: [u8; 32],
     /// In the order of their issue, dead ones too.
     live_sessions: Vec<LiveSession>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct LiveSession {
+    #[serde(with = "hexadecimal")]
     pub(crate) token: [u8; 20],
     pub(crate) expires: UnixTime,
     /// What `/tickle` calls `session`: the cookie of a WebSocket.
@@ -108,25 +121,25 @@ impl Registry {
 
     /// Starts a flow: a new request token.
     pub(crate) fn open_flow(&mut self, consumer_key: &str, rng: &mut dyn CryptoRng) -> String {
-        if self.request_tokens.len() >= MAX_REQUEST_TOKENS {
-            self.request_tokens.pop_front();
+        if self.tokens.request_tokens.len() >= MAX_REQUEST_TOKENS {
+            self.tokens.request_tokens.pop_front();
         }
         let token = random_hex::<10>(rng);
         let consumer_key = consumer_key.into();
-        self.request_tokens.push_back(RequestToken { token: token.clone(), consumer_key, grant: None });
+        self.tokens.request_tokens.push_back(RequestToken { token: token.clone(), consumer_key, grant: None });
         token
     }
 
     /// The consumer that waits for consent under this request token.
     pub(crate) fn awaiting_consent(&self, request_token: &str) -> Option<&Consumer> {
-        let mut waiting = self.request_tokens.iter().filter(|flow| flow.grant.is_none());
+        let mut waiting = self.tokens.request_tokens.iter().filter(|flow| flow.grant.is_none());
         let flow = waiting.find(|flow| flow.token == request_token)?;
         self.consumer(&flow.consumer_key)
     }
 
     /// Notes the user's yes, once: the verifier, or `None` if no flow waits under this request token.
     pub(crate) fn grant(&mut self, request_token: &str, user: &str, rng: &mut dyn CryptoRng) -> Option<String> {
-        let mut waiting = self.request_tokens.iter_mut().filter(|flow| flow.grant.is_none());
+        let mut waiting = self.tokens.request_tokens.iter_mut().filter(|flow| flow.grant.is_none());
         let flow = waiting.find(|flow| flow.token == request_token)?;
         let verifier = random_hex::<10>(rng);
         flow.grant = Some(Grant { user: user.into(), verifier: verifier.clone() });
@@ -135,7 +148,7 @@ impl Registry {
 
     /// Ends a flow without a token.
     pub(crate) fn abandon(&mut self, request_token: &str) {
-        self.request_tokens.retain(|flow| flow.token != request_token);
+        self.tokens.request_tokens.retain(|flow| flow.token != request_token);
     }
 
     /// Ends a flow with the user who granted it; `None`, and no change, if anything about it is wrong.
@@ -144,12 +157,12 @@ impl Registry {
             let verified = flow.grant.as_ref().is_some_and(|grant| grant.verifier == verifier);
             verified && flow.token == request_token && flow.consumer_key == consumer_key
         };
-        let position = self.request_tokens.iter().position(redeemable)?;
-        self.request_tokens.remove(position)?.grant.map(|grant| grant.user)
+        let position = self.tokens.request_tokens.iter().position(redeemable)?;
+        self.tokens.request_tokens.remove(position)?.grant.map(|grant| grant.user)
     }
 
     pub(crate) fn access_token(&self, token: &str) -> Option<&AccessToken> {
-        self.access_tokens.get(token)
+        self.tokens.access_tokens.get(token)
     }
 
     /// Gives user and consumer a new secret, and with it a fresh start: what the old one made is void.
@@ -162,22 +175,26 @@ impl Registry {
         secret: [u8; 32],
         rng: &mut dyn CryptoRng,
     ) -> String {
-        let mut known = self.access_tokens.iter();
+        let mut known = self.tokens.access_tokens.iter();
         let known = known.find(|(_, access)| access.consumer_key == consumer_key && access.user == user);
         let token = known.map_or_else(|| random_hex::<10>(rng), |(token, _)| token.clone());
         self.restore_access_token(consumer_key, user, &token, secret);
         token
     }
 
-    /// Makes `token` the only one of user and consumer.
+    /// Makes `token` the only one of user and consumer. It keeps its live sessions if it is known, with this secret.
     pub(crate) fn restore_access_token(&mut self, consumer_key: &str, user: &str, token: &str, secret: [u8; 32]) {
-        self.access_tokens.retain(|_, access| access.consumer_key != consumer_key || access.user != user);
+        let known = self.tokens.access_tokens.remove(token);
+        let same = known
+            .filter(|access| access.consumer_key == consumer_key && access.user == user && access.secret == secret);
+        let live_sessions = same.map(|access| access.live_sessions).unwrap_or_default();
+        self.tokens.access_tokens.retain(|_, access| access.consumer_key != consumer_key || access.user != user);
         let (consumer_key, user) = (consumer_key.into(), user.into());
-        self.access_tokens.insert(token.into(), AccessToken { consumer_key, user, secret, live_sessions: Vec::new() });
+        self.tokens.access_tokens.insert(token.into(), AccessToken { consumer_key, user, secret, live_sessions });
     }
 
     pub(crate) fn open_live_session(&mut self, access_token: &str, session: LiveSession, valid: LiveSessionTokens) {
-        if let Some(access) = self.access_tokens.get_mut(access_token) {
+        if let Some(access) = self.tokens.access_tokens.get_mut(access_token) {
             if valid == LiveSessionTokens::NewestOnly {
                 access.live_sessions.iter_mut().for_each(LiveSession::end);
             }
@@ -189,12 +206,12 @@ impl Registry {
     }
 
     pub(crate) fn close_all_live_sessions(&mut self) {
-        let accesses = self.access_tokens.values_mut();
+        let accesses = self.tokens.access_tokens.values_mut();
         accesses.flat_map(|access| &mut access.live_sessions).for_each(LiveSession::end);
     }
 
     pub(crate) fn close_live_session(&mut self, access_token: &str, live_session_token: &[u8; 20]) {
-        if let Some(access) = self.access_tokens.get_mut(access_token) {
+        if let Some(access) = self.tokens.access_tokens.get_mut(access_token) {
             let mut sessions = access.live_sessions.iter_mut();
             sessions.find(|session| session.token == *live_session_token).map(LiveSession::end);
         }

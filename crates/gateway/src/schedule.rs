@@ -87,6 +87,7 @@ impl Gateway {
     }
 
     fn happen(&mut self, incident: Incident, at: UnixTime) {
+        self.note_change();
         let schedule = &mut self.schedule;
         match incident {
             Incident::NightlyReset => self.brokerage.close_all(),

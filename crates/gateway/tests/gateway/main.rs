@@ -8,4 +8,5 @@ mod orders;
 mod refusals;
 mod registration;
 mod settings;
+mod state;
 mod three_legs;
