@@ -19,7 +19,7 @@ pub(crate) struct BrokerageSessions {
 
 #[derive(Clone, Serialize, Deserialize)]
 struct BrokerageSession {
-    /// The access token it was opened with; to all others it is a competitor.
+    /// The access token it was opened with, empty for an incident's; to all others it is a competitor.
     holder: String,
     opened: UnixTime,
     last_request: UnixTime,
@@ -34,6 +34,12 @@ pub(crate) enum Standing {
 }
 
 impl BrokerageSessions {
+    /// Those that were opened by requests, and not by an incident.
+    pub(crate) fn of_clients(&self) -> Self {
+        let of_clients = self.sessions.iter().filter(|(_, session)| !session.holder.is_empty());
+        Self { sessions: of_clients.map(|(user, session)| (user.clone(), session.clone())).collect() }
+    }
+
     /// Opens the session, unless another holds it and is not to be competed with.
     pub(crate) fn open(&mut self, user: &str, holder: &str, compete: bool, now: UnixTime) {
         if compete || self.standing(user, holder, now) != Standing::Competing {

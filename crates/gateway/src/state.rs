@@ -12,8 +12,9 @@ use crate::registry::Tokens;
 /// What has come about at a [`Gateway`] through requests, to be stored and handed to another: request tokens, access tokens
 /// and their live sessions, brokerage sessions, orders, and the questions about them.
 ///
-/// Not in it are consumers, users, settings and incidents, which whoever makes the gateway gives to the next one too; nor
-/// the nonces of requests: what was sent before a restart can be sent once more. An open WebSocket ends with the server.
+/// Not in it are consumers, users and settings, which whoever makes the gateway gives to the next one too; incidents, to come
+/// or under way; and the nonces of requests: what was sent before a restart can be sent once more. An open WebSocket ends with
+/// the server.
 ///
 /// With [`serde`](https://docs.rs/serde) it becomes JSON or the like. **It holds secrets**: who reads it can sign as the
 /// gateway's clients. `Debug` shows none of it.
@@ -51,7 +52,7 @@ impl Gateway {
         State {
             format: Format::First,
             tokens: self.registry.tokens.clone(),
-            brokerage_sessions: self.brokerage.clone(),
+            brokerage_sessions: self.brokerage.of_clients(),
             orders: self.orders.clone(),
         }
     }

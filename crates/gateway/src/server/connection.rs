@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
 use super::web_socket::Opening;
-use super::{Service, body, consent_page, lock};
+use super::{Service, body, consent_page};
 use crate::response::Response;
 
 const MAX_HEADERS: usize = 100;
@@ -49,7 +49,7 @@ impl Service {
 
     async fn converse(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<()> {
         match self.speak_http(stream).await.map_err(io::Error::other)? {
-            Some(opening) => opening.converse(&self.gateway, &mut self.stop).await,
+            Some(opening) => opening.converse(&self.host, &mut self.stop).await,
             None => Ok(()),
         }
     }
@@ -87,13 +87,10 @@ impl Service {
             (Err(refusal), _) => refusal,
             (Ok(request), None) => self.handle(&request),
             (Ok(request), Some(upgrade)) => {
-                match Opening::new(&mut lock(&self.gateway), &request, upgrade, SystemTime::now()) {
-                    Ok((response, web_socket)) => {
-                        *opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(web_socket);
-                        response
-                    }
-                    Err(refusal) => refusal,
-                }
+                let now = SystemTime::now();
+                let (response, opened) = self.host.serve(|gateway| Opening::new(gateway, &request, upgrade, now));
+                *opening.lock().unwrap_or_else(PoisonError::into_inner) = opened;
+                response
             }
         };
         Ok(response.map(|body| Full::new(body.into())))
@@ -101,9 +98,10 @@ impl Service {
 
     fn handle(&self, request: &Request<Vec<u8>>) -> Response {
         let mut rng = UnwrapErr(SysRng);
-        let mut gateway = lock(&self.gateway);
-        let consent = consent_page::handle(&mut gateway, request, &mut rng);
-        consent.unwrap_or_else(|| gateway.handle(request, &mut rng, SystemTime::now()))
+        self.host.serve(|gateway| {
+            let consent = consent_page::handle(gateway, request, &mut rng);
+            consent.unwrap_or_else(|| gateway.handle(request, &mut rng, SystemTime::now()))
+        })
     }
 }
 
@@ -120,19 +118,18 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::sync::watch;
     use tokio::time::{Instant, sleep};
 
     use super::super::Stop;
+    use super::super::host::Host;
     use super::*;
     use crate::Gateway;
 
     fn service(stop: watch::Receiver<()>) -> Service {
         let gateway = Gateway::new("http://127.0.0.1:4000/v1/api").unwrap();
-        Service { gateway: Arc::new(Mutex::new(gateway)), tls: None, stop: Stop(stop) }
+        Service { host: Host::new(gateway), tls: None, stop: Stop(stop) }
     }
 
     /// How long the server bears with a client that says `first`, then an `x` every three seconds, and what it answers.

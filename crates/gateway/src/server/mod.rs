@@ -5,12 +5,13 @@ mod body;
 mod certificate;
 mod connection;
 mod consent_page;
+mod host;
 mod web_socket;
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Gateway;
 pub use certificate::Certificate;
+use host::Host;
 
 /// More connections than this at once are turned away.
 const MAX_CONNECTIONS: usize = 256;
@@ -73,7 +75,7 @@ const CLOSING_TIME: Duration = Duration::from_millis(500);
 /// # }
 /// ```
 pub struct Server {
-    gateway: Arc<Mutex<Gateway>>,
+    host: Host,
     base_url: String,
     address: SocketAddr,
     /// Dropped, it stops the thread.
@@ -119,14 +121,14 @@ impl Server {
 
     fn spawn(gateway: Gateway, listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let (base_url, address) = (gateway.base_url(), listener.local_addr()?);
-        let gateway = Arc::new(Mutex::new(gateway));
+        let host = Host::new(gateway);
         let (running, stop) = watch::channel(());
-        let service = Service { gateway: Arc::clone(&gateway), tls, stop: Stop(stop) };
+        let service = Service { host: host.clone(), tls, stop: Stop(stop) };
         let runtime = Builder::new_current_thread().enable_all().build()?;
         listener.set_nonblocking(true)?;
         let thread = thread::Builder::new().name("gateway".into());
         let thread = thread.spawn(move || run(&runtime, listener, &service))?;
-        Ok(Self { gateway, base_url, address, running: Some(running), thread: Some(thread) })
+        Ok(Self { host, base_url, address, running: Some(running), thread: Some(thread) })
     }
 
     /// Returns the base URL for clients, such as `http://127.0.0.1:4000/v1/api`.
@@ -142,7 +144,27 @@ impl Server {
     /// Locks the gateway, to register consumers, to schedule incidents and the like. Requests wait until the guard is
     /// dropped.
     pub fn gateway(&self) -> MutexGuard<'_, Gateway> {
-        lock(&self.gateway)
+        self.host.lock()
+    }
+
+    /// Lets `observer` see the gateway, now and after each request that changed its [state](Gateway::state), in place of an
+    /// earlier observer.
+    ///
+    /// Clients get their responses when it has returned: whatever a client was told, the observer has seen. So a gateway
+    /// that is killed loses nothing of what its observer has stored. What is done through [`gateway`](Self::gateway) is seen
+    /// with the next request.
+    ///
+    /// ```
+    /// # use ibkr_oauth_gateway::Server;
+    /// # fn keep(server: &Server, file: std::path::PathBuf) {
+    /// server.on_change(move |gateway| {
+    ///     let state = serde_json::to_vec(&gateway.state()).expect("a state can be written as JSON");
+    ///     std::fs::write(&file, state).expect("the file can be written");
+    /// });
+    /// # }
+    /// ```
+    pub fn on_change(&self, observer: impl FnMut(&Gateway) + Send + 'static) {
+        self.host.observe(Box::new(observer));
     }
 }
 
@@ -167,7 +189,7 @@ impl fmt::Debug for Server {
 /// What the connections of a server have in common.
 #[derive(Clone)]
 struct Service {
-    gateway: Arc<Mutex<Gateway>>,
+    host: Host,
     /// None for plain TCP.
     tls: Option<TlsAcceptor>,
     stop: Stop,
@@ -222,8 +244,4 @@ async fn accept(listener: &tokio::net::TcpListener, service: &Service, connectio
 async fn serve(service: Service, stream: TcpStream) {
     // Whatever goes wrong with a connection is the end of that connection only.
     let _ = service.serve(stream).await;
-}
-
-fn lock(gateway: &Mutex<Gateway>) -> MutexGuard<'_, Gateway> {
-    gateway.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,6 @@
 //! The server's end of a WebSocket, from the upgrade to the close.
 
 use std::io;
-use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{SinkExt, StreamExt};
@@ -14,7 +13,8 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{Stop, lock};
+use super::Stop;
+use super::host::Host;
 use crate::response::{Response, TEXT, response};
 use crate::{Gateway, WebSocket};
 
@@ -31,23 +31,26 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Returns the response that opens a WebSocket, or the refusal.
-    #[expect(clippy::result_large_err, reason = "a refusal is a response, and moved once")]
+    /// Returns the response that opens a WebSocket, and the WebSocket; or the refusal.
     pub(crate) fn new(
         gateway: &mut Gateway,
         request: &Request<Vec<u8>>,
         upgrade: OnUpgrade,
         now: SystemTime,
-    ) -> Result<(Response, Self), Response> {
-        let (web_socket, greeting) = gateway.open_web_socket(request, now)?;
-        let opened = create_response_with_body(request, Vec::new);
-        let opened = opened.map_err(|error| response(StatusCode::BAD_REQUEST, TEXT, error.to_string()))?;
-        Ok((opened, Self { upgrade, web_socket, greeting }))
+    ) -> (Response, Option<Self>) {
+        let (web_socket, greeting) = match gateway.open_web_socket(request, now) {
+            Ok(allowed) => allowed,
+            Err(refusal) => return (refusal, None),
+        };
+        match create_response_with_body(request, Vec::new) {
+            Ok(opened) => (opened, Some(Self { upgrade, web_socket, greeting })),
+            Err(error) => (response(StatusCode::BAD_REQUEST, TEXT, error.to_string()), None),
+        }
     }
 
     /// Sends the greeting, then the gateway's answers to each message, until the client leaves or misbehaves, or the
     /// server stops.
-    pub(crate) async fn converse(mut self, gateway: &Mutex<Gateway>, stop: &mut Stop) -> io::Result<()> {
+    pub(crate) async fn converse(mut self, host: &Host, stop: &mut Stop) -> io::Result<()> {
         let upgraded = TokioIo::new(self.upgrade.await.map_err(io::Error::other)?);
         let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
         let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
@@ -59,7 +62,8 @@ impl Opening {
             };
             match message {
                 Ok(Some(Ok(Message::Text(message)))) => {
-                    let answers = lock(gateway).handle_message(&mut self.web_socket, &message, SystemTime::now());
+                    let web_socket = &mut self.web_socket;
+                    let answers = host.serve(|gateway| gateway.handle_message(web_socket, &message, SystemTime::now()));
                     send(&mut socket, answers).await.map_err(io::Error::other)?;
                 }
                 // Answering a ping or a close is the library's.

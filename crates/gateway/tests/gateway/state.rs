@@ -256,7 +256,7 @@ proptest! {
         let (mut world, first) = World::first_party();
         let second = world.enroll_first_party_of(OTHER, "somebody else");
         let mut users = Users { live: [world.live(&first), world.live(&second)], logins: [first, second] };
-        [0, 1].map(|who| take(&mut world, &mut users, Step::Open(who)));
+        (0..2).for_each(|who| take(&mut world, &mut users, Step::Open(who)));
         let (mut revision, mut newest) = (world.gateway.revision(), stored(&world));
         for step in steps {
             take(&mut world, &mut users, step);
@@ -267,6 +267,8 @@ proptest! {
             prop_assert_eq!(kept, present, "not counted: {:?}", step);
             prop_assert!(then.iter().zip(now).all(|(then, now)| now - then < 60), "{:?}", step);
         }
+        // Incidents end with the gateway.
+        happen(&mut world, Incident::CompetitorLeaves { user: USER.to_owned() });
         let state = stored(&world);
         let mut original = restart(&mut world);
         prop_assert_eq!(&stored(&world), &state);

@@ -1,5 +1,7 @@
 //! The consent page.
 
+use std::sync::{Arc, Mutex};
+
 use ibkr_oauth_gateway::User;
 
 use crate::Service;
@@ -39,4 +41,23 @@ fn a_user_consents_in_a_browser() {
     assert!(page.contains("value=\"&quot;&lt;b&gt;&amp;\"") && !page.contains("\"<b>"), "{page}");
     let approved = ask(&format!("/authorize?oauth_token={other}&approve=%22%3Cb%3E%26"));
     assert!(approved.starts_with("HTTP/1.1 303 "), "{approved}");
+}
+
+#[test]
+fn who_watches_sees_a_change_before_the_client_does_and_nothing_else() {
+    let mut world = World::new();
+    world.enroll_third_party("TESTCONS", CALLBACK);
+    let token = request_token(&mut world);
+    let service = Service::start_with(world.gateway);
+    let seen = Arc::<Mutex<Vec<bool>>>::default();
+    let (sees, awaited) = (Arc::clone(&seen), token.clone());
+    let is_waiting = move |gateway: &ibkr_oauth_gateway::Gateway| gateway.awaiting_consent(&awaited).is_some();
+    service.server.on_change(move |gateway| sees.lock().unwrap().push(is_waiting(gateway)));
+    assert_eq!(*seen.lock().unwrap(), [true], "how it is at first");
+    let ask = |target: &str| service.exchange(format!("GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes());
+    ask(&format!("/authorize?oauth_token={token}"));
+    ask("/v1/api/tickle");
+    assert_eq!(*seen.lock().unwrap(), [true]);
+    ask(&format!("/authorize?oauth_token={token}&approve=demo"));
+    assert_eq!(*seen.lock().unwrap(), [true, false]);
 }
