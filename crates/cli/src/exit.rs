@@ -1,6 +1,6 @@
 //! How the program ends, and what it says then.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
@@ -138,6 +138,12 @@ impl Failure {
 /// Whether the server rejects everybody, whatever the credentials are.
 fn is_for_a_while(diagnosis: Diagnosis) -> bool {
     matches!(diagnosis, Diagnosis::Unavailable | Diagnosis::TooManyRequests)
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
 }
 
 impl From<CredentialsError> for Failure {

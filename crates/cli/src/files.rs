@@ -1,14 +1,14 @@
-//! New files, there whole or not at all; what is there already is never overwritten.
+//! Files that are there whole or not at all; what is there already is overwritten only by [`replace`].
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 use zeroize::Zeroizing;
 
-/// No file that is read here is larger.
-const MAX_SIZE: u64 = 1024 * 1024;
+/// No file that is read here is larger: the largest is the state of a gateway.
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
 /// Who may read a new file; the system's mask takes from it.
 #[derive(Clone, Copy)]
@@ -19,12 +19,25 @@ pub enum Readers {
 
 /// Writes a new file. There must be none of that name, not even a dangling link.
 pub fn write_new(path: &Path, readers: Readers, content: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = builder(readers).tempfile_in(folder)?;
-    file.write_all(content.as_bytes())?;
+    let file = written(path, readers, content.as_bytes())?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path)?;
     Ok(())
+}
+
+/// Writes a file for its owner only, in place of an earlier one: whoever reads it finds the one or the other. That holds when
+/// the program is killed; when the machine loses power, only as far as its file system promises.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    written(path, Readers::Owner, content)?.persist(path)?;
+    Ok(())
+}
+
+/// A file of another name, in the same folder.
+fn written(path: &Path, readers: Readers, content: &[u8]) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = builder(readers).tempfile_in(folder)?;
+    file.write_all(content)?;
+    Ok(file)
 }
 
 #[cfg(unix)]

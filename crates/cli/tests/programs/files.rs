@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::support::World;
 
-const OF_GATEWAY: [&str; 4] = ["credentials.json", "private_signature.pem", "private_encryption.pem", "dhparam.pem"];
+const OF_GATEWAY: [&str; 5] =
+    ["credentials.json", "gateway-state.json", "private_signature.pem", "private_encryption.pem", "dhparam.pem"];
 const OF_KEYGEN: [&str; 5] =
     ["private_signature.pem", "private_encryption.pem", "public_signature.pem", "public_encryption.pem", "dhparam.pem"];
 
@@ -79,6 +80,29 @@ fn real_credentials_are_safe_from_the_gateway() {
         leaves_alone(&world, &folder, &["gateway", "--listen", "127.0.0.1:0", "--dir", &folder]);
         assert_eq!(contents(Path::new(&folder)).len(), 1);
     }
+}
+
+#[test]
+fn a_state_that_no_gateway_can_read_is_named_and_left_alone() {
+    let world = World::new("state");
+    let arguments = ["gateway", "--dir", "gateway"];
+    let gateway = world.start(&arguments);
+    gateway.wait_for("listening on ");
+    world.run(&["login", "--credentials", "gateway/credentials.json"]).ends_with(0);
+    gateway.terminate().ends_with(0);
+    let (folder, state) = (world.path("gateway"), world.read("gateway/gateway-state.json"));
+    assert_eq!(fs::metadata(world.file("gateway/gateway-state.json")).unwrap().mode() & 0o777, 0o600);
+    for damaged in ["", &state[..state.len() / 2], &state.replace("gateway 1", "gateway 2"), r#"{"theme":"dark"}"#] {
+        world.write("gateway/gateway-state.json", damaged);
+        leaves_alone(&world, &folder, &["gateway", "--dir", &folder]);
+        world.run(&arguments).ends_with(8).says("is not the state of a gateway");
+    }
+    fs::remove_file(world.file("gateway/gateway-state.json")).unwrap();
+    symlink("nowhere", world.file("gateway/gateway-state.json")).unwrap();
+    world.run(&arguments).ends_with(8).says("gateway-state.json is there already");
+    fs::remove_file(world.file("gateway/gateway-state.json")).unwrap();
+    world.write("gateway/gateway-state.json", &state);
+    world.start(&arguments).wait_for("listening on ");
 }
 
 #[test]

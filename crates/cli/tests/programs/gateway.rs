@@ -1,8 +1,38 @@
 //! The gateway, for clients in any language.
 
-use serde_json::Value;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
-use crate::support::World;
+use serde_json::{Value, json};
+
+use crate::support::{Ran, World};
+
+const ORDERS: &str = "/iserver/account/DU1234567/orders";
+
+/// A client of the gateway whose folder is `gateway`.
+#[derive(Clone, Copy)]
+struct Client<'a>(&'a World);
+
+impl Client<'_> {
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.0.run(&[arguments, &["--credentials", "gateway/credentials.json"]].concat())
+    }
+
+    /// The id of the new order, unless nobody answers.
+    fn place_order(&self) -> Option<String> {
+        let order =
+            json!({ "conid": 8314, "orderType": "LMT", "side": "BUY", "tif": "DAY", "quantity": 1, "price": 93.0 });
+        let orders = json!({ "orders": [order] }).to_string();
+        let arguments = ["request", "POST", ORDERS, "--json", "-", "--credentials", "gateway/credentials.json"];
+        let ran = self.0.run_with_stdin(&arguments, &orders);
+        (ran.code == 0).then(|| ran.json()[0]["order_id"].as_str().unwrap().to_owned())
+    }
+
+    fn orders(&self) -> Value {
+        self.run(&["request", "GET", "/iserver/account/orders"]).ends_with(0).json()["orders"].clone()
+    }
+}
 
 #[test]
 fn clients_log_in_to_the_gateway_also_after_a_restart() {
@@ -16,13 +46,92 @@ fn clients_log_in_to_the_gateway_also_after_a_restart() {
     gateway.terminate().ends_with(0);
     let again = world.start(&arguments);
     assert_eq!(again.wait_for("listening on "), first, "the address stays");
-    login("credentials.json").ends_with(0).says("Logged in").says("DU1234567");
-    login("credentials-bob.json").ends_with(0).says("DU2000001");
+    login("credentials.json").ends_with(0).says("Still logged in").says("DU1234567");
+    login("credentials-bob.json").ends_with(0).says("Still logged in").says("DU2000001");
     let _ = std::fs::remove_file(world.file("gateway/dhparam.pem"));
     again.terminate().ends_with(0);
     let third = world.start(&arguments);
     third.wait_for("listening on ");
     assert!(world.file("gateway/dhparam.pem").exists());
+}
+
+#[test]
+fn clients_go_on_as_if_the_gateway_had_not_been_killed() {
+    let world = World::new("killed");
+    let (client, arguments) = (Client(&world), ["gateway", "--dir", "gateway"]);
+    let gateway = world.start(&arguments);
+    gateway.wait_for("listening on ");
+    let login = client.run(&["login", "--json"]).ends_with(0).json();
+    let first = client.place_order().unwrap();
+    let before = client.orders();
+    assert_eq!(before[0]["orderId"].to_string(), first);
+    // Without a signal that it could catch.
+    drop(gateway);
+
+    let gateway = world.start(&arguments);
+    gateway.wait_for("listening on ");
+    let tickle = client.run(&["request", "POST", "/tickle"]).ends_with(0).json();
+    assert_eq!(tickle["iserver"]["authStatus"]["authenticated"], true, "the brokerage session stands");
+    let again = client.run(&["login", "--json"]).ends_with(0).json();
+    assert_eq!(
+        (&again["stored"], &again["until"]),
+        (&json!(true), &login["until"]),
+        "the same token, which ends when it would"
+    );
+    assert_eq!(client.orders(), before);
+    assert_ne!(client.place_order().unwrap(), first);
+    assert_eq!(client.orders().as_array().unwrap().len(), 2);
+    gateway.terminate().ends_with(0);
+}
+
+#[test]
+fn an_order_that_was_answered_is_there_whenever_the_gateway_is_killed() {
+    let world = World::new("whenever");
+    let (client, arguments) = (Client(&world), ["gateway", "--dir", "gateway"]);
+    let mut answered = Vec::new();
+    for milliseconds in [0, 70, 130, 210] {
+        let gateway = world.start(&arguments);
+        gateway.wait_for("listening on ");
+        thread::scope(|scope| {
+            let (sender, orders) = mpsc::channel();
+            scope.spawn(move || std::iter::from_fn(|| client.place_order()).try_for_each(|order| sender.send(order)));
+            answered.push(orders.recv().unwrap());
+            thread::sleep(Duration::from_millis(milliseconds));
+            drop(gateway);
+            answered.extend(orders);
+        });
+    }
+    let gateway = world.start(&arguments);
+    gateway.wait_for("listening on ");
+    answered.push(client.place_order().unwrap());
+    let listed: Vec<_> = client.orders().as_array().unwrap().iter().map(|order| order["orderId"].to_string()).collect();
+    assert!(answered.iter().all(|order| listed.contains(order)), "{answered:?} {listed:?}");
+    let count = answered.len();
+    answered.sort();
+    answered.dedup();
+    assert_eq!(answered.len(), count, "each has an id of its own");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_state_is_written_only_when_it_has_changed() {
+    let world = World::new("unchanged");
+    let client = Client(&world);
+    let gateway = world.start(&["gateway", "--dir", "gateway"]);
+    gateway.wait_for("listening on ");
+    // Each new file has a number of its own.
+    let file = || {
+        let metadata = std::fs::metadata(world.file("gateway/gateway-state.json")).unwrap();
+        (std::os::unix::fs::MetadataExt::ino(&metadata), metadata.modified().unwrap())
+    };
+    let before = file();
+    client.run(&["login"]).ends_with(0);
+    let after = file();
+    assert_ne!(before, after);
+    for _ in 0..3 {
+        client.run(&["request", "GET", "/portfolio/accounts"]).ends_with(0);
+    }
+    assert_eq!(file(), after);
 }
 
 #[test]

@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 /// The shortest secrets are tokens of 20 digits; base64 of a live session token has 28.
 const SECRET_LENGTH: usize = 20;
-const PUBLIC_FIELDS: [&str; 4] = ["consumer_key", "realm", "base_url", "dhparam_pem"];
+/// `cookie` is what a gateway says to whoever asks for it.
+const PUBLIC_FIELDS: [&str; 5] = ["consumer_key", "realm", "base_url", "dhparam_pem", "cookie"];
 const PUBLIC_FILES: [&str; 3] = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"];
 /// Names with which the protocol's secrets go over the wire: a value behind one of them is not for the eye.
 const SECRET_NAMES: [&str; 8] = [
@@ -29,7 +30,7 @@ const SECRET_NAMES: [&str; 8] = [
 const FINGERPRINT_LABELS: [&str; 4] =
     ["the public signature key:", "the public encryption key:", "the Diffie-Hellman parameters:", r#""sha256":""#];
 /// What stands before a value of the server's, which is said to whoever asks for it.
-const ANSWER_LABEL: &str = r#""sessionId":""#;
+const ANSWER_LABELS: [&str; 2] = [r#""session":""#, r#""sessionId":""#];
 
 /// What must not be said, in every form in which it could be.
 #[derive(Default)]
@@ -62,6 +63,9 @@ impl Secrets {
             match value {
                 Value::String(text) => self.add(text),
                 Value::Object(fields) => self.add_fields(fields),
+                Value::Array(values) => {
+                    values.iter().filter_map(Value::as_object).for_each(|fields| self.add_fields(fields))
+                }
                 _ => {}
             }
         }
@@ -110,8 +114,8 @@ pub fn looks_harmless(said: &str) {
         let word = run.trim_end_matches(|c: char| !is_part(c));
         let before = said[..place].trim_end();
         let is_fingerprint = word.len() == 64 && FINGERPRINT_LABELS.iter().any(|label| before.ends_with(label));
-        let is_known =
-            is_fingerprint || word.contains("/api/") || word.contains("/iserver/") || before.ends_with(ANSWER_LABEL);
+        let is_answer = ANSWER_LABELS.iter().any(|label| before.ends_with(label));
+        let is_known = is_fingerprint || is_answer || word.contains("/api/") || word.contains("/iserver/");
         let is_suspicious = word.len() >= SECRET_LENGTH && word.contains(|c: char| c.is_ascii_digit());
         assert!(!is_suspicious || is_known, "{word} is said:\n{said}");
         place += run.len();

@@ -1,25 +1,28 @@
-//! What a gateway and its clients know together: keys and access tokens, in a folder that outlives both.
+//! What outlives a gateway, in a folder: the keys and access tokens that its clients have too, and its own state.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, State, User};
 use rsa::Pkcs1v15Encrypt;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure};
-use crate::files::{Readers, is_there, read_if_there, write_new};
+use crate::files::{Readers, is_there, read_if_there, replace, write_new};
 use crate::keys::{DHPARAM, ENCRYPTION, Keys, SIGNATURE, dhparam_pem, group_14, private_pem, public_pem};
 use crate::surroundings::rng;
 
 const CONSUMER_KEY: &str = "EXAMPLECO";
 const FIRST: &str = "credentials.json";
+const STATE: &str = "gateway-state.json";
 /// Behind the address in a base URL.
 const PATH: &str = "/v1/api";
 
+#[derive(Clone)]
 pub struct Folder(pub PathBuf);
 
 /// Letters and digits: the name becomes part of a file's.
@@ -51,13 +54,32 @@ impl Folder {
         address.map(|address| Some(address.to_owned())).ok_or_else(|| in_the_way(&path))
     }
 
+    /// The state that an earlier start has stored.
+    pub fn earlier_state(&self) -> Result<Option<State>, Failure> {
+        let path = self.0.join(STATE);
+        match read_if_there(&path).map_err(|error| unreadable(&path, &error))? {
+            Some(text) => serde_json::from_str(&text).map(Some).map_err(|_| no_state(&path)),
+            None if is_there(&path) => Err(in_the_way(&path)),
+            None => Ok(None),
+        }
+    }
+
+    /// Stores the state for later starts, in place of an earlier one.
+    pub fn store_state(&self, gateway: &Gateway) -> Result<(), Failure> {
+        let path = self.0.join(STATE);
+        let written = serde_json::to_vec(&gateway.state()).map_err(io::Error::from);
+        let written = written.map(Zeroizing::new).and_then(|state| replace(&path, &state));
+        written.map_err(|error| unwritable(&path, &error))
+    }
+
     /// Those of an earlier start, or fresh ones. The PEM files are written where they are missing.
     pub async fn keys(&self) -> Result<Keys, Failure> {
         let path = self.0.join(FIRST);
         let keys = match Enrolled::read(&path)? {
             Some(earlier) => earlier.keys().ok_or_else(|| in_the_way(&path))?,
             None => {
-                let mut names = [SIGNATURE, ENCRYPTION, DHPARAM, FIRST].into_iter().map(|name| self.0.join(name));
+                let mut names =
+                    [SIGNATURE, ENCRYPTION, DHPARAM, FIRST, STATE].into_iter().map(|name| self.0.join(name));
                 names.find(|path| is_there(path)).map_or(Ok(()), |path| Err(in_the_way(&path)))?;
                 let made = tokio::task::spawn_blocking(Keys::generate).await;
                 made.map_err(|error| Failure::file("cannot make keys", &error))??
@@ -120,16 +142,27 @@ fn accounts(number: usize) -> Vec<String> {
 
 fn write(path: &Path, content: &str) -> Result<(), Failure> {
     let written = write_new(path, Readers::Owner, content);
-    written.map_err(|error| Failure::file(format!("cannot write {}", path.display()), &error))
+    written.map_err(|error| unwritable(path, &error))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::file(format!("cannot write {}", path.display()), error)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::file(format!("cannot read {}", path.display()), error)
 }
 
 fn in_the_way(path: &Path) -> Failure {
     let cause = "is there already, not from an earlier start of this command: nothing is overwritten";
     Failure::new(Exit::File, format!("{} {cause}", path.display()))
+}
+
+/// What is wrong with it is not told in detail: that could quote a secret.
+fn no_state(path: &Path) -> Failure {
+    let cause = "is not the state of a gateway: it is damaged, or from another program or a later version";
+    let remedy = "nothing is overwritten; without that file the gateway begins afresh";
+    Failure::new(Exit::File, format!("{} {cause}: {remedy}", path.display()))
 }
 
 /// A user's credentials, as the fields of their file.

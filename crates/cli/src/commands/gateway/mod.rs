@@ -22,8 +22,9 @@ use scenario::Scenario;
 
 /// Serve a stand-in for IBKR on this machine, with credentials to go with it: for tests, in any language
 ///
-/// The folder receives credentials.json and the keys as PEM files; another start takes them up again, and the address with
-/// them. The first line on stdout says where clients are served from then on. Nothing is ever overwritten.
+/// The folder receives credentials.json, the keys as PEM files, and gateway-state.json; another start takes them up again, and
+/// the address with them: clients go on with their sessions, and orders are as they were. The first line on stdout says where
+/// clients are served from then on. Nothing but the state is ever overwritten.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -78,7 +79,9 @@ impl Gateway {
         let (server, certificate) = self.start(&folder).await?;
         self.announce(&server, certificate.as_ref(), &folder)?;
         interruption.requested().await;
+        let stored = folder.store_state(&server.gateway());
         drop(server);
+        stored?;
         Ok(Exit::Done)
     }
 
@@ -86,6 +89,7 @@ impl Gateway {
         folder.make()?;
         let scheme = if self.tls { "https" } else { "http" };
         let earlier = folder.earlier_address(scheme)?;
+        let state = folder.earlier_state()?;
         let address = self.listen.clone().or(earlier.clone()).unwrap_or_else(|| "127.0.0.1:0".to_owned());
         let (mut gateway, listener) = listen(scheme, &address)?;
         if earlier.is_some_and(|earlier| earlier != address) {
@@ -93,6 +97,7 @@ impl Gateway {
         }
         let keys = folder.keys();
         let keys = progress::show("making keys", keys).await?;
+        state.into_iter().for_each(|state| gateway.restore(state));
         folder.enroll(&mut gateway, &keys, &self.users, self.callback.as_deref())?;
         if self.several_tokens {
             gateway.set_live_session_tokens(LiveSessionTokens::Several);
@@ -105,7 +110,9 @@ impl Gateway {
             Some(certificate) => Server::start_tls(gateway, listener, certificate),
             None => Server::start(gateway, listener),
         };
-        Ok((server.map_err(|error| Failure::file("cannot serve", &error))?, certificate))
+        let server = server.map_err(|error| Failure::file("cannot serve", &error))?;
+        store_changes(&server, folder.clone());
+        Ok((server, certificate))
     }
 
     fn announce(&self, server: &Server, certificate: Option<&Certificate>, folder: &Folder) -> Result<(), Failure> {
@@ -154,6 +161,15 @@ impl Gateway {
             output: ForMachines { json: false },
         }
     }
+}
+
+/// Stores the state now, and whenever it has changed: before the client that changed it is told.
+fn store_changes(server: &Server, folder: Folder) {
+    server.on_change(move |gateway| {
+        if let Err(failure) = folder.store_state(gateway) {
+            note(format!("The gateway goes on, but another start will not know of it: {failure}"));
+        }
+    });
 }
 
 fn listen(scheme: &str, address: &str) -> Result<(Ibkr, TcpListener), Failure> {
