@@ -93,7 +93,8 @@ impl Gateway {
     ///
     /// Of its URI, path and query count; whatever scheme and host stand before them, the request is taken to have come
     /// to the [base URL](Self::base_url). The body is whole and free of transfer coding. What frames the response
-    /// (`Content-Length`, `Connection`) is the carrier's to add.
+    /// (`Content-Length`, `Connection`) is the carrier's to add, and so is what a [`Delivery`](crate::Delivery) among its
+    /// extensions says.
     ///
     /// Statuses and bodies are those of protocol section 6. A refusal says why in its `Gateway-Reason` header. Only a
     /// request whose signature is verified changes anything.
@@ -104,10 +105,12 @@ impl Gateway {
         now: SystemTime,
     ) -> http::Response<Vec<u8>> {
         let now = self.catch_up(now);
-        match self.answer(request, rng, now) {
+        let mut response = match self.answer(request, rng, now) {
             Ok(response) => dated(response, self.schedule.date(now)),
             Err(refusal) => self.refuse(refusal, now),
-        }
+        };
+        self.schedule.delivery().map(|delivery| response.extensions_mut().insert(delivery));
+        response
     }
 
     pub(crate) fn refuse(&mut self, refusal: Refusal, now: UnixTime) -> Response {

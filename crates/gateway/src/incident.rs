@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Delivery;
+
 /// Something that happens at IBKR. [`Gateway::schedule`](crate::Gateway::schedule) says when.
 ///
 /// What `lasts` ends by itself. [`Duration::MAX`] lets it last until the same incident is scheduled once more, with
@@ -101,6 +103,14 @@ pub enum Incident {
         status: u16,
         /// The body. Its media type is JSON if it begins with `{` or `[`, HTML if it begins with `<`, else text.
         body: String,
+        /// For so long.
+        lasts: Duration,
+    },
+    /// Every request has its effect, and its response travels badly. Of several that would last at the same time, the latest
+    /// is the case. WebSockets are spared.
+    BadDelivery {
+        /// How.
+        delivery: Delivery,
         /// For so long.
         lasts: Duration,
     },

@@ -22,6 +22,7 @@ mod authorization;
 mod base_string;
 mod base_url;
 mod brokerage;
+mod delivery;
 mod diffie_hellman;
 mod error;
 mod gateway;
@@ -48,6 +49,7 @@ mod vectors;
 mod verification;
 mod web_socket;
 
+pub use delivery::Delivery;
 pub use error::GatewayError;
 pub use gateway::Gateway;
 pub use http;

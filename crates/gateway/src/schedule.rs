@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::refusal::Refusal;
 use crate::response::{HTML, JSON, Response, TEXT, response};
 use crate::time::{UnixTime, shifted, unix_time};
-use crate::{Gateway, Incident};
+use crate::{Delivery, Gateway, Incident};
 
 /// The body of [`Incident::ErrorObject`].
 const ERROR_OBJECT: &str = r#"{"error":{"code":1,"message":"scheduled: an error object"}}"#;
@@ -38,6 +38,8 @@ pub(crate) struct Schedule {
     /// By endpoint.
     odd_responses: BTreeMap<String, OddResponse>,
     damaged_dates: DamagedDates,
+    /// Until when responses travel how.
+    bad_delivery: Option<(UnixTime, Delivery)>,
     gone: bool,
     clock_skew: i64,
 }
@@ -124,6 +126,9 @@ impl Gateway {
                 let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 schedule.answer_oddly(endpoint, OddResponse { until: at.saturating_add(lasts), status, body });
             }
+            Incident::BadDelivery { delivery, lasts } => {
+                schedule.bad_delivery = Some((at.saturating_add(lasts), delivery));
+            }
         }
     }
 }
@@ -167,6 +172,11 @@ impl Schedule {
             _ => TEXT,
         };
         Some(response(odd.status, content_type, odd.body.clone()))
+    }
+
+    /// How the next response travels, if badly.
+    pub(crate) fn delivery(&self) -> Option<Delivery> {
+        self.bad_delivery.filter(|(until, _)| self.now < *until).map(|(_, delivery)| delivery)
     }
 
     /// The time to write into the `Date` of the next response.

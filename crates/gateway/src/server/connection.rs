@@ -1,26 +1,26 @@
 //! One connection, from its start to its end: requests and responses, then perhaps a WebSocket.
 
-use std::convert::Infallible;
+use std::error::Error;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, Request};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
+use super::delivery::{Body, HangUp, deliver};
 use super::web_socket::Opening;
+use super::wire::Wire;
 use super::{Service, body, consent_page};
 use crate::response::Response;
 
@@ -47,32 +47,35 @@ impl Service {
         }
     }
 
-    async fn converse(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<()> {
-        match self.speak_http(stream).await.map_err(io::Error::other)? {
+    async fn converse(mut self, stream: impl Wire) -> io::Result<()> {
+        match self.speak_http(stream).await? {
             Some(opening) => opening.converse(&self.host, &mut self.stop).await,
             None => Ok(()),
         }
     }
 
     /// Answers requests until the connection ends, or goes on as a WebSocket.
-    async fn speak_http(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    ) -> hyper::Result<Option<Opening>> {
+    async fn speak_http(&self, stream: impl Wire) -> io::Result<Option<Opening>> {
         let opening = Mutex::new(None);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
         let service = service_fn(|request| self.respond(request, &opening));
         let mut connection = Box::pin(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
         let mut stop = self.stop.clone();
-        tokio::select! {
-            ended = connection.as_mut() => ended?,
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
             () = stop.requested() => {
                 connection.as_mut().graceful_shutdown();
-                connection.as_mut().await?;
+                connection.as_mut().await
             }
+        };
+        let parts = Pin::into_inner(connection).into_parts();
+        if let Err(error) = ended {
+            if asks_for_reset(&error) {
+                parts.map_or(Ok(()), |parts| parts.io.into_inner().reset())?;
+            }
+            return Err(io::Error::other(error));
         }
-        drop(connection);
         Ok(opening.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -81,7 +84,7 @@ impl Service {
         &self,
         mut request: Request<Incoming>,
         opening: &Mutex<Option<Opening>>,
-    ) -> Result<http::Response<Full<Bytes>>, Infallible> {
+    ) -> Result<http::Response<Body>, HangUp> {
         let upgrade = is_web_socket_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
         let response = match (body::receive(request).await, upgrade) {
             (Err(refusal), _) => refusal,
@@ -93,7 +96,7 @@ impl Service {
                 response
             }
         };
-        Ok(response.map(|body| Full::new(body.into())))
+        deliver(response).await
     }
 
     fn handle(&self, request: &Request<Vec<u8>>) -> Response {
@@ -103,6 +106,10 @@ impl Service {
             consent.unwrap_or_else(|| gateway.handle(request, &mut rng, SystemTime::now()))
         })
     }
+}
+
+fn asks_for_reset(error: &hyper::Error) -> bool {
+    error.source().and_then(<dyn Error>::downcast_ref).is_some_and(|cause| matches!(cause, HangUp::Reset))
 }
 
 fn is_web_socket_upgrade(headers: &HeaderMap) -> bool {
@@ -126,6 +133,12 @@ mod tests {
     use super::super::host::Host;
     use super::*;
     use crate::Gateway;
+
+    impl Wire for DuplexStream {
+        fn reset(self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     fn service(stop: watch::Receiver<()>) -> Service {
         let gateway = Gateway::new("http://127.0.0.1:4000/v1/api").unwrap();

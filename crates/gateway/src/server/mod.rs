@@ -5,8 +5,10 @@ mod body;
 mod certificate;
 mod connection;
 mod consent_page;
+mod delivery;
 mod host;
 mod web_socket;
+mod wire;
 
 use std::fmt;
 use std::io;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ibkr_oauth_gateway::Incident;
+use ibkr_oauth_gateway::{Delivery, Incident};
 use serde_json::json;
 
 use crate::client::{World, header, json, text, token_and_proof};
@@ -167,4 +167,21 @@ fn one_endpoint_may_answer_oddly() {
     }
     world.wait(MINUTE);
     assert!(json(&world.api("POST", "/tickle", &live))["session"].is_string());
+}
+
+#[test]
+fn a_response_says_how_it_travels_and_the_request_has_had_its_effect() {
+    let (mut world, login) = World::first_party();
+    let live = world.live(&login);
+    let incident = |delivery| Incident::BadDelivery { delivery, lasts: MINUTE };
+    world.gateway.schedule(world.now, incident(Delivery::Cut));
+    world.gateway.schedule(world.now, incident(Delivery::Lost));
+    let call = world.api_call("POST", "/iserver/auth/ssodh/init", &live).with_body("application/json", OPEN);
+    let response = world.send(&call.signed_with(&live.token));
+    assert_eq!((response.status().as_u16(), response.extensions().get()), (200, Some(&Delivery::Lost)));
+    let refusal = world.api("GET", "/nowhere", &live);
+    assert_eq!((refusal.status().as_u16(), refusal.extensions().get()), (404, Some(&Delivery::Lost)));
+    world.wait(MINUTE);
+    let status = world.api("POST", "/iserver/auth/status", &live);
+    assert_eq!((&json(&status)["authenticated"], status.extensions().get::<Delivery>()), (&json!(true), None));
 }

@@ -4,6 +4,7 @@
 #[path = "../gateway/client.rs"]
 mod client;
 mod consent;
+mod delivery;
 mod rude_clients;
 mod tls;
 

@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use ibkr_oauth_gateway::{Certificate, Server};
+use ibkr_oauth_gateway::{Certificate, Delivery, Incident, Server};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -61,4 +61,14 @@ fn who_does_not_speak_tls_harms_nobody() {
     assert!(!answer.starts_with(b"HTTP/"));
     let config = trusting(certificate.der().to_vec().into());
     assert!(ask(&server, "localhost", &config).unwrap().starts_with("HTTP/1.1 401 "));
+}
+
+#[test]
+fn a_connection_is_reset_under_its_encryption_too() {
+    let certificate = Certificate::generate().unwrap();
+    let server = Server::bind_tls("127.0.0.1:0", &certificate).unwrap();
+    let incident = Incident::BadDelivery { delivery: Delivery::Reset, lasts: Duration::MAX };
+    server.gateway().schedule(SystemTime::UNIX_EPOCH, incident);
+    let error = ask(&server, "localhost", &trusting(certificate.der().to_vec().into())).unwrap_err();
+    assert!(error.contains("reset"), "{error}");
 }
