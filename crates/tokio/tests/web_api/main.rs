@@ -1,6 +1,7 @@
 //! A client on tokio and its gateway, over real sockets on loopback.
 
 mod credentials;
+mod delivery;
 mod recovery;
 mod requests;
 mod session;
