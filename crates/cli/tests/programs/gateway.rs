@@ -1,8 +1,10 @@
 //! The gateway, for clients in any language.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -151,6 +153,33 @@ fn scenarios_happen_to_clients() {
     gateway.wait_for("listening on ");
     world.run(&["login", "--credentials", credentials]).ends_with(0).says("DU1234567");
     world.run(&["gateway", "--scenario", "rain"]).ends_with(2).says("there is no scenario rain");
+}
+
+/// By a program in any language: what comes on a bare socket, and how it ends.
+#[test]
+fn answers_travel_as_badly_as_the_scenario_says() {
+    let world = World::new("delivery");
+    let ask = |scenario: &str| {
+        let gateway = world.start(&["gateway", "--dir", "gateway", "--scenario", scenario]);
+        let address = gateway.wait_for("/v1/api\n").replace("listening on http://", "").replace("/v1/api\n", "");
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /v1/api/tickle HTTP/1.1\r\nUser-Agent: t\r\nConnection: close\r\n\r\n").unwrap();
+        let (begin, mut answer) = (Instant::now(), Vec::new());
+        let end = stream.read_to_end(&mut answer).err().map(|error| error.kind());
+        (String::from_utf8(answer).unwrap(), end, begin.elapsed())
+    };
+    let (text, _, elapsed) = ask("slow-answers,by=1");
+    assert!(text.ends_with("\r\n\r\nUnauthorized") && elapsed >= Duration::from_secs(1), "{text} {elapsed:?}");
+    let (text, _, elapsed) = ask("trickling-answers");
+    assert!(text.ends_with("\r\n\r\nUnauthorized") && elapsed >= Duration::from_millis(1200), "{text} {elapsed:?}");
+    let (text, end, _) = ask("cut-answers");
+    assert!(text.contains("\r\ncontent-length: 12\r\n") && text.ends_with("\r\n\r\nUnauth"), "{text} {end:?}");
+    let (text, end, _) = ask("lost-answers");
+    assert_eq!((text.as_str(), end), ("", None));
+    let (text, end, _) = ask("connection-resets");
+    assert_eq!((text.as_str(), end), ("", Some(ErrorKind::ConnectionReset)));
+    let (text, end, elapsed) = ask("lost-answers,for=0");
+    assert!(text.starts_with("HTTP/1.1 401 "), "it is over: {text} {end:?} {elapsed:?}");
 }
 
 #[test]

@@ -47,6 +47,10 @@ const CLOSING_TIME: Duration = Duration::from_millis(500);
 /// `/authorize?oauth_token=TOKEN`. A test adds `&approve=NAME` or `&deny=NAME` (a user's name, or nothing for the first
 /// user) and is redirected to the callback URL at once.
 ///
+/// # Bad delivery
+/// Responses of the API travel as [`Incident::BadDelivery`](crate::Incident::BadDelivery) says. The consent page and WebSockets
+/// are spared.
+///
 /// # Limits
 /// A client that breaks a limit is refused or disconnected; the others are served as before.
 ///

@@ -43,7 +43,14 @@ Scenarios, as NAME[,at=SECONDS][,for=SECONDS]: SECONDS after the start (0), and 
   no-bridge             the brokerage session has no accounts, and /iserver answers 400, for SECONDS
   no-brokerage-session  ssodh/init answers 500 for SECONDS
   sign-bytes            the shared secret K always needs its sign byte, for SECONDS
-  no-sign-bytes         the server forgets that byte: no login can be proved, for SECONDS")]
+  no-sign-bytes         the server forgets that byte: no login can be proved, for SECONDS
+
+In these, requests have their effect, and the answer travels badly, for SECONDS; of several at a time, the latest counts:
+  slow-answers          the answer comes late, by five seconds, or by=SECONDS
+  trickling-answers     its body comes byte by byte, ten a second
+  lost-answers          the connection is closed in its place
+  cut-answers           half of its body comes, less than its Content-Length; then the connection is closed
+  connection-resets     the connection is reset in its place")]
 pub struct Gateway {
     /// Where to listen [default: the address of the last start, or any free port on 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
