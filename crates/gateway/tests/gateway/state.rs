@@ -5,6 +5,8 @@ use std::time::Duration;
 use ibkr_oauth_gateway::http::Response;
 use ibkr_oauth_gateway::{Gateway, Incident, State};
 use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::client::{FIRST_PARTY, Live, Login, ORIGIN, USER, World, at, json, keys, registration, said, seconds};
@@ -110,7 +112,7 @@ fn a_third_party_goes_on_wherever_its_login_was() {
     restart(&mut world);
     assert_eq!(world.gateway.awaiting_consent(request_token), Some(OTHER));
     let consent = ibkr_oauth_gateway::Consent::Grant;
-    let url = world.gateway.consent(request_token, USER, consent, &mut rand::rng()).unwrap();
+    let url = world.gateway.consent(request_token, USER, consent, &mut StdRng::seed_from_u64(3)).unwrap();
     let (_, verifier) = url.split_once("oauth_verifier=").unwrap();
     restart(&mut world);
     let issued = ask(&mut world, "/oauth/access_token", "oauth_verifier", verifier, Some(request_token));
