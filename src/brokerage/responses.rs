@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use super::answer::{self, Standing};
 use super::event::{BrokerageEvent, BrokeragePhase};
 use super::exchange::{BrokerageExchange, Step};
 use super::session::{BrokerageSession, FIRST_PAUSE, LONGEST_PAUSE};
+use super::standing::{self, Standing};
 use crate::advice::diagnosis::{Diagnosis, Retry};
 use crate::advice::maintenance::Maintenance;
 use crate::error::{Error, Misuse};
@@ -58,8 +58,8 @@ impl BrokerageSession {
     }
 
     fn note_success(&mut self, step: Step) {
-        if self.refused_step == Some(step) {
-            self.refusals = 0;
+        if self.rejected_step == Some(step) {
+            self.rejections = 0;
         }
         // Failures in between are counted on until the session is ready, or one that cannot be built is asked for without
         // end. Another session in the way counts as a failure.
@@ -76,13 +76,13 @@ impl BrokerageSession {
     ) -> Result<BrokerageEvent, Error> {
         match exchange.step {
             Step::Init | Step::Status => {
-                let standing = answer::standing(response)?;
+                let standing = Standing::read(response)?;
                 self.note_standing(standing, now);
                 Ok(self.stands(exchange.step, standing, now))
             }
-            Step::Accounts => answer::has_accounts(response).map(|has_accounts| self.accounts(has_accounts, now)),
+            Step::Accounts => standing::has_accounts(response).map(|has_accounts| self.accounts(has_accounts, now)),
             Step::Tickle => {
-                let tickle = answer::tickle(response)?;
+                let tickle = standing::tickle(response)?;
                 self.session_id = tickle.session_id.or_else(|| self.session_id.take());
                 Ok(match tickle.standing {
                     Some(standing) => {
@@ -221,7 +221,7 @@ impl BrokerageSession {
             return self.logged_out();
         }
         if diagnosis.rejects_live_session() {
-            return self.refused(step, now);
+            return self.live_session_rejected(step, now);
         }
         if diagnosis == Diagnosis::NoBridge && self.phase == BrokeragePhase::Ready {
             return self.lost(now);
@@ -245,11 +245,11 @@ impl BrokerageSession {
     }
 
     /// The first new login is tried at once. If that is rejected too, logging in is not what helps, and the pauses grow.
-    fn refused(&mut self, step: Step, now: UnixTime) -> BrokerageEvent {
-        self.refused_step = Some(step);
-        self.refusals = self.refusals.saturating_add(1);
-        if self.refusals > 1 {
-            let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.refusals.saturating_sub(2)));
+    fn live_session_rejected(&mut self, step: Step, now: UnixTime) -> BrokerageEvent {
+        self.rejected_step = Some(step);
+        self.rejections = self.rejections.saturating_add(1);
+        if self.rejections > 1 {
+            let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.rejections.saturating_sub(2)));
             self.times.step = now.saturating_add(pause.min(LONGEST_PAUSE));
             self.times.tickle = self.times.tickle.map(|_| self.times.step);
         }

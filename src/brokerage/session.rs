@@ -108,8 +108,8 @@ pub struct BrokerageSession {
     /// Times in a row that a brokerage session could not be built.
     pub(super) unavailable: u32,
     /// Live session tokens in a row that were rejected, and the step that was, last.
-    pub(super) refusals: u32,
-    pub(super) refused_step: Option<Step>,
+    pub(super) rejections: u32,
+    pub(super) rejected_step: Option<Step>,
     /// Questions in a row whether it is ready, answered with no.
     pub(super) checks: u32,
     /// Sessions in a row that never got ready.
@@ -141,8 +141,8 @@ impl BrokerageSession {
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             contest: Contest::default(),
             unavailable: 0,
-            refusals: 0,
-            refused_step: None,
+            rejections: 0,
+            rejected_step: None,
             checks: 0,
             vain_openings: 0,
             session_id: None,
@@ -312,7 +312,7 @@ impl BrokerageSession {
     fn due(&self, live: &LiveSession, now: UnixTime) -> Option<Step> {
         // A new login need not wait, unless new logins are rejected one after the other.
         let is_other_token = self.login.as_ref().is_some_and(|known| known.token != live.id());
-        let is_new_login = is_other_token && self.refusals < 2 && now >= self.times.not_before;
+        let is_new_login = is_other_token && self.rejections < 2 && now >= self.times.not_before;
         if is_new_login && self.phase == BrokeragePhase::Ready {
             // Whether a brokerage session outlives its live session token is not documented: ask.
             return Some(Step::Status);

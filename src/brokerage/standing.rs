@@ -1,4 +1,5 @@
-//! The responses of the brokerage endpoints ([protocol section 8](crate::protocol#section-8)). Every field may be missing.
+//! Where the brokerage session stands, by the responses of its endpoints ([protocol section 8](crate::protocol#section-8)).
+//! Every field may be missing.
 
 use crate::credentials::token::Token;
 use crate::error::Error;
@@ -23,11 +24,6 @@ pub(super) struct Tickle {
     pub(super) standing: Option<Standing>,
 }
 
-/// The response to init and to status.
-pub(super) fn standing(response: &Response<'_>) -> Result<Standing, Error> {
-    Ok(Standing::of(&response.object()?))
-}
-
 /// Whether `/iserver/accounts` lists an account: only then is `/iserver` usable
 /// ([protocol section 14.4](crate::protocol#section-14-4)).
 pub(super) fn has_accounts(response: &Response<'_>) -> Result<bool, Error> {
@@ -35,9 +31,9 @@ pub(super) fn has_accounts(response: &Response<'_>) -> Result<bool, Error> {
 }
 
 pub(super) fn tickle(response: &Response<'_>) -> Result<Tickle, Error> {
-    let answer = response.object()?;
-    let session_id = answer.text("session").ok();
-    let status = answer.object("iserver").and_then(|iserver| iserver.object("authStatus"));
+    let fields = response.object()?;
+    let session_id = fields.text("session").ok();
+    let status = fields.object("iserver").and_then(|iserver| iserver.object("authStatus"));
     Ok(Tickle { session_id: session_id.as_deref().and_then(cookie_value), standing: status.as_ref().map(Standing::of) })
 }
 
@@ -55,6 +51,11 @@ fn cookie_value(id: &str) -> Option<Token> {
 }
 
 impl Standing {
+    /// Reads the response to init and to status.
+    pub(super) fn read(response: &Response<'_>) -> Result<Self, Error> {
+        Ok(Self::of(&response.object()?))
+    }
+
     /// Where `established` is missing, as in older responses, `connected` speaks for it.
     fn of(status: &Object<'_>) -> Self {
         let established = status.boolean("established").or_else(|| status.boolean("connected")).unwrap_or(true);
