@@ -34,9 +34,9 @@ impl Client {
             self.pacing.handle_too_many_requests(now, response.retry_after());
         }
         match exchange.0 {
-            Kind::Login(exchange) => self.login_answered(exchange, response, now),
-            Kind::Brokerage(exchange) => self.brokerage_answered(exchange, response, now),
-            Kind::Own(exchange) => self.own_answered(exchange, response, now),
+            Kind::Login(exchange) => self.handle_login_response(exchange, response, now),
+            Kind::Brokerage(exchange) => self.handle_brokerage_response(exchange, response, now),
+            Kind::Own(exchange) => self.handle_own_response(exchange, response, now),
         }
     }
 
@@ -55,7 +55,12 @@ impl Client {
         }
     }
 
-    fn login_answered(&mut self, exchange: Exchange, response: &Response<'_>, now: UnixTime) -> Result<(), Misuse> {
+    fn handle_login_response(
+        &mut self,
+        exchange: Exchange,
+        response: &Response<'_>,
+        now: UnixTime,
+    ) -> Result<(), Misuse> {
         match self.oauth.handle_response(exchange, response, now) {
             Err(Error::Misuse(misuse)) => return Err(misuse),
             Err(error) => self.login_failed(error, now),
@@ -89,7 +94,7 @@ impl Client {
         }
     }
 
-    fn brokerage_answered(
+    fn handle_brokerage_response(
         &mut self,
         exchange: BrokerageExchange,
         response: &Response<'_>,
@@ -133,7 +138,12 @@ impl Client {
         Ok(())
     }
 
-    fn own_answered(&mut self, exchange: OwnExchange, response: &Response<'_>, now: UnixTime) -> Result<(), Misuse> {
+    fn handle_own_response(
+        &mut self,
+        exchange: OwnExchange,
+        response: &Response<'_>,
+        now: UnixTime,
+    ) -> Result<(), Misuse> {
         let own = self.requests.in_flight(&exchange).ok_or(Misuse::StaleExchange)?;
         let (ticket, trial) = (own.ticket, own.trial);
         let clock = self.oauth.consumer().identity().learn_clock(&exchange.receipt, response, now);
@@ -209,7 +219,7 @@ impl Client {
         let is_trying = self.requests.iter_mut().any(|own| own.trial.is_some());
         let mut may_try =
             !is_trying && !self.has_tried_other_policy && self.consumer().identity().fixed_query_policy().is_none();
-        let mut refused = alloc::vec::Vec::new();
+        let mut rejected = alloc::vec::Vec::new();
         for own in self.requests.iter_mut() {
             let State::AwaitsMending(Mending::Verdict { rejected_at, token: of, policy: was }) = &own.state else {
                 continue;
@@ -225,10 +235,10 @@ impl Client {
                 own.repeat();
             } else {
                 own.blame_request();
-                refused.push(own.ticket);
+                rejected.push(own.ticket);
             }
         }
-        for ticket in refused {
+        for ticket in rejected {
             if let Some(own) = self.requests.remove(ticket) {
                 self.finish(ticket, own.outcome(NotSent::Deadline));
             }
@@ -283,7 +293,7 @@ impl Client {
         if current.is_some() && news.fruitless == current {
             self.health.note(Sign::Fruitless, now);
         }
-        self.probe.is_wanted |= current.is_some() && news.refused == current;
+        self.probe.is_wanted |= current.is_some() && news.rejected == current;
         if news.has_no_bridge {
             self.brokerage.doubt();
         }

@@ -56,7 +56,7 @@ pub(crate) struct News {
     /// The token with which the server did not do what was asked, last.
     pub(super) fruitless: Option<TokenId>,
     /// The token that was rejected last.
-    pub(crate) refused: Option<TokenId>,
+    pub(crate) rejected: Option<TokenId>,
     pub(crate) has_no_bridge: bool,
 }
 
@@ -147,7 +147,7 @@ impl News {
             Sign::Nothing => {}
         }
         if diagnosis.is_some_and(Diagnosis::rejects_live_session) {
-            self.refused = receipt.token();
+            self.rejected = receipt.token();
         }
         self.has_no_bridge |= diagnosis == Some(Diagnosis::NoBridge);
     }

@@ -196,7 +196,7 @@ impl Follower {
             self.signer.publish(Some(held.live.clone()));
         }
         self.held = Some(held);
-        if news.refused == token {
+        if news.rejected == token {
             self.search.doubt(now);
         } else if news.accepted == token {
             self.search.trust();

@@ -32,7 +32,7 @@ const NONE: i32 = i32::MIN;
 /// | response | its `Date` |
 /// |---|---|
 /// | any whose `Date` agrees with what is known, within 2 s | changes nothing |
-/// | refuses the signature (401, not HTML) | is believed at once |
+/// | rejects the signature (401, not HTML) | is believed at once |
 /// | any but 2xx, before the server has accepted a timestamp | is believed at once |
 /// | any other | is believed when a second response agrees within 2 s: the accepted timestamp proved that the known difference is good enough |
 pub(crate) struct ServerClock {
@@ -43,7 +43,7 @@ pub(crate) struct ServerClock {
     candidate: AtomicI32,
     /// Whether the server has ever accepted a timestamp.
     accepted: AtomicBool,
-    /// Whether a refusal was blamed on the clock, and nothing was accepted since.
+    /// Whether a rejection was blamed on the clock, and nothing was accepted since.
     excused: AtomicBool,
 }
 
@@ -59,20 +59,20 @@ impl Default for ServerClock {
     }
 }
 
-/// Whether a wrong timestamp explains a refusal.
+/// Whether a wrong timestamp explains a rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClockVerdict {
-    /// It does not, or nothing was refused.
+    /// It does not, or nothing was rejected.
     Innocent,
-    /// The timestamp of the refused request was off by more than latency explains.
-    ExplainsRefusal,
+    /// The timestamp of the rejected request was off by more than latency explains.
+    ExplainsRejection,
 }
 
 impl ClockVerdict {
-    /// Blames the clock for a refusal that it explains.
+    /// Blames the clock for a rejection that it explains.
     pub(crate) fn explain(self, error: Error) -> Error {
         match error {
-            Error::Rejected(rejected) if self == Self::ExplainsRefusal => {
+            Error::Rejected(rejected) if self == Self::ExplainsRejection => {
                 Error::Rejected(Rejected { diagnosis: Diagnosis::ClockOff, ..rejected })
             }
             other => other,
@@ -102,7 +102,7 @@ impl ServerClock {
     }
 
     /// Learns from the response to the request of `receipt`, read at `now`, and says whether the clock explains its
-    /// refusal.
+    /// rejection.
     pub(crate) fn learn(&self, receipt: &Receipt, response: &Response<'_>, now: UnixTime) -> ClockVerdict {
         if response.is_success() {
             // Its timestamp was good enough, whatever its own `Date` says.
@@ -111,18 +111,18 @@ impl ServerClock {
         }
         let Some(date) = response.date() else { return ClockVerdict::Innocent };
         let (known, shown) = (self.skew(), Difference::between(date, receipt.asked_at(), now));
-        let is_refusal = response.may_refuse_signature();
-        self.compare(&shown, is_refusal);
+        let is_rejection = response.may_reject_signature();
+        self.compare(&shown, is_rejection);
         let is_off = seconds(date).abs_diff(receipt.second().into()) > NOISE.unsigned_abs();
         // A `Date` that cannot be believed says nothing about the timestamp either.
-        if !is_refusal || !is_off || !shown.agrees_with(self.skew()) {
+        if !is_rejection || !is_off || !shown.agrees_with(self.skew()) {
             return ClockVerdict::Innocent;
         }
         self.take_back(receipt.second(), now);
         self.judge(receipt, known, now)
     }
 
-    fn compare(&self, shown: &Difference, is_refusal: bool) {
+    fn compare(&self, shown: &Difference, is_rejection: bool) {
         if shown.agrees_with(self.skew()) {
             self.candidate.store(NONE, Ordering::Relaxed);
             return;
@@ -131,7 +131,7 @@ impl ServerClock {
         let confirmed = candidate.filter(|candidate| shown.agrees_with(*candidate));
         let learned = confirmed.map_or_else(|| shown.middle(), |candidate| shown.nearest_to(candidate));
         let Some(skew) = believable(learned) else { return };
-        if is_refusal || confirmed.is_some() || !self.accepted.load(Ordering::Relaxed) {
+        if is_rejection || confirmed.is_some() || !self.accepted.load(Ordering::Relaxed) {
             self.skew.store(skew, Ordering::Relaxed);
             self.candidate.store(NONE, Ordering::Relaxed);
         } else {
@@ -139,18 +139,18 @@ impl ServerClock {
         }
     }
 
-    /// A refused timestamp that was off counts as never sent. Else a clock that was once fast would lock its owner out
-    /// until time catches up. Later timestamps may have been accepted: only the refused one is taken back.
-    fn take_back(&self, refused: u32, now: UnixTime) {
+    /// A rejected timestamp that was off counts as never sent. Else a clock that was once fast would lock its owner out
+    /// until time catches up. Later timestamps may have been accepted: only the rejected one is taken back.
+    fn take_back(&self, rejected: u32, now: UnixTime) {
         if let Ok(second) = self.server_second(now)
-            && second < refused
+            && second < rejected
         {
-            let _ = self.latest.compare_exchange(refused, second, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.latest.compare_exchange(rejected, second, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
     /// A slow way to the server makes timestamps late too, and must not hide for ever that a token is dead. So a timestamp
-    /// that was made from what was `known` before this refusal, by a clock that was not set since, is blamed only once
+    /// that was made from what was `known` before this rejection, by a clock that was not set since, is blamed only once
     /// until another is accepted.
     fn judge(&self, receipt: &Receipt, known: i32, now: UnixTime) -> ClockVerdict {
         let asked_at = receipt.asked_at();
@@ -160,7 +160,7 @@ impl ServerClock {
         if is_from_known && clock_ran_on && was_excused {
             ClockVerdict::Innocent
         } else {
-            ClockVerdict::ExplainsRefusal
+            ClockVerdict::ExplainsRejection
         }
     }
 

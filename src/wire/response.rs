@@ -132,12 +132,12 @@ impl<'a> Response<'a> {
             return Err(self.rejected());
         }
         let object = Object::parse(&self.body)?;
-        if object.is_refusal() { Err(self.rejected()) } else { Ok(object) }
+        if object.is_rejection() { Err(self.rejected()) } else { Ok(object) }
     }
 
     /// Whether the server may have looked at the signature and rejected it. A 400 is a business error, given after the
     /// signature was accepted (`no bridge`, a missing parameter); an HTML page comes from a proxy or a cache.
-    pub(crate) fn may_refuse_signature(&self) -> bool {
+    pub(crate) fn may_reject_signature(&self) -> bool {
         self.meant_status() == 401 && !is_html(&self.body)
     }
 
@@ -149,8 +149,8 @@ impl<'a> Response<'a> {
 
     /// The status, or that of a rejection which arrived with a status of success.
     fn meant_status(&self) -> u16 {
-        let refused_with = || Object::parse(&self.body).ok()?.refused_with();
-        self.is_success().then(refused_with).flatten().unwrap_or(self.status)
+        let rejected_with = || Object::parse(&self.body).ok()?.rejected_with();
+        self.is_success().then(rejected_with).flatten().unwrap_or(self.status)
     }
 }
 
@@ -284,12 +284,12 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn is_refusal(&self) -> bool {
-        self.0.get("error").is_some_and(|error| is_text_or_object(error.get())) || self.refused_with().is_some()
+    fn is_rejection(&self) -> bool {
+        self.0.get("error").is_some_and(|error| is_text_or_object(error.get())) || self.rejected_with().is_some()
     }
 
     /// The status of a rejection, as JSON errors repeat it in `statusCode`.
-    fn refused_with(&self) -> Option<u16> {
+    fn rejected_with(&self) -> Option<u16> {
         let status = u16::try_from(self.number("statusCode")?).ok()?;
         (status >= 400).then_some(status)
     }
