@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_url_is_refused_by_name() {
+    fn what_is_no_base_url_is_rejected_by_name() {
         for (written, problem) in [
             ("", UrlError::Scheme),
             ("api.ibkr.com/v1/api", UrlError::Scheme),

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_escape_and_half_a_character_are_refused() {
+    fn half_an_escape_and_half_a_character_are_rejected() {
         for bad in ["%", "%4", "%4g", "%+1", "%ff"] {
             assert_eq!(decode(bad), Err(BadEncoding), "{bad}");
         }
