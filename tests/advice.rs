@@ -1,4 +1,4 @@
-//! What refusals mean and when to come back: every row of the table of known refusals.
+//! What rejections mean and when to come back: every row of the table of known rejections.
 
 mod support;
 
@@ -10,7 +10,7 @@ use ibkr_oauth::{
 };
 use support::{NOW, WorkedLogin, poll, rng};
 
-fn refused(status: u16, body: &str, retry_after: Option<&str>) -> Error {
+fn rejected(status: u16, body: &str, retry_after: Option<&str>) -> Error {
     let mut session = WorkedLogin::any().session();
     let exchange = poll(&mut session).exchange;
     let mut response = Response::new(status, body.as_bytes());
@@ -27,7 +27,7 @@ fn later(seconds: u64) -> Retry {
 const HTML: &str = "<HTML><HEAD><TITLE>Access Denied</TITLE></HEAD></HTML>";
 
 #[test]
-fn every_known_refusal_has_its_name_and_its_advice() {
+fn every_known_rejection_has_its_name_and_its_advice() {
     for (status, body, diagnosis, retry) in [
         (
             401,
@@ -86,7 +86,7 @@ fn every_known_refusal_has_its_name_and_its_advice() {
         (451, "", Diagnosis::Unknown, later(60)),
         (200, r#"{"error":"x"}"#, Diagnosis::Unknown, later(60)),
     ] {
-        let error = refused(status, body, None);
+        let error = rejected(status, body, None);
         assert_eq!(error.retry(NOW), retry, "{status} {body}");
         let Error::Rejected(Rejected { diagnosis: found, .. }) = error else { panic!("{error}") };
         assert_eq!(found, diagnosis, "{status} {body}");
@@ -104,14 +104,14 @@ fn one_flipped_bit_in_the_status_of_a_success_makes_nobody_give_up() {
     let statuses: Vec<u16> = flipped.collect();
     assert!(statuses.contains(&300) && statuses.contains(&600));
     for status in statuses {
-        let retry = refused(status, "{}", None).retry(NOW);
+        let retry = rejected(status, "{}", None).retry(NOW);
         assert!(matches!(retry, Retry::Later(_)), "{status}: {retry:?}");
     }
 }
 
 /// The same words to an API request are about the live session token.
 #[test]
-fn an_api_request_that_is_refused_explains_itself_too() {
+fn an_api_request_that_is_rejected_explains_itself_too() {
     let session = WorkedLogin::any().live_session(NOW);
     let live = session.live(NOW).unwrap();
     let receipt = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(1), NOW).unwrap().receipt();
@@ -135,13 +135,13 @@ fn an_api_request_that_is_refused_explains_itself_too() {
 
 /// Else one look at a wrong clock costs a good token, and a quarter of an hour.
 #[test]
-fn a_refusal_that_the_clock_explains_says_so_and_costs_nothing() {
+fn a_rejection_that_the_clock_explains_says_so_and_costs_nothing() {
     let session = WorkedLogin::any().live_session(NOW);
     let live = session.live(NOW).unwrap();
     let receipt = live.sign(&ApiRequest::get("/portfolio/accounts"), &mut rng(1), NOW).unwrap().receipt();
     let an_hour_ahead = NOW.saturating_add(Duration::from_secs(3600));
-    let refusal = Response::new(401, b"Unauthorized").with_server_time(an_hour_ahead);
-    let error = live.handle_response(receipt, &refusal, NOW).unwrap_err();
+    let rejection = Response::new(401, b"Unauthorized").with_server_time(an_hour_ahead);
+    let error = live.handle_response(receipt, &rejection, NOW).unwrap_err();
     assert_eq!(error.retry(NOW), Retry::Again);
     let Error::Rejected(Rejected { diagnosis, .. }) = error else { panic!("{error}") };
     assert_eq!((diagnosis, diagnosis.rejects_live_session()), (Diagnosis::ClockOff, false));
@@ -152,24 +152,28 @@ fn a_refusal_that_the_clock_explains_says_so_and_costs_nothing() {
 fn a_callback_that_is_not_ours_is_no_reason_to_ask_the_user_again() {
     let other = Error::Callback(CallbackError::OtherRequestToken);
     assert_eq!(other.retry(NOW), Retry::Never);
-    let refused = Error::Callback(CallbackError::Missing { name: "oauth_verifier" });
-    assert_eq!(refused.retry(NOW), Retry::Reauthorize);
+    let rejected = Error::Callback(CallbackError::Missing { name: "oauth_verifier" });
+    assert_eq!(rejected.retry(NOW), Retry::Reauthorize);
 }
 
 #[test]
 fn a_message_says_everything_once() {
     use std::error::Error as _;
-    assert!(refused(401, "Invalid Consumer", None).source().is_none());
+    assert!(rejected(401, "Invalid Consumer", None).source().is_none());
     assert!(Error::Keys(KeyError::Decrypt).source().is_none());
 }
 
 #[test]
 fn the_servers_wish_goes_before_ours_unless_waiting_does_not_help() {
-    assert_eq!(refused(503, "", Some("120")).retry(NOW), later(120));
-    assert_eq!(refused(410, "", Some("30")).retry(NOW), Retry::LogIn);
-    assert_eq!(refused(411, "", Some("30")).retry(NOW), later(30));
-    assert_eq!(refused(503, "", Some("soon")).retry(NOW), later(60));
-    assert_eq!(refused(503, "", Some("18446744073709551615")).retry(NOW), later(86_400), "no answer stops us for good");
+    assert_eq!(rejected(503, "", Some("120")).retry(NOW), later(120));
+    assert_eq!(rejected(410, "", Some("30")).retry(NOW), Retry::LogIn);
+    assert_eq!(rejected(411, "", Some("30")).retry(NOW), later(30));
+    assert_eq!(rejected(503, "", Some("soon")).retry(NOW), later(60));
+    assert_eq!(
+        rejected(503, "", Some("18446744073709551615")).retry(NOW),
+        later(86_400),
+        "no answer stops us for good"
+    );
 }
 
 /// Ten minutes in the penalty box, a quarter of an hour for a key that is not active: whatever the server says.
@@ -178,11 +182,11 @@ fn a_retry_after_of_zero_shortens_no_penalty_and_starts_no_loop() {
     const INVALID_CONSUMER: &str = r#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#;
     for (status, body, seconds) in [(429, "", 600), (403, HTML, 600), (401, INVALID_CONSUMER, 900)] {
         for wish in ["0", "5"] {
-            assert_eq!(refused(status, body, Some(wish)).retry(NOW), later(seconds), "{status} {wish}");
+            assert_eq!(rejected(status, body, Some(wish)).retry(NOW), later(seconds), "{status} {wish}");
         }
-        assert_eq!(refused(status, body, Some("1200")).retry(NOW), later(1200), "a longer wish is heard");
+        assert_eq!(rejected(status, body, Some("1200")).retry(NOW), later(1200), "a longer wish is heard");
     }
-    assert_eq!(refused(503, "", Some("0")).retry(NOW), later(1));
+    assert_eq!(rejected(503, "", Some("0")).retry(NOW), later(1));
 }
 
 #[test]
@@ -198,14 +202,18 @@ fn other_errors_advise_by_whose_fault_they_are() {
     assert_eq!(Error::NoLiveSession.retry(NOW), Retry::LogIn);
     assert_eq!(Error::QueueFull { limit: 1 }.retry(NOW), later(1));
     assert_eq!(Error::LiveSessionMismatch(Mismatch::Unexplained).retry(NOW), later(60));
-    assert_eq!(refused(200, r#"{"diffie_hellman_response":""}"#, None).retry(NOW), later(1), "empty for ever, perhaps");
-    assert_eq!(refused(200, "?", None).retry(NOW), later(60));
+    assert_eq!(
+        rejected(200, r#"{"diffie_hellman_response":""}"#, None).retry(NOW),
+        later(1),
+        "empty for ever, perhaps"
+    );
+    assert_eq!(rejected(200, "?", None).retry(NOW), later(60));
 }
 
 /// The message alone must be enough: people wait two weeks on a 401 that nobody explains.
 #[test]
-fn a_refusal_explains_itself() {
-    let message = refused(401, r#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#, None).to_string();
+fn a_rejection_explains_itself() {
+    let message = rejected(401, r#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#, None).to_string();
     for part in
         ["HTTP 401", "invalid consumer", "not active yet", "lower case", "realm", "do not make new keys", "two weeks"]
     {

@@ -289,7 +289,7 @@ proptest! {
     }
 
     #[test]
-    fn names_that_are_the_protocols_own_are_refused_wherever_they_stand(
+    fn names_that_are_the_protocols_own_are_rejected_wherever_they_stand(
         pairs in pairs(20), at in any::<prop::sample::Index>(), rest in text(), place in 0_usize..3,
     ) {
         static LIVE: OnceLock<LiveSession> = OnceLock::new();
@@ -299,8 +299,8 @@ proptest! {
         let (borrowed, raw) = (borrowed(&pairs), Query::Careless.write(&pairs));
         let request = ApiRequest::post("/x");
         let request = [request.query(&borrowed), request.form(&borrowed), request.raw_query(&raw)][place];
-        let refused = live.sign(&request, &mut rng(1), NOW).unwrap_err();
-        prop_assert_eq!(refused, Error::Misuse(Misuse::ReservedParameter));
+        let rejected = live.sign(&request, &mut rng(1), NOW).unwrap_err();
+        prop_assert_eq!(rejected, Error::Misuse(Misuse::ReservedParameter));
     }
 
     #[test]

@@ -132,8 +132,8 @@ fn a_witness_is_never_from_the_future() {
     scripted.wait(60);
     let (_, exchange) = scripted.poll().unwrap();
     scripted.now = scripted.now.saturating_sub(Duration::from_secs(86_400));
-    let answer = tickle(READY);
-    let event = scripted.session.handle_response(exchange, &Response::new(200, answer.as_bytes()), scripted.now);
+    let body = tickle(READY);
+    let event = scripted.session.handle_response(exchange, &Response::new(200, body.as_bytes()), scripted.now);
     assert_eq!(event, Ok(BrokerageEvent::Alive));
     scripted.wait(299);
     assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Ready);
@@ -184,8 +184,8 @@ fn a_clock_that_wobbles_hastens_no_tickle() {
             scripted.now = start.saturating_add(Duration::from_millis(1000 + 100 * tenth - wobble));
             if let Some((request, exchange)) = scripted.poll() {
                 tickles += u32::from(request.path().ends_with("/tickle"));
-                let answer = tickle(READY);
-                let response = Response::new(200, answer.as_bytes());
+                let body = tickle(READY);
+                let response = Response::new(200, body.as_bytes());
                 assert_eq!(
                     scripted.session.handle_response(exchange, &response, scripted.now),
                     Ok(BrokerageEvent::Alive)
@@ -249,10 +249,10 @@ fn a_response_that_never_comes_stops_nothing() {
     scripted.wait(45);
     let (request, exchange) = scripted.poll().expect("the deadline has passed");
     assert_eq!(request.path(), "/v1/api/tickle");
-    let answer = || Response::new(200, br#"{"session":"cafe02"}"#);
-    let late = scripted.session.handle_response(never_answered, &answer(), scripted.now);
+    let response = || Response::new(200, br#"{"session":"cafe02"}"#);
+    let late = scripted.session.handle_response(never_answered, &response(), scripted.now);
     assert_eq!(late, Err(Misuse::StaleExchange));
-    assert_eq!(scripted.session.handle_response(exchange, &answer(), scripted.now), Ok(BrokerageEvent::Alive));
+    assert_eq!(scripted.session.handle_response(exchange, &response(), scripted.now), Ok(BrokerageEvent::Alive));
 }
 
 #[test]
@@ -305,23 +305,23 @@ fn a_session_that_is_ours_is_ready_although_another_competes() {
 }
 
 #[test]
-fn a_refusal_that_the_clock_explains_is_repeated_once_and_costs_no_token() {
+fn a_rejection_by_the_clock_is_repeated_once_and_costs_no_token() {
     let mut scripted = Scripted::ready();
     scripted.wait(60);
-    let mut refused = |minutes_ahead: u64| {
+    let mut reject = |minutes_ahead: u64| {
         let (request, exchange) = scripted.poll().expect("asked again");
         assert_eq!(request.path(), "/v1/api/tickle");
         let date = scripted.now.saturating_add(Duration::from_secs(60 * minutes_ahead));
-        let refusal = Response::new(401, b"Unauthorized").with_server_time(date);
-        scripted.session.handle_response(exchange, &refusal, scripted.now).unwrap()
+        let rejection = Response::new(401, b"Unauthorized").with_server_time(date);
+        scripted.session.handle_response(exchange, &rejection, scripted.now).unwrap()
     };
-    let event = refused(10);
+    let event = reject(10);
     let BrokerageEvent::Failed { error: Error::Rejected(rejected), next_attempt, .. } = event else {
         panic!("{event:?}")
     };
     assert_eq!(rejected.diagnosis, Diagnosis::ClockOff);
     assert!(next_attempt <= NOW.saturating_add(Duration::from_secs(120)), "at once, with the right timestamp");
-    assert_eq!(refused(0), BrokerageEvent::LiveSessionRejected, "a server that does not know the time is no excuse");
+    assert_eq!(reject(0), BrokerageEvent::LiveSessionRejected, "a server that does not know the time is no excuse");
 }
 
 /// The penalty is for the address, not for the token.
@@ -338,7 +338,7 @@ fn a_new_login_does_not_end_a_penalty() {
 }
 
 #[test]
-fn a_refused_live_session_token_is_told_and_the_new_one_used_at_once() {
+fn a_rejected_live_session_token_is_told_and_the_new_one_used_at_once() {
     for (status, body) in [(401, "Unauthorized"), (401, "Invalid signature"), (410, "gone")] {
         let mut scripted = Scripted::ready();
         scripted.wait(60);
@@ -443,7 +443,7 @@ fn one_new_login_is_tried_at_once_and_the_next_is_not() {
 
 /// IBKR also answers 410 where no new login helps (protocol section 6.2).
 #[test]
-fn logins_that_are_refused_one_after_the_other_are_slowed_down() {
+fn logins_that_are_rejected_one_after_the_other_are_slowed_down() {
     for path_of_no_return in ["/iserver/auth/ssodh/init", "/tickle"] {
         let mut scripted = Scripted::ready();
         scripted.session = BrokerageSession::new(CompetePolicy::Yield);
@@ -468,7 +468,7 @@ fn logins_that_are_refused_one_after_the_other_are_slowed_down() {
 }
 
 #[test]
-fn a_decision_of_the_user_outlives_an_answer_that_was_under_way() {
+fn a_decision_of_the_user_outlives_a_response_that_was_under_way() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, exchange) = scripted.poll().unwrap();
     scripted.session.log_out();
@@ -547,11 +547,11 @@ fn a_session_that_never_gets_ready_is_asked_for_anew() {
 }
 
 #[test]
-fn an_exchange_of_another_session_is_refused_and_changes_nothing() {
+fn an_exchange_of_another_session_is_rejected_and_changes_nothing() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, foreign) = Scripted::new(CompetePolicy::Yield).poll().unwrap();
-    let refused = scripted.session.handle_response(foreign, &Response::new(200, READY.as_bytes()), NOW);
-    assert_eq!(refused, Err(Misuse::StaleExchange));
+    let rejected = scripted.session.handle_response(foreign, &Response::new(200, READY.as_bytes()), NOW);
+    assert_eq!(rejected, Err(Misuse::StaleExchange));
     assert_eq!(scripted.session.phase(scripted.now), BrokeragePhase::Missing);
 }
 
@@ -629,7 +629,7 @@ fn maintenance_is_named_where_it_is_likely_and_shortens_the_pauses() {
 
 /// What nobody reads is not decoded, and what is read may be a text.
 #[test]
-fn careless_answers_still_say_where_the_brokerage_session_stands() {
+fn careless_responses_still_say_where_the_brokerage_session_stands() {
     for careless in [
         READY.replacen('{', r#"{"message":"\ud800","serverInfo":{"x":1e999},"#, 1),
         READY.replace("true", r#""true""#),
@@ -646,8 +646,8 @@ fn careless_answers_still_say_where_the_brokerage_session_stands() {
     }
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let event = scripted.answer("/iserver/auth/ssodh/init", 200, NO_BRIDGE);
-    let BrokerageEvent::Failed { error: Error::Rejected(refusal), .. } = event else { panic!("{event:?}") };
-    assert_eq!((refusal.status, refusal.diagnosis), (200, Diagnosis::NoBridge));
+    let BrokerageEvent::Failed { error: Error::Rejected(rejection), .. } = event else { panic!("{event:?}") };
+    assert_eq!((rejection.status, rejection.diagnosis), (200, Diagnosis::NoBridge));
 }
 
 /// 2 May 2024, a Thursday, 11:40 UTC.
@@ -655,8 +655,8 @@ fn careless_answers_still_say_where_the_brokerage_session_stands() {
 fn waiting_for_activation_gives_an_honest_eta() {
     let mut session = WorkedLogin::any().session();
     let exchange = support::poll(&mut session).exchange;
-    let refusal = br#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#;
-    let error = session.handle_response(exchange, &Response::new(401, refusal), NOW).unwrap_err();
+    let rejection = br#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#;
+    let error = session.handle_response(exchange, &Response::new(401, rejection), NOW).unwrap_err();
     let registered = NOW.saturating_sub(Duration::from_secs(3 * 86_400));
     let activation = ActivationWait::since(registered).explain(&error, NOW).unwrap();
     assert_eq!(activation.stage, ActivationStage::ConsumerKey);
@@ -700,8 +700,8 @@ fn who_yields_does_not_compete_whatever_fails() {
                 assert_eq!(request.body(), br#"{"publish":true,"compete":false}"#, "after {inits} of {status} {body}");
                 inits += 1;
             }
-            let answer = Response::new(status, body.as_bytes());
-            scripted.session.handle_response(exchange, &answer, scripted.now).unwrap();
+            let response = Response::new(status, body.as_bytes());
+            scripted.session.handle_response(exchange, &response, scripted.now).unwrap();
         }
     }
 }
@@ -779,7 +779,7 @@ fn while_a_request_is_in_flight_nothing_else_is_sent_until_its_deadline() {
 }
 
 #[test]
-fn a_request_whose_answer_never_came_is_not_repeated_at_once() {
+fn a_request_whose_response_never_came_is_not_repeated_at_once() {
     let mut opening = Scripted::new(CompetePolicy::Yield);
     opening.answer("/iserver/auth/ssodh/init", 200, NOT_READY);
     opening.answer("/tickle", 200, "{}");
@@ -819,7 +819,7 @@ fn a_new_login_opens_the_session_at_once_where_the_old_one_could_not() {
 
 /// Live session tokens end every day. That is no reason to be slow.
 #[test]
-fn a_refusal_is_forgotten_when_the_next_login_is_accepted() {
+fn a_rejection_is_forgotten_when_the_next_login_is_accepted() {
     let mut scripted = Scripted::ready();
     for _ in 0..3 {
         scripted.wait(60);
@@ -831,32 +831,32 @@ fn a_refusal_is_forgotten_when_the_next_login_is_accepted() {
 }
 
 #[test]
-fn an_exchange_of_another_session_is_refused_while_an_own_one_is_awaited() {
+fn an_exchange_of_another_session_is_rejected_while_an_own_one_is_awaited() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, foreign) = Scripted::new(CompetePolicy::Yield).poll().unwrap();
     let (_, own) = scripted.poll().unwrap();
-    let refused = scripted.session.handle_response(foreign, &Response::new(200, READY.as_bytes()), NOW);
-    assert_eq!(refused, Err(Misuse::StaleExchange));
+    let rejected = scripted.session.handle_response(foreign, &Response::new(200, READY.as_bytes()), NOW);
+    assert_eq!(rejected, Err(Misuse::StaleExchange));
     let event = scripted.session.handle_response(own, &Response::new(200, READY.as_bytes()), NOW);
     assert_eq!(event, Ok(BrokerageEvent::Opening));
 }
 
 #[test]
-fn the_servers_clock_is_learned_from_the_brokerage_sessions_answers_too() {
+fn the_servers_clock_is_learned_from_the_brokerage_sessions_responses_too() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     let (_, exchange) = scripted.poll().unwrap();
-    let answer = Response::new(200, READY.as_bytes()).with_server_time(NOW.saturating_add(Duration::from_secs(600)));
-    scripted.session.handle_response(exchange, &answer.clone(), NOW).unwrap();
+    let response = Response::new(200, READY.as_bytes()).with_server_time(NOW.saturating_add(Duration::from_secs(600)));
+    scripted.session.handle_response(exchange, &response.clone(), NOW).unwrap();
     let (request, exchange) = scripted.poll().unwrap();
     let timestamp = |request: &Request| support::parameter(request, "oauth_timestamp").unwrap().to_string();
     assert_eq!(timestamp(&request), "1714650000", "one may be wrong, after so many that were accepted");
-    scripted.session.handle_response(exchange, &answer, NOW).unwrap();
+    scripted.session.handle_response(exchange, &response, NOW).unwrap();
     scripted.wait(2);
     assert_eq!(timestamp(&scripted.poll().unwrap().0), "1714650602");
 }
 
 #[test]
-fn a_clock_that_goes_back_delays_no_step_and_no_answer_hides_it() {
+fn a_clock_that_goes_back_delays_no_step_and_no_response_hides_it() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     assert!(matches!(scripted.answer("/iserver/auth/ssodh/init", 503, ""), BrokerageEvent::Failed { .. }));
     let pause = scripted.seconds_to_go();
@@ -946,7 +946,7 @@ fn a_session_that_did_not_outlive_its_token_is_opened_without_a_pause() {
 
 /// Too many requests: not even one that was not planned before.
 #[test]
-fn the_end_of_a_penalty_brings_what_was_refused_and_nothing_else() {
+fn the_end_of_a_penalty_brings_what_was_rejected_and_nothing_else() {
     let mut scripted = Scripted::new(CompetePolicy::Yield);
     assert!(matches!(scripted.answer("/iserver/auth/ssodh/init", 429, ""), BrokerageEvent::Failed { .. }));
     scripted.wait(600);

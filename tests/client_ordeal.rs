@@ -42,8 +42,8 @@ fn operation() -> impl Strategy<Value = String> {
         2 => (own_request(), answer()).prop_map(|(request, answer)| format!("{request}\nsettle\nanswer 0 {answer}\nrun 60")),
         // One is refused again and again, by a server whose clock jumps.
         2 => (own_request(), proptest::collection::vec(date(), 2..4)).prop_map(|(request, dates)| {
-            let refused = |date| format!("settle\n{date}\nanswer 0 401 {{}}\n");
-            format!("run 60\n{request}\n{}settle", dates.into_iter().map(refused).collect::<String>())
+            let rejected = |date| format!("settle\n{date}\nanswer 0 401 {{}}\n");
+            format!("run 60\n{request}\n{}settle", dates.into_iter().map(rejected).collect::<String>())
         }),
         // A request meets a token that the server has forgotten.
         2 => own_request().prop_map(|request| format!("run 60\n{request}\nreset\nrun 120")),

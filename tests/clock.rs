@@ -94,7 +94,7 @@ fn two_dates_that_agree_are_believed() {
 }
 
 #[test]
-fn the_first_word_of_a_server_is_believed_and_so_is_a_refusal() {
+fn the_first_word_of_a_server_is_believed_and_so_is_a_rejection() {
     let mut session = WorkedLogin::any().session();
     for (date, learned) in [(100, 100), (-3600, -3600), (1, 0)] {
         let exchange = poll(&mut session).exchange;
@@ -110,7 +110,7 @@ fn the_first_word_of_a_server_is_believed_and_so_is_a_refusal() {
 
 /// A machine that slept with the answer in its socket, and a body that took minutes.
 #[test]
-fn an_answer_that_is_read_late_teaches_nothing_wrong() {
+fn a_response_that_is_read_late_teaches_nothing_wrong() {
     for read in [400, 8 * 3600] {
         for (status, body) in [(200, "{}"), (401, "Unauthorized"), (503, "")] {
             let talk = Talk::begin();
@@ -125,7 +125,7 @@ fn an_answer_that_is_read_late_teaches_nothing_wrong() {
 }
 
 #[test]
-fn an_answer_that_is_read_late_does_not_confirm_a_damaged_date() {
+fn a_response_that_is_read_late_does_not_confirm_a_damaged_date() {
     let talk = Talk::begin();
     talk.exchange(200, 0, 290).unwrap();
     let (receipt, _) = talk.sign(10);
@@ -173,15 +173,15 @@ fn a_token_lives_for_a_day_from_asking_however_late_the_answer_is_read() {
 }
 
 #[test]
-fn only_the_timestamp_that_was_refused_is_taken_back() {
+fn only_the_timestamp_that_was_rejected_is_taken_back() {
     let talk = Talk::begin();
     // The clock was an hour fast for two requests.
     let (first, second) = (talk.sign(3600), talk.sign(3601));
     assert_eq!((first.1, second.1), (3600, 3601));
-    let refusal = || Response::new(401, b"Unauthorized");
-    assert_eq!(diagnosis(talk.answer(first.0, refusal(), 0, 0)), Diagnosis::ClockOff);
+    let rejection = || Response::new(401, b"Unauthorized");
+    assert_eq!(diagnosis(talk.answer(first.0, rejection(), 0, 0)), Diagnosis::ClockOff);
     assert_eq!(talk.sign(1).1, 3601, "the second may have been accepted");
-    assert_eq!(diagnosis(talk.answer(second.0, refusal(), 2, 2)), Diagnosis::ClockOff);
+    assert_eq!(diagnosis(talk.answer(second.0, rejection(), 2, 2)), Diagnosis::ClockOff);
     assert_eq!(talk.sign(3).1, 3);
 }
 
@@ -205,9 +205,9 @@ fn business_errors_and_pages_do_not_turn_the_timestamps_back() {
         talk.exchange(200, 3599, 3599).unwrap();
         let (receipt, stamp) = talk.sign(3600);
         assert_eq!(stamp, 3600);
-        let refusal = Response::new(status, body.as_bytes());
-        let refusal = date.map_or(refusal.clone(), |date| refusal.with_server_time(after(date)));
-        talk.live.handle_response(receipt, &refusal, after(3600)).unwrap_err();
+        let rejection = Response::new(status, body.as_bytes());
+        let rejection = date.map_or(rejection.clone(), |date| rejection.with_server_time(after(date)));
+        talk.live.handle_response(receipt, &rejection, after(3600)).unwrap_err();
         let next = talk.sign(3600).1;
         assert_eq!(next < 3600, turns_back, "{status} {body} {date:?}: {next}");
     }
@@ -217,21 +217,21 @@ fn business_errors_and_pages_do_not_turn_the_timestamps_back() {
 #[test]
 fn a_slow_way_to_the_server_is_blamed_once() {
     let talk = Talk::begin();
-    let refused = |asked: i64| {
+    let rejected = |asked: i64| {
         let (receipt, _) = talk.sign(asked);
         diagnosis(talk.answer(receipt, Response::new(401, b"Unauthorized"), asked + 4, asked + 5))
     };
-    assert_eq!(refused(0), Diagnosis::ClockOff, "it may have come too late");
-    assert_eq!(refused(5), Diagnosis::Unauthorized);
-    assert_eq!(refused(10), Diagnosis::Unauthorized);
+    assert_eq!(rejected(0), Diagnosis::ClockOff, "it may have come too late");
+    assert_eq!(rejected(5), Diagnosis::Unauthorized);
+    assert_eq!(rejected(10), Diagnosis::Unauthorized);
     talk.exchange(200, 20, 20).unwrap();
-    assert_eq!(refused(30), Diagnosis::ClockOff);
+    assert_eq!(rejected(30), Diagnosis::ClockOff);
     assert_eq!(talk.skew(), 0);
 }
 
 /// Whose clocks differ: each answer teaches another time, and none may start a loop.
 #[test]
-fn two_servers_that_refuse_by_turns_are_not_asked_at_once_for_ever() {
+fn two_servers_that_reject_by_turns_are_not_asked_at_once_for_ever() {
     let talk = Talk::begin();
     let outcomes = (0..10).map(|turn| talk.exchange(401, 0, if turn % 2 == 0 { 600 } else { -600 }));
     let at_once = outcomes.filter(|outcome| outcome.as_ref().unwrap_err().retry(NOW) == Retry::Again).count();
@@ -243,14 +243,14 @@ fn requests_that_were_under_way_when_the_clock_jumped_are_all_excused() {
     let talk = Talk::begin();
     let under_way: Vec<_> = (0..5).map(|_| talk.sign(0).0).collect();
     for receipt in under_way {
-        let refusal = Response::new(401, b"Invalid signature");
-        assert_eq!(diagnosis(talk.answer(receipt, refusal, 600, 1)), Diagnosis::ClockOff);
+        let rejection = Response::new(401, b"Invalid signature");
+        assert_eq!(diagnosis(talk.answer(receipt, rejection, 600, 1)), Diagnosis::ClockOff);
     }
     assert_eq!(talk.sign(2).1, 601);
 }
 
 #[test]
-fn a_date_that_cannot_be_explains_no_refusal() {
+fn a_date_that_cannot_be_explains_no_rejection() {
     for date in [-100_000, 90_000, -1_700_000_000] {
         let talk = Talk::begin();
         assert_eq!(diagnosis(talk.exchange(401, 0, date)), Diagnosis::Unauthorized, "{date}");
@@ -259,21 +259,21 @@ fn a_date_that_cannot_be_explains_no_refusal() {
 }
 
 #[test]
-fn one_refusal_sets_the_clock_for_all_sessions_of_a_consumer() {
+fn one_rejection_sets_the_clock_for_all_sessions_of_a_consumer() {
     let mut pair = Pair::new();
     let consumer = pair.builder().build().unwrap();
     pair.server_ahead = 600;
-    let mut refused = 0;
+    let mut rejected = 0;
     for _ in 0..8 {
         let issued = pair.issue();
         let access_token = AccessToken::new(&issued.token, &issued.secret_base64).unwrap();
         let mut session = OAuthSession::with_access_token(consumer.clone(), access_token);
         while let Err(error) = pair.drive(&mut session) {
             assert_eq!(error.retry(pair.now), Retry::Again);
-            refused += 1;
+            rejected += 1;
         }
     }
-    assert_eq!(refused, 1);
+    assert_eq!(rejected, 1);
 }
 
 #[test]
@@ -317,7 +317,7 @@ struct Member {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Report {
-    refused: u32,
+    rejected: u32,
     needless_logins: u32,
     /// In seconds.
     longest_lock_out: u64,
@@ -328,7 +328,7 @@ struct Report {
 impl Report {
     fn and(self, other: Self) -> Self {
         Self {
-            refused: self.refused + other.refused,
+            rejected: self.rejected + other.rejected,
             needless_logins: self.needless_logins + other.needless_logins,
             longest_lock_out: self.longest_lock_out.max(other.longest_lock_out),
             worst: self.worst.max(other.worst),
@@ -381,7 +381,7 @@ impl Member {
             let seconds = now.saturating_since(since).as_secs();
             self.report.longest_lock_out = self.report.longest_lock_out.max(seconds);
         } else {
-            self.report.refused += 1;
+            self.report.rejected += 1;
             self.locked_out_since.get_or_insert(now);
         }
     }
@@ -439,7 +439,7 @@ fn nobody_is_locked_out(seeds: RangeInclusive<u64>) {
 }
 
 #[test]
-fn damaged_dates_lock_nobody_out_0_refusals_0_s_in_3_h() {
+fn damaged_dates_lock_nobody_out_0_rejections_0_s_in_3_h() {
     nobody_is_locked_out(1..=1);
 }
 
@@ -473,7 +473,7 @@ fn follow_among(damage: i64, ahead: impl Fn(i64) -> i64) -> Vec<Report> {
 fn in_all(reports: &[Report]) -> (u64, u32) {
     let all = reports.iter().fold(Report::default(), |all, report| all.and(*report));
     assert_eq!(all.needless_logins, 0);
-    (all.worst, all.refused)
+    (all.worst, all.rejected)
 }
 
 #[test]
@@ -495,8 +495,8 @@ fn a_clock_that_is_set_is_followed() {
     const AT: usize = 500;
     let step = |seconds: i64| follow(move |server| if server >= 10 * i64::try_from(AT).unwrap() { seconds } else { 0 });
     for back in [-200, -3600] {
-        let (worst, refused) = in_all(&step(back));
-        assert!(worst <= 20 && refused == 0, "{back}: {worst} s, {refused} refused");
+        let (worst, rejected) = in_all(&step(back));
+        assert!(worst <= 20 && rejected == 0, "{back}: {worst} s, {rejected} refused");
     }
     let ahead = step(200);
     assert_eq!(in_all(&ahead[..AT]), (0, 0));
@@ -512,9 +512,9 @@ fn a_clock_that_drifts_is_followed() {
     // A damaged date puts off for two requests what is learned.
     for (seconds, damage, most) in [(60, 0, 3), (60, 250, 3), (10, 0, 4), (10, 250, 6)] {
         for direction in [-1, 1] {
-            let (worst, refused) = in_all(&follow_among(damage, |server| direction * server / seconds));
+            let (worst, rejected) = in_all(&follow_among(damage, |server| direction * server / seconds));
             println!("1 s in {seconds} s, {damage}: {worst} s off");
-            assert!(worst <= most && refused == 0, "1 s in {seconds} s: {worst} s off, {refused} refused");
+            assert!(worst <= most && rejected == 0, "1 s in {seconds} s: {worst} s off, {rejected} refused");
         }
     }
 }

@@ -200,7 +200,7 @@ fn a_passphrase_opens_a_key_and_a_wrong_one_says_so() {
 proptest! {
     /// Any text and any bytes give a key or a typed error, never a panic.
     #[test]
-    fn any_credentials_give_an_answer(
+    fn any_credentials_give_a_response(
         text in "(-----BEGIN (RSA |ENCRYPTED )?(PRIVATE KEY|DH PARAMETERS)-----)?[A-Za-z0-9+/=\n -]{0,200}(-----END (RSA )?PRIVATE KEY-----)?",
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
         at in 0_usize..1200,

@@ -149,7 +149,7 @@ fn the_wrong_keys_never_make_a_session_live() {
 }
 
 #[test]
-fn a_secret_from_before_the_newest_one_is_refused() {
+fn a_secret_from_before_the_newest_one_is_rejected() {
     let mut pair = Pair::new();
     let mut session = pair.first_party(pair.builder());
     pair.issue();
@@ -157,7 +157,7 @@ fn a_secret_from_before_the_newest_one_is_refused() {
 }
 
 #[test]
-fn a_verifier_of_another_flow_is_refused_and_the_right_one_still_works() {
+fn a_verifier_of_another_flow_is_rejected_and_the_right_one_still_works() {
     let mut pair = Pair::new();
     let consent = |pair: &mut Pair| {
         let mut session = OAuthSession::new(pair.builder().build().unwrap());
@@ -201,12 +201,12 @@ fn a_request_is_good_for_one_sending() {
 
 #[cfg(feature = "std")]
 #[test]
-fn a_clock_that_is_off_is_set_right_by_the_first_refusal() {
+fn a_clock_that_is_off_is_set_right_by_the_first_rejection() {
     for server_ahead in [-7200, -3600, 3600, 80_000] {
         let mut pair = Pair::new();
         pair.server_ahead = server_ahead;
         let mut session = pair.first_party(pair.builder());
-        assert!(matches!(pair.drive(&mut session), Err(Error::Rejected(_))), "an hour off is refused");
+        assert!(matches!(pair.drive(&mut session), Err(Error::Rejected(_))), "an hour off is rejected");
         assert_eq!(i64::from(session.clock_skew()), server_ahead);
         assert_eq!(pair.drive(&mut session), Ok(Phase::LiveSession), "{server_ahead}");
         assert_eq!(pair.call(&session, &ACCOUNTS).status(), 200);
@@ -240,7 +240,7 @@ fn a_clock_that_goes_back_does_not_stop_a_live_session() {
 }
 
 #[test]
-fn ten_requests_refused_together_lead_to_one_new_token() {
+fn ten_requests_rejected_together_lead_to_one_new_token() {
     let mut pair = Pair::new();
     let mut session = pair.live(pair.builder());
     let dead = session.live(pair.now).unwrap().clone();

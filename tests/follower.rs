@@ -98,8 +98,8 @@ fn run(world: &mut World, machine: &mut Machine, seconds: u64) {
     }
 }
 
-fn diagnosis(refused: Result<(), Error>) -> Diagnosis {
-    match refused {
+fn diagnosis(rejected: Result<(), Error>) -> Diagnosis {
+    match rejected {
         Err(Error::Rejected(rejected)) => rejected.diagnosis,
         other => panic!("{other:?}"),
     }
@@ -134,13 +134,13 @@ fn followers_keep_signing_through_3_days_of_refreshes() {
     for ahead in [0, 700, -700] {
         let (mut world, mut machine) = (owner(), Machine::new(ahead));
         machine.settle(&mut world);
-        let mut refused = 0;
+        let mut rejected = 0;
         for _ in 0..3 * 24 * 6 {
             run(&mut world, &mut machine, 10 * MINUTE);
-            refused += u32::from(machine.call(&mut world.pair, &ACCOUNTS).is_err());
+            rejected += u32::from(machine.call(&mut world.pair, &ACCOUNTS).is_err());
         }
         assert_eq!((world.count(LOGIN), machine.follower.generation()), (4, Some(4)), "{ahead}");
-        assert_eq!(refused, u32::from(ahead != 0), "only until the clock is known");
+        assert_eq!(rejected, u32::from(ahead != 0), "only until the clock is known");
     }
 }
 
@@ -150,9 +150,9 @@ fn a_machine_that_is_10_seconds_slow_costs_the_owner_no_token() {
     machine.settle(&mut world);
     // The owner's timestamps are ahead of the machine's.
     assert!(world.pair.call(&owner_session(&world), &ACCOUNTS).status().is_success());
-    let refused = machine.call(&mut world.pair, &ACCOUNTS);
-    let advice = refused.as_ref().unwrap_err().retry(NOW);
-    assert_eq!((diagnosis(refused), advice), (Diagnosis::ClockOff, Retry::Again));
+    let rejected = machine.call(&mut world.pair, &ACCOUNTS);
+    let advice = rejected.as_ref().unwrap_err().retry(NOW);
+    assert_eq!((diagnosis(rejected), advice), (Diagnosis::ClockOff, Retry::Again));
     assert_eq!(machine.call(&mut world.pair, &ACCOUNTS), Ok(()));
     run(&mut world, &mut machine, HOUR);
     assert!(world.pair.call(&owner_session(&world), &ACCOUNTS).status().is_success());
@@ -246,7 +246,7 @@ fn a_report_about_an_older_generation_is_stale() {
 }
 
 #[test]
-fn refusals_of_one_request_cost_the_owner_tickles_and_no_token() {
+fn rejections_of_one_request_cost_the_owner_tickles_and_no_token() {
     let (mut world, mut machine) = (owner(), Machine::new(0));
     machine.settle(&mut world);
     world.sent.clear();
@@ -320,7 +320,7 @@ fn a_follower_signs_nothing_after_the_owner_logged_out() {
 
 /// What was shared before, by a way that is slow or by a replica that is behind.
 #[test]
-fn an_older_generation_replaces_a_newer_only_after_a_refusal() {
+fn an_older_generation_replaces_a_newer_only_after_a_rejection() {
     let (mut world, mut machine) = (owner(), Machine::new(0));
     let first = shared(&world).unwrap();
     machine.settle(&mut world);
@@ -361,7 +361,7 @@ fn worked_follower() -> Follower {
 }
 
 #[test]
-fn a_token_whose_proof_fails_is_refused_by_field_and_changes_nothing() {
+fn a_token_whose_proof_fails_is_rejected_by_field_and_changes_nothing() {
     let good = worked();
     for (pointer, value) in [
         ("/live_session/token", json!("YBWbLw+9RYP2nWrPQHxHZkBb1aM=")),
@@ -374,18 +374,18 @@ fn a_token_whose_proof_fails_is_refused_by_field_and_changes_nothing() {
         let mut damaged = good.clone();
         *damaged.pointer_mut(pointer).unwrap() = value;
         let mut follower = worked_follower();
-        let refused = followed(&damaged, &mut follower);
+        let rejected = followed(&damaged, &mut follower);
         let field = if pointer == "/access_token" { "access_token" } else { "live_session" };
-        assert_eq!(refused, Err(SnapshotError::Damaged { field }), "{pointer}");
+        assert_eq!(rejected, Err(SnapshotError::Damaged { field }), "{pointer}");
         assert!(follower.generation().is_none() && follower.signer().live().is_none());
         assert_eq!(followed(&good, &mut follower), Ok(Followed::New));
-        assert_eq!(followed(&damaged, &mut follower), refused);
+        assert_eq!(followed(&damaged, &mut follower), rejected);
         assert_eq!(follower.generation(), Some(1));
     }
 }
 
 #[test]
-fn a_session_of_another_consumer_realm_or_base_url_is_refused() {
+fn a_session_of_another_consumer_realm_or_base_url_is_rejected() {
     let shared = worked();
     for mut foreign in [
         Follower::builder("OTHERCONS").build().unwrap(),
@@ -401,10 +401,10 @@ fn a_session_of_another_consumer_realm_or_base_url_is_refused() {
 }
 
 #[test]
-fn a_form_that_is_not_known_is_refused_for_its_version() {
+fn a_form_that_is_not_known_is_rejected_for_its_version() {
     for version in [0, 2] {
-        let refused = followed(&json!({"version": version, "all": "else"}), &mut worked_follower());
-        assert_eq!(refused, Err(SnapshotError::Version { found: version }));
+        let rejected = followed(&json!({"version": version, "all": "else"}), &mut worked_follower());
+        assert_eq!(rejected, Err(SnapshotError::Version { found: version }));
     }
 }
 

@@ -86,7 +86,7 @@ fn the_end_of_a_body_is_found_in_every_way_there_is() {
 }
 
 #[test]
-fn whatever_could_end_in_two_places_is_refused_by_name() {
+fn whatever_could_end_in_two_places_is_rejected_by_name() {
     use Http1Error::*;
     let chunked = |chunks: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
     let head = |head: &str| format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{{}}");

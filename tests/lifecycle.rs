@@ -111,8 +111,8 @@ fn an_expiry_in_the_past_or_missing_does_not_matter_to_a_new_token() {
 fn skew_from(date: &str) -> i32 {
     let mut session = WorkedLogin::any().session();
     let exchange = support::poll(&mut session).exchange;
-    let refusal = Response::new(503, b"").with_header("Date", date.as_bytes());
-    assert!(session.handle_response(exchange, &refusal, NOW).is_err());
+    let rejection = Response::new(503, b"").with_header("Date", date.as_bytes());
+    assert!(session.handle_response(exchange, &rejection, NOW).is_err());
     session.clock_skew()
 }
 
@@ -143,8 +143,8 @@ fn a_date_is_read_in_all_three_forms_and_absurd_ones_are_ignored() {
 fn without_the_standard_library_the_servers_time_can_be_handed_over() {
     let mut session = WorkedLogin::any().session();
     let exchange = support::poll(&mut session).exchange;
-    let refusal = Response::new(503, b"").with_server_time(after(0, 10));
-    assert!(session.handle_response(exchange, &refusal, NOW).is_err());
+    let rejection = Response::new(503, b"").with_server_time(after(0, 10));
+    assert!(session.handle_response(exchange, &rejection, NOW).is_err());
     assert_eq!(session.clock_skew(), 600);
     let request = support::poll(&mut session).request;
     assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650600"));
@@ -301,18 +301,18 @@ fn every_bit_of_a_nonce_is_random() {
 
 /// What a refusal takes back is a timestamp; it uses none, and least of all one that was never sent.
 #[test]
-fn a_refused_signature_never_moves_the_timestamps_forward() {
+fn a_rejected_signature_never_moves_the_timestamps_forward() {
     let mut session = WorkedLogin::any().session();
     let exchange = support::poll(&mut session).exchange;
     let late = after(0, 10);
-    let refusal = Response::new(401, br#"{"error":"id: 3931, error: invalid consumer"}"#).with_server_time(late);
-    assert!(session.handle_response(exchange, &refusal, late).is_err());
+    let rejection = Response::new(401, br#"{"error":"id: 3931, error: invalid consumer"}"#).with_server_time(late);
+    assert!(session.handle_response(exchange, &rejection, late).is_err());
     let request = session.poll_request(&mut rng(1), after(0, 5)).unwrap().unwrap().request;
     assert_eq!(parameter(&request, "oauth_timestamp"), Some("1714650300"), "the clock went back, behind the refusal");
 }
 
 #[test]
-fn who_does_not_want_the_clock_corrected_keeps_it_through_every_answer() {
+fn who_does_not_want_the_clock_corrected_keeps_it_through_every_response() {
     let mut login = WorkedLogin::any();
     let builder = Consumer::builder("TESTCONS", login.keys.clone(), login.dh.clone());
     login.consumer = builder.without_clock_correction().build().unwrap();

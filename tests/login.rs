@@ -95,7 +95,7 @@ fn a_third_party_walks_all_four_phases() {
 }
 
 #[test]
-fn every_request_carries_the_headers_without_which_the_edge_refuses_it() {
+fn every_request_carries_the_headers_without_which_the_edge_rejects_it() {
     for make in [unauthorized, with_verifier, with_access_token] {
         let request = poll(&mut make()).request;
         assert_eq!(request.method().as_str(), "POST");
@@ -147,7 +147,7 @@ fn a_callback_may_be_long() {
 }
 
 #[test]
-fn a_callback_that_is_not_ours_is_refused_by_name_and_the_wait_goes_on() {
+fn a_callback_that_is_not_ours_is_rejected_by_name_and_the_wait_goes_on() {
     let long = as_long_as(8193);
     for (callback, problem) in [
         ("", CallbackError::Missing { name: "oauth_token" }),
@@ -194,11 +194,11 @@ fn a_web_application_finds_the_login_that_a_callback_belongs_to() {
 
 #[test]
 fn a_refused_consent_is_told_apart_from_somebody_elses_callback() {
-    let refused = "https://localhost:20000/?oauth_token=b9082d68cfef06b030de";
-    let callback = Callback::parse(refused).unwrap();
+    let rejected = "https://localhost:20000/?oauth_token=b9082d68cfef06b030de";
+    let callback = Callback::parse(rejected).unwrap();
     assert_eq!((callback.request_token(), callback.has_verifier()), (REQUEST_TOKEN, false));
     let missing = Error::Callback(CallbackError::Missing { name: "oauth_verifier" });
-    assert_eq!(with_request_token().handle_callback(refused), Err(missing));
+    assert_eq!(with_request_token().handle_callback(rejected), Err(missing));
 
     let somebody_elses = "https://localhost:20000/?oauth_token=98cb431e61ae03817f6a";
     assert_ne!(Callback::parse(somebody_elses), Ok(callback));
@@ -230,7 +230,7 @@ fn one_exchange_is_in_flight_at_a_time_and_a_dropped_one_is_offered_anew() {
 }
 
 #[test]
-fn an_exchange_of_another_session_is_refused() {
+fn an_exchange_of_another_session_is_rejected() {
     for make in [unauthorized, with_verifier, with_access_token, live] {
         let foreign = poll(&mut with_access_token()).exchange;
         let login = WorkedLogin::any();
@@ -240,7 +240,7 @@ fn an_exchange_of_another_session_is_refused() {
 }
 
 #[test]
-fn an_exchange_from_before_a_change_of_mind_is_refused() {
+fn an_exchange_from_before_a_change_of_mind_is_rejected() {
     let mut session = with_verifier();
     let stale = poll(&mut session).exchange;
     session.handle_verifier("4e253ee389df74010b6b").unwrap();
@@ -264,7 +264,7 @@ fn reauthorizing_forgets_every_token() {
 }
 
 #[test]
-fn refusals_in_every_phase_are_reported_and_can_be_retried() {
+fn rejections_in_every_phase_are_reported_and_can_be_retried() {
     let invalid_consumer = br#"{"error":"id: 3931, error: invalid consumer","statusCode":401}"#;
     for make in [unauthorized, with_verifier, with_access_token] {
         let error = changes_nothing(make, |session| {
@@ -339,7 +339,7 @@ fn a_newer_verifier_ends_the_wait_for_what_an_older_one_brings() {
 }
 
 #[test]
-fn a_callback_that_is_refused_leaves_the_verifier_that_was_there() {
+fn a_callback_that_is_rejected_leaves_the_verifier_that_was_there() {
     let error = changes_nothing(with_verifier, |session| session.handle_callback("?oauth_token=a").unwrap_err());
     assert_eq!(error, Error::Callback(CallbackError::OtherRequestToken));
     let error = changes_nothing(with_verifier, |session| session.handle_verifier("").unwrap_err());
@@ -352,7 +352,7 @@ fn a_callback_that_is_refused_leaves_the_verifier_that_was_there() {
 
 /// A verifier is used as it came: what browsers make of a space in it is no verifier.
 #[test]
-fn a_verifier_with_space_in_a_callback_is_refused() {
+fn a_verifier_with_space_in_a_callback_is_rejected() {
     for verifier in ["0ffb93ab+9aa0d2177cc2", "+0ffb93ab9aa0d2177cc2", "0ffb93ab9aa0d2177cc2%20"] {
         let callback = format!("?oauth_token={REQUEST_TOKEN}&oauth_verifier={verifier}");
         let error = changes_nothing(with_request_token, |session| session.handle_callback(&callback).unwrap_err());
@@ -364,7 +364,7 @@ fn a_verifier_with_space_in_a_callback_is_refused() {
 }
 
 #[test]
-fn whatever_was_in_flight_when_a_user_starts_over_is_refused() {
+fn whatever_was_in_flight_when_a_user_starts_over_is_rejected() {
     for make in [unauthorized, with_verifier, with_access_token] {
         let mut session = make();
         let stale = poll(&mut session).exchange;

@@ -82,8 +82,8 @@ fn a_prime_that_was_checked_before_is_known_by_its_fingerprint() {
     let checked = DhParams::from_pem(DHPARAM_PEM).unwrap().fingerprint();
     assert_eq!(DhParams::from_pem_checked_before(DHPARAM_PEM, &checked).unwrap().fingerprint(), checked);
     let (spoilt, fingerprint) = spoilt();
-    let refusal = |checked| DhParams::from_pem_checked_before(&spoilt, checked).map(drop);
-    assert_eq!(refusal(&checked), Err(KeyError::NotPrime), "another prime is checked now");
-    assert_eq!(refusal(&[0; 32]), Err(KeyError::NotPrime));
-    assert_eq!(refusal(&fingerprint), Ok(()), "what is named is not checked again");
+    let rejection = |checked| DhParams::from_pem_checked_before(&spoilt, checked).map(drop);
+    assert_eq!(rejection(&checked), Err(KeyError::NotPrime), "another prime is checked now");
+    assert_eq!(rejection(&[0; 32]), Err(KeyError::NotPrime));
+    assert_eq!(rejection(&fingerprint), Ok(()), "what is named is not checked again");
 }

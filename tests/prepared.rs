@@ -134,7 +134,7 @@ fn what_is_sent_beside_the_header_is_known_beforehand() {
 }
 
 #[test]
-fn what_cannot_be_signed_is_refused_when_it_is_prepared() {
+fn what_cannot_be_signed_is_rejected_when_it_is_prepared() {
     let misuse = |request: &ApiRequest<'_>| PreparedRequest::new(request).unwrap_err();
     assert_eq!(misuse(&ApiRequest::get("no path")), Misuse::InvalidPath);
     assert_eq!(misuse(&ApiRequest::get("/x").raw_query("a=%")), Misuse::InvalidQuery);

@@ -72,7 +72,7 @@ fn a_request_in_bytes_is_read_by_a_library_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_signed_request_cut_off_anywhere_is_refused_and_the_whole_one_counts() {
+fn a_signed_request_cut_off_anywhere_is_rejected_and_the_whole_one_counts() {
     let mut pair = Pair::new();
     // Under the other policy nobody notices a query that was cut off.
     let session = pair.live(pair.builder().query_policy(QueryPolicy::Fold));
@@ -94,7 +94,7 @@ fn a_signed_request_cut_off_anywhere_is_refused_and_the_whole_one_counts() {
 }
 
 #[test]
-fn a_login_request_cut_off_anywhere_is_refused_and_the_whole_one_counts() {
+fn a_login_request_cut_off_anywhere_is_rejected_and_the_whole_one_counts() {
     let mut pair = Pair::new();
     let mut session = pair.first_party(pair.builder());
     let request = session.poll_request(&mut pair.rng, pair.now).unwrap().unwrap().request;
@@ -108,19 +108,19 @@ fn a_login_request_cut_off_anywhere_is_refused_and_the_whole_one_counts() {
 /// Hands `answer` in, cut off everywhere and then whole.
 fn hand_in_cuts(
     session: &mut OAuthSession,
-    answer: &str,
+    response: &str,
     mut hand_in: impl FnMut(&mut OAuthSession, &str) -> Result<Phase, Error>,
 ) -> Phase {
     let before = seen(session);
-    for cut in cuts(answer) {
+    for cut in cuts(response) {
         assert!(matches!(hand_in(session, cut), Err(Error::Malformed(_))), "{cut}");
         assert_eq!(seen(session), before, "{cut}");
     }
-    hand_in(session, answer).unwrap()
+    hand_in(session, response).unwrap()
 }
 
 #[test]
-fn a_login_answer_cut_off_anywhere_is_unusable_and_the_whole_one_is_taken() {
+fn a_login_response_cut_off_anywhere_is_unusable_the_whole_is_taken() {
     let login = WorkedLogin::any();
     let any_poll = |session: &mut OAuthSession, body: &str| {
         let exchange = poll(session).exchange;
@@ -130,8 +130,8 @@ fn a_login_answer_cut_off_anywhere_is_unusable_and_the_whole_one_is_taken() {
     let phase = hand_in_cuts(&mut session, r#"{"oauth_token":"b9082d68cfef06b030de"}"#, any_poll);
     assert_eq!(phase, Phase::RequestToken);
     session.handle_verifier("0ffb93ab9aa0d2177cc2").unwrap();
-    let answer = r#"{"is_paper":true,"oauth_token":"a1b2c3d4e5f6a7b8c9d0","oauth_token_secret":"c2VjcmV0"}"#;
-    assert_eq!(hand_in_cuts(&mut session, answer, any_poll), Phase::AccessToken);
+    let response = r#"{"is_paper":true,"oauth_token":"a1b2c3d4e5f6a7b8c9d0","oauth_token_secret":"c2VjcmV0"}"#;
+    assert_eq!(hand_in_cuts(&mut session, response, any_poll), Phase::AccessToken);
     let phase = hand_in_cuts(&mut session, &login.body(Some(NOW.as_millis())), |session, body| {
         let exchange = login.poll(session, NOW).unwrap().exchange;
         session.handle_response(exchange, &Response::new(200, body.as_bytes()), NOW)
@@ -140,16 +140,16 @@ fn a_login_answer_cut_off_anywhere_is_unusable_and_the_whole_one_is_taken() {
 }
 
 #[test]
-fn a_brokerage_answer_cut_off_anywhere_fails_and_the_whole_one_is_taken() {
+fn a_brokerage_response_cut_off_anywhere_fails_and_the_whole_one_is_taken() {
     let mut pair = Pair::new();
     let oauth = pair.live(pair.builder());
     let live = oauth.live(pair.now).unwrap();
     let poll = |session: &mut BrokerageSession| session.poll_request(live, &mut rng(1), NOW).unwrap().unwrap();
-    let after = |answers: &[&str]| {
+    let after = |responses: &[&str]| {
         let mut session = BrokerageSession::new(CompetePolicy::Yield);
-        let events = answers.iter().map(|answer| {
+        let events = responses.iter().map(|response| {
             let exchange = poll(&mut session).exchange;
-            session.handle_response(exchange, &Response::new(200, answer.as_bytes()), NOW).unwrap()
+            session.handle_response(exchange, &Response::new(200, response.as_bytes()), NOW).unwrap()
         });
         events.last().unwrap()
     };
@@ -220,23 +220,26 @@ fn keys_as_openssl_writes_them_are_read_whole_or_not_at_all() {
 }
 
 #[test]
-fn the_gateways_answers_in_bytes_are_waited_for_until_they_are_whole() {
+fn the_gateways_responses_in_bytes_are_waited_for_until_they_are_whole() {
     let mut pair = Pair::new();
     let session = pair.live(pair.builder());
     for path in ["/tickle", "/nowhere"] {
-        let answer = pair.call(&session, &ApiRequest::post(path));
-        let mut head =
-            format!("HTTP/1.1 {} Whatever\r\nContent-Length: {}\r\n", answer.status().as_u16(), answer.body().len());
-        let lines = answer.headers().iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
+        let response = pair.call(&session, &ApiRequest::post(path));
+        let mut head = format!(
+            "HTTP/1.1 {} Whatever\r\nContent-Length: {}\r\n",
+            response.status().as_u16(),
+            response.body().len()
+        );
+        let lines = response.headers().iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
         head.extend(lines);
-        let bytes = [head.as_bytes(), b"\r\n", answer.body()].concat();
+        let bytes = [head.as_bytes(), b"\r\n", response.body()].concat();
         for end in 0..bytes.len() {
             let mut decoder = Decoder::new();
             assert_eq!(decoder.handle_bytes(&bytes[..end]), Ok(None), "{end}");
             let ended = decoder.handle_eof();
             assert!(matches!(ended, Err(Http1Error::NoResponse | Http1Error::Truncated)), "{end}");
         }
-        assert_eq!(Decoder::new().handle_bytes(&bytes), Ok(Some(answer.into())));
+        assert_eq!(Decoder::new().handle_bytes(&bytes), Ok(Some(response.into())));
     }
 }
 
@@ -247,8 +250,8 @@ fn a_web_socket_opens_with_the_whole_token_and_the_whole_session_id_only() {
     let live = oauth.live(pair.now).unwrap();
     let mut session = BrokerageSession::new(CompetePolicy::Yield);
     while let Some(outbound) = session.poll_request(live, &mut pair.rng, pair.now).unwrap() {
-        let answer = pair.send(&outbound.request);
-        session.handle_response(outbound.exchange, &answer.into(), pair.now).unwrap();
+        let response = pair.send(&outbound.request);
+        session.handle_response(outbound.exchange, &response.into(), pair.now).unwrap();
     }
     let request = session.web_socket().unwrap();
     let target = request.url().strip_prefix("ws://127.0.0.1:4000").unwrap();
@@ -258,7 +261,7 @@ fn a_web_socket_opens_with_the_whole_token_and_the_whole_session_id_only() {
         let upgrade = http::Request::get(format!("http://127.0.0.1:4000{target}"));
         let upgrade = upgrade.header("Cookie", cookie).header("User-Agent", "test").body("").unwrap();
         let opened = pair.gateway.open_web_socket(&upgrade, system_time(pair.now));
-        opened.map_err(|refusal| refusal.status().as_u16())
+        opened.map_err(|rejection| rejection.status().as_u16())
     };
     assert!(cuts(target).all(|cut| matches!(open(cut, cookie), Err(400..500))));
     for cut in cuts(cookie) {
@@ -279,8 +282,8 @@ fn the_gateways_date_is_read_whole_or_not_at_all() {
     let date = pair.send(&poll(&mut session).request).headers()["Date"].to_str().unwrap().to_string();
     let mut skew_from = |date: &str| {
         let exchange = poll(&mut session).exchange;
-        let answer = Response::new(503, b"").with_header("Date", date.as_bytes());
-        assert!(session.handle_response(exchange, &answer, NOW).is_err());
+        let response = Response::new(503, b"").with_header("Date", date.as_bytes());
+        assert!(session.handle_response(exchange, &response, NOW).is_err());
         session.clock_skew()
     };
     assert!(cuts(&date).all(|cut| skew_from(cut) == 0));

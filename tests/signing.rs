@@ -111,7 +111,7 @@ fn one_call_gives_the_header_and_another_the_whole_request() {
 }
 
 #[test]
-fn what_cannot_be_a_request_is_refused_before_anything_is_signed() {
+fn what_cannot_be_a_request_is_rejected_before_anything_is_signed() {
     for path in ["", "portfolio", "/a b", "/a?b=1", "/a#b", "/\u{e9}", "/%4", "/a\r\nX: y", "//h/\"", "/{id}"] {
         assert_eq!(misuse(&ApiRequest::get(path)), Misuse::InvalidPath, "{path:?}");
     }
@@ -129,7 +129,7 @@ fn what_cannot_be_a_request_is_refused_before_anything_is_signed() {
 
 /// Else another path than the signed one would be sent, and the answer to the signature be 401.
 #[test]
-fn a_path_that_http_clients_would_rewrite_is_refused() {
+fn a_path_that_http_clients_would_rewrite_is_rejected() {
     for rewritten in ["/.", "/..", "/a/../b", "/a/./b", "/a/..", "/%2e", "/%2E%2e/a", "/a/.%2E", "/a/%2e./b", "/a\\b"] {
         assert_eq!(misuse(&ApiRequest::get(rewritten)), Misuse::InvalidPath, "{rewritten}");
     }
@@ -157,7 +157,7 @@ fn the_base_string_can_be_shown_without_the_prepend_and_with_it() {
 }
 
 #[test]
-fn a_request_that_is_refused_uses_no_timestamp() {
+fn a_request_that_is_rejected_uses_no_timestamp() {
     let (live, in_an_hour) = (live(), NOW.saturating_add(Duration::from_secs(3600)));
     assert!(live.sign(&ApiRequest::get("no path"), &mut rng(1), in_an_hour).is_err());
     assert!(live.authorization(&ApiRequest::get("no path"), &mut rng(1), in_an_hour).is_err());

@@ -43,7 +43,7 @@ fn resumed(snapshot: &Value, now: UnixTime) -> Result<OAuthSession, SnapshotErro
     OAuthSession::resume(WorkedLogin::any().consumer, &snapshot, now)
 }
 
-fn refusal(snapshot: &Value) -> SnapshotError {
+fn rejection(snapshot: &Value) -> SnapshotError {
     resumed(snapshot, NOW).map(|_| ()).unwrap_err()
 }
 
@@ -146,20 +146,20 @@ fn sessions_of_one_consumer_share_the_clock_and_the_timestamps() {
 }
 
 #[test]
-fn a_snapshot_of_another_consumer_is_refused() {
+fn a_snapshot_of_another_consumer_is_rejected() {
     let login = WorkedLogin::any();
     let snapshot: Snapshot = serde_json::from_value(written(&login.live_session(NOW))).unwrap();
     let another = Consumer::builder("OTHERCONS", login.keys.clone(), login.dh.clone()).build().unwrap();
-    let refused = OAuthSession::resume(another, &snapshot, NOW).map(|_| ());
-    assert_eq!(refused, Err(SnapshotError::Foreign));
+    let rejected = OAuthSession::resume(another, &snapshot, NOW).map(|_| ());
+    assert_eq!(rejected, Err(SnapshotError::Foreign));
     let other_realm = Consumer::builder("TESTCONS", login.keys.clone(), login.dh).realm("x").build().unwrap();
-    let refused = OAuthSession::resume(other_realm, &snapshot, NOW).map(|_| ());
-    assert_eq!(refused, Err(SnapshotError::Foreign));
+    let rejected = OAuthSession::resume(other_realm, &snapshot, NOW).map(|_| ());
+    assert_eq!(rejected, Err(SnapshotError::Foreign));
 }
 
 /// The access token is sent nowhere but where it was issued.
 #[test]
-fn a_snapshot_of_another_base_url_is_refused() {
+fn a_snapshot_of_another_base_url_is_rejected() {
     for session in sessions() {
         let snapshot = session.snapshot();
         for elsewhere in ["https://api.example/v1/api", "http://api.ibkr.com/v1/api", "https://api.ibkr.com/v1/other"] {
@@ -172,10 +172,10 @@ fn a_snapshot_of_another_base_url_is_refused() {
 }
 
 #[test]
-fn a_snapshot_of_a_later_version_is_refused_for_its_version() {
-    assert_eq!(refusal(&json!({"version": 3, "everything": ["different"]})), SnapshotError::Version { found: 3 });
-    assert_eq!(refusal(&json!({"version": 0})), SnapshotError::Version { found: 0 });
-    assert_eq!(refusal(&json!({"version": 1, "clock_skew": 600})), SnapshotError::Version { found: 1 });
+fn a_snapshot_of_a_later_version_is_rejected_for_its_version() {
+    assert_eq!(rejection(&json!({"version": 3, "everything": ["different"]})), SnapshotError::Version { found: 3 });
+    assert_eq!(rejection(&json!({"version": 0})), SnapshotError::Version { found: 0 });
+    assert_eq!(rejection(&json!({"version": 1, "clock_skew": 600})), SnapshotError::Version { found: 1 });
     assert!(serde_json::from_value::<Snapshot>(json!({})).is_err(), "no version at all");
 }
 
@@ -197,12 +197,12 @@ fn a_snapshot_without_a_generation_is_resumed() {
 }
 
 #[test]
-fn a_damaged_snapshot_is_refused_by_field() {
+fn a_damaged_snapshot_is_rejected_by_field() {
     let live = written(&WorkedLogin::any().live_session(NOW));
     let with = |pointer: &str, value: Value| {
         let mut damaged = live.clone();
         *damaged.pointer_mut(pointer).unwrap() = value;
-        refusal(&damaged)
+        rejection(&damaged)
     };
     let damaged = |field| SnapshotError::Damaged { field };
     assert_eq!(with("/live_session/token", json!("YBWbLw+9RYP2nWrPQHxHZkBb1aM=")), damaged("live_session"));
@@ -214,10 +214,10 @@ fn a_damaged_snapshot_is_refused_by_field() {
     assert_eq!(with("/access_token/secret", json!("*")), damaged("access_token"));
     let mut without_access_token = live.clone();
     without_access_token.as_object_mut().unwrap().remove("access_token");
-    assert_eq!(refusal(&without_access_token), damaged("live_session"));
+    assert_eq!(rejection(&without_access_token), damaged("live_session"));
     let mut with_both = live.clone();
     with_both["request_token"] = json!({"token": "a", "verifier": null});
-    assert_eq!(refusal(&with_both), damaged("request_token"));
+    assert_eq!(rejection(&with_both), damaged("request_token"));
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn a_part_of_a_stored_proof_is_no_proof() {
     for part in (0..20).flat_map(|bytes| [&proof[..2 * bytes], &proof[40 - 2 * bytes..]]).chain([&*longer]) {
         let mut cut = live.clone();
         cut["live_session"]["proof"] = json!(part);
-        assert_eq!(refusal(&cut), SnapshotError::Damaged { field: "live_session" }, "{part}");
+        assert_eq!(rejection(&cut), SnapshotError::Damaged { field: "live_session" }, "{part}");
     }
 }
 

@@ -276,8 +276,8 @@ impl Ordeal {
         let now = self.world.pair.now;
         let seen = |client: &Client| (client.phase(now), client.brokerage_phase(now), client.web_socket());
         let before = seen(&self.world.client);
-        let refused = self.world.client.handle_response(foreign, &Response::new(200, b"{}"), now);
-        assert_eq!(refused, Err(Misuse::StaleExchange));
+        let rejected = self.world.client.handle_response(foreign, &Response::new(200, b"{}"), now);
+        assert_eq!(rejected, Err(Misuse::StaleExchange));
         assert_eq!(seen(&self.world.client), before);
     }
 

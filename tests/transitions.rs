@@ -66,7 +66,7 @@ fn ways(what: &str, phase: BrokeragePhase) -> Vec<Vec<Stimulus>> {
         let ways = bodies.iter().flat_map(|body| [says(STATUS, body), says(TICKLE, body)]);
         ways.collect::<Vec<_>>()
     };
-    let refusals = |status, body: &str| -> Vec<Stimulus> {
+    let rejections = |status, body: &str| -> Vec<Stimulus> {
         asked_in(phase).iter().map(|path| Answer(path, status, body.into())).collect()
     };
     let no = [vec![says(STATUS, NOT_READY)], vec![says(STATUS, READY), says(LIST, NO_ACCOUNTS)]];
@@ -101,11 +101,11 @@ fn ways(what: &str, phase: BrokeragePhase) -> Vec<Vec<Stimulus>> {
         }
         r#"a tickle says anything but "competing""# => each(vec![says(TICKLE, READY), says(TICKLE, ABSENT)]),
         "under [`CompetePolicy::TakeOver`], a pause ends" => each(vec![Wait(15)]),
-        "the live session token is rejected" => {
-            each([refusals(401, "Unauthorized"), refusals(401, "Invalid signature"), refusals(410, "gone")].concat())
-        }
+        "the live session token is rejected" => each(
+            [rejections(401, "Unauthorized"), rejections(401, "Invalid signature"), rejections(410, "gone")].concat(),
+        ),
         "any other rejection" => {
-            each([refusals(503, ""), refusals(302, ""), refusals(200, "<html>"), refusals(404, "")].concat())
+            each([rejections(503, ""), rejections(302, ""), rejections(200, "<html>"), rejections(404, "")].concat())
         }
         "no response" => each(asked_in(phase).iter().map(|path| Lose(path)).collect()),
         "the response to `/logout`, `no bridge`, or the live session token is rejected" => each(vec![
@@ -358,10 +358,10 @@ fn login_ways(what: &str) -> Vec<Act> {
         }
         "[`reauthorize`](Self::reauthorize)" => vec![|login| login.session.reauthorize()],
         "any error" => {
-            let refused: Act = |login| {
+            let rejected: Act = |login| {
                 if let Some(Outbound { exchange, .. }) = login.worked.poll(&mut login.session, login.now) {
-                    let refusal = Response::new(401, b"Unauthorized");
-                    login.session.handle_response(exchange, &refusal, login.now).unwrap_err();
+                    let rejection = Response::new(401, b"Unauthorized");
+                    login.session.handle_response(exchange, &rejection, login.now).unwrap_err();
                 }
             };
             let callback: Act =
@@ -374,7 +374,7 @@ fn login_ways(what: &str) -> Vec<Act> {
                 let foreign = poll(&mut WorkedLogin::any().session()).exchange;
                 login.session.handle_response(foreign, &Response::new(200, b"{}"), login.now).unwrap_err();
             };
-            vec![refused, callback, broken, stale]
+            vec![rejected, callback, broken, stale]
         }
         other => panic!("the table has a new row: {other}"),
     }

@@ -104,7 +104,7 @@ impl Service {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         match tungstenite::client(request, stream) {
             Ok((socket, _)) => Ok(socket),
-            Err(HandshakeError::Failure(Error::Http(refusal))) => Err(refusal.status().as_u16()),
+            Err(HandshakeError::Failure(Error::Http(rejection))) => Err(rejection.status().as_u16()),
             Err(error) => panic!("{error}"),
         }
     }
@@ -239,6 +239,6 @@ fn rudeness_ends_one_web_socket_only() {
     let mut old = service.upgrade(&query, &[USER_AGENT]);
     old.headers_mut().insert("Sec-WebSocket-Version", "8".parse().unwrap());
     let stream = TcpStream::connect(old.uri().authority().unwrap().as_str()).unwrap();
-    let refusal = tungstenite::client(old, stream).unwrap_err();
-    assert!(refusal.to_string().contains("400"), "{refusal}");
+    let rejection = tungstenite::client(old, stream).unwrap_err();
+    assert!(rejection.to_string().contains("400"), "{rejection}");
 }

@@ -75,7 +75,7 @@ fn a_diagnosis_says_why_and_what_to_do() {
 
 #[test]
 fn an_outage_is_not_taken_for_a_key_that_becomes_active() {
-    assert_eq!(ActivationWait::since(NOW).explain(&refusal(503, ""), NOW), None);
+    assert_eq!(ActivationWait::since(NOW).explain(&rejection(503, ""), NOW), None);
 }
 
 fn words() -> String {
@@ -90,7 +90,7 @@ fn words() -> String {
         writeln!(words, "{maintenance:?}\n  {maintenance}").unwrap();
     }
     for (status, reason) in [(401, "invalid consumer"), (400, "no bridge")] {
-        let error = refusal(status, reason);
+        let error = rejection(status, reason);
         for hours in [0, 17, 72, 400] {
             let now = NOW.saturating_add(Duration::from_secs(hours * 60 * 60));
             let activation = ActivationWait::since(NOW).explain(&error, now).unwrap();
@@ -191,7 +191,7 @@ fn shown() -> Vec<String> {
     shown
 }
 
-fn refusal(status: u16, reason: &str) -> Error {
+fn rejection(status: u16, reason: &str) -> Error {
     let mut session = OAuthSession::new(WorkedLogin::any().consumer);
     let exchange = poll(&mut session).exchange;
     session.handle_response(exchange, &Response::new(status, reason.as_bytes()), NOW).unwrap_err()

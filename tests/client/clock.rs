@@ -254,7 +254,7 @@ fn a_stored_session_on_a_machine_that_boots_in_1970_is_kept() {
 }
 
 #[test]
-fn a_server_that_sets_its_clock_costs_no_token_and_only_refused_requests() {
+fn a_server_that_sets_its_clock_costs_no_token_and_only_rejected_requests() {
     for seconds in [600, 7200, 80_000] {
         let mut world = ready();
         world.happen(Incident::ClockSkew { seconds });
@@ -273,7 +273,7 @@ fn a_server_that_sets_its_clock_costs_no_token_and_only_refused_requests() {
 
 /// Five clients of one consumer, one request each 10 s, for 3 h; one `Date` in a hundred is wrong.
 #[test]
-fn damaged_dates_cost_no_refusal_in_3_hours_of_5_clients() {
+fn damaged_dates_cost_no_rejection_in_3_hours_of_5_clients() {
     for (window, seconds) in [(300, 290), (300, -290), (300, 86_000), (300, -86_000), (300, -3600), (200_000, 86_000)] {
         let mut fleet = crate::fleet::Fleet::new(5);
         fleet.pair.gateway.set_timestamp_window(Duration::from_secs(window));
@@ -288,8 +288,8 @@ fn damaged_dates_cost_no_refusal_in_3_hours_of_5_clients() {
         }
         assert_eq!(fleet.count(LOGIN), 5, "{window} {seconds}");
         for member in &fleet.members {
-            let refused = |event: &&Event| matches!(event, Event::Finished { outcome, .. } if !matches!(outcome, Outcome::Answered(_)));
-            assert_eq!(member.events.iter().find(refused), None, "{window} {seconds}");
+            let rejected = |event: &&Event| matches!(event, Event::Finished { outcome, .. } if !matches!(outcome, Outcome::Answered(_)));
+            assert_eq!(member.events.iter().find(rejected), None, "{window} {seconds}");
             let failed = |event: &&Event| matches!(event, Event::BrokerageFailed { .. } | Event::LoginFailed { .. });
             assert_eq!(member.events.iter().find(failed), None, "{window} {seconds}");
         }

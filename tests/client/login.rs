@@ -50,7 +50,7 @@ const REFUSALS: [(u16, &str); 24] = [
 ];
 
 #[test]
-fn no_refusal_costs_more_than_12_tokens_an_hour_nor_the_way_back() {
+fn no_rejection_costs_more_than_12_tokens_an_hour_nor_the_way_back() {
     for (status, body) in REFUSALS {
         let mut world = World::new();
         world.run(&mut answering(to(LOGIN), status, body), 3 * HOUR);
@@ -64,7 +64,7 @@ fn no_refusal_costs_more_than_12_tokens_an_hour_nor_the_way_back() {
 
 /// What a refresh meets on the way changes nothing for as long as the old token signs.
 #[test]
-fn no_refusal_at_a_refresh_ends_the_old_token_before_its_24_hours() {
+fn no_rejection_at_a_refresh_ends_the_old_token_before_its_24_hours() {
     for (status, body) in REFUSALS {
         let mut world = ready();
         world.sleep_through(&mut Sound, DAY - HOUR);

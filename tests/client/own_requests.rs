@@ -147,8 +147,8 @@ fn a_get_whose_repetition_has_no_time_is_rejected_and_not_unsent() {
     let [(_, exchange), (_, other)] = [(); 2].map(|()| world.next_send().unwrap());
     // A wrong timestamp would be repeated at once, but there were too many requests.
     let date = world.pair.now.saturating_add(Duration::from_secs(4000));
-    let refusal = Response::new(401, b"Unauthorized").with_server_time(date);
-    world.client.handle_response(exchange, &refusal, world.pair.now).unwrap();
+    let rejection = Response::new(401, b"Unauthorized").with_server_time(date);
+    world.client.handle_response(exchange, &rejection, world.pair.now).unwrap();
     world.client.handle_response(other, &Response::new(429, b""), world.pair.now).unwrap();
     world.run(&mut Sound, 2 * MINUTE);
     assert_eq!(world.count("/snapshot"), 1);
@@ -156,7 +156,7 @@ fn a_get_whose_repetition_has_no_time_is_rejected_and_not_unsent() {
 }
 
 #[test]
-fn six_hundred_requests_refused_for_their_query_cost_no_token() {
+fn six_hundred_requests_rejected_for_their_query_cost_no_token() {
     let mut world = ready();
     world.pair.gateway.set_query_policy(Expected::Refuse);
     let mut tickets = Vec::new();
@@ -167,8 +167,8 @@ fn six_hundred_requests_refused_for_their_query_cost_no_token() {
     world.run(&mut Sound, MINUTE);
     assert_eq!((world.count(LOGIN), world.count("/snapshot")), (1, 601), "one is tried with the query signed");
     assert!(world.count("/tickle") < 90, "{}", world.count("/tickle"));
-    let refused = |ticket| diagnosis(world.outcome(ticket)) == Diagnosis::RequestRejected;
-    assert_eq!(tickets.into_iter().filter(|ticket| refused(*ticket)).count(), 599);
+    let rejected = |ticket| diagnosis(world.outcome(ticket)) == Diagnosis::RequestRejected;
+    assert_eq!(tickets.into_iter().filter(|ticket| rejected(*ticket)).count(), 599);
 }
 
 #[test]
@@ -269,14 +269,14 @@ fn a_full_queue_says_so_at_once_and_has_room_again() {
     for _ in 0..3 {
         world.request(&ACCOUNTS);
     }
-    let refused = world.client.request(&ACCOUNTS, world.pair.now);
-    assert_eq!(refused, Err(Error::QueueFull { limit: 3 }));
+    let rejected = world.client.request(&ACCOUNTS, world.pair.now);
+    assert_eq!(rejected, Err(Error::QueueFull { limit: 3 }));
     world.run(&mut Sound, MINUTE);
     assert!(world.client.request(&ACCOUNTS, world.pair.now).is_ok());
 }
 
 #[test]
-fn a_request_that_cannot_be_signed_is_refused_at_once() {
+fn a_request_that_cannot_be_signed_is_rejected_at_once() {
     let mut world = World::new();
     for (request, misuse) in [
         (ApiRequest::get("portfolio"), Misuse::InvalidPath),
@@ -387,11 +387,11 @@ fn a_day_of_business_errors_costs_no_token() {
     world.run(&mut Sound, MINUTE);
     let signer = world.client.signer();
     for _ in 0..DAY / HOUR * 4 {
-        let refusal = || Response::new(404, br#"{"error":"no such contract"}"#);
+        let rejection = || Response::new(404, br#"{"error":"no such contract"}"#);
         let request = signer.sign(&ACCOUNTS, &mut world.pair.rng, world.pair.now).unwrap();
-        let _ = signer.handle_response(request.receipt(), &refusal(), world.pair.now);
+        let _ = signer.handle_response(request.receipt(), &rejection(), world.pair.now);
         world.request(&ACCOUNTS);
-        world.run(&mut |_: &mut Pair, _: &Request| Some(refusal()), 10 * MINUTE);
+        world.run(&mut |_: &mut Pair, _: &Request| Some(rejection()), 10 * MINUTE);
     }
     assert_eq!(world.count(LOGIN), 1);
 }

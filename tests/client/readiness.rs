@@ -126,8 +126,8 @@ fn a_doubt_finds_a_lost_session_within_10_seconds_instead_of_60() {
     let by_signer = |world: &mut World| {
         let signer = world.client.signer();
         let request = signer.sign(&SNAPSHOT, &mut world.pair.rng, world.pair.now).unwrap();
-        let refusal = response(&world.pair.send(&request));
-        assert!(signer.handle_response(request.receipt(), &refusal, world.pair.now).is_err());
+        let rejection = response(&world.pair.send(&request));
+        assert!(signer.handle_response(request.receipt(), &rejection, world.pair.now).is_err());
     };
     let doubts: [fn(&mut World); 4] = [by_hand, by_web_socket, by_request, by_signer];
     for (number, doubt) in doubts.into_iter().enumerate() {

@@ -183,7 +183,7 @@ fn a_log_out_that_nobody_answers_ends_after_30_seconds() {
 }
 
 #[test]
-fn the_log_out_goes_out_first_whatever_a_refused_request_made_one_ask() {
+fn the_log_out_goes_out_first_whatever_a_rejected_request_made_one_ask() {
     let mut world = ready();
     world.request(&ACCOUNTS);
     let (_, exchange) = world.next_send().expect("the request");

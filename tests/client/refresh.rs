@@ -83,7 +83,7 @@ fn an_order_waits_31_seconds_at_most_for_a_refresh_that_fails() {
 
 /// The server has made the new token already and refuses the old one, and the client does not know yet.
 #[test]
-fn a_get_refused_amid_a_refresh_is_repeated_with_the_new_token() {
+fn a_get_rejected_amid_a_refresh_is_repeated_with_the_new_token() {
     let mut world = before_refresh();
     world.run(&mut Sound, 9);
     world.pair.wait(2);
@@ -92,9 +92,9 @@ fn a_get_refused_amid_a_refresh_is_repeated_with_the_new_token() {
     let token = response(&world.pair.send(&request));
     let ticket = world.request(&ACCOUNTS);
     let (request, exchange) = world.next_send().unwrap();
-    let refusal = response(&world.pair.send(&request));
-    assert_eq!(refusal.status(), 401);
-    world.client.handle_response(exchange, &refusal, world.pair.now).unwrap();
+    let rejection = response(&world.pair.send(&request));
+    assert_eq!(rejection.status(), 401);
+    world.client.handle_response(exchange, &rejection, world.pair.now).unwrap();
     world.client.handle_response(login, &token, world.pair.now).unwrap();
     world.run(&mut Sound, 10);
     assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))), "{:?}", world.outcome(ticket));
@@ -121,7 +121,7 @@ fn a_get_rejected_with_the_replaced_token_is_repeated_at_once() {
 }
 
 #[test]
-fn a_refusal_of_the_replaced_token_after_the_refresh_kills_nothing() {
+fn a_rejection_of_the_replaced_token_after_the_refresh_kills_nothing() {
     let mut world = before_refresh();
     world.client.doubt();
     let (question, status) = world.next_send().unwrap();

@@ -47,31 +47,31 @@ fn a_prepared_request_follows_3_days_of_refreshes() {
     assert_eq!(tokens.len(), 4, "several tokens signed it");
     world.client.log_out(world.pair.now);
     world.settle(&mut Sound);
-    let refused = signer.prepared_authorization_into(&mut String::new(), &mut prepared, &mut rng(1), world.pair.now);
-    assert_eq!(refused, Err(Error::NoLiveSession));
+    let rejected = signer.prepared_authorization_into(&mut String::new(), &mut prepared, &mut rng(1), world.pair.now);
+    assert_eq!(rejected, Err(Error::NoLiveSession));
 }
 
 #[test]
-fn a_refused_signature_is_looked_into_and_right_within_10_seconds() {
+fn a_rejected_signature_is_looked_into_and_right_within_10_seconds() {
     let mut world = ready();
     let signer = world.client.signer().clone();
     world.happen(Incident::LiveSessionsEnd);
-    let refused = ask(&mut world, &signer).unwrap_err();
-    assert!(matches!(refused, Error::Rejected(rejected) if rejected.diagnosis == Diagnosis::Unauthorized));
+    let rejected = ask(&mut world, &signer).unwrap_err();
+    assert!(matches!(rejected, Error::Rejected(rejected) if rejected.diagnosis == Diagnosis::Unauthorized));
     world.run(&mut Sound, 10);
     assert_eq!(ask(&mut world, &signer), Ok(200));
     assert_eq!(world.count(LOGIN), 2);
 }
 
 #[test]
-fn six_hundred_refusals_of_signed_requests_cost_no_token_and_60_tickles() {
+fn six_hundred_rejections_of_signed_requests_cost_no_token_and_60_tickles() {
     let mut world = ready();
     let signer = world.client.signer();
     world.sent.clear();
     for _ in 0..600 {
         let request = signer.sign(&SNAPSHOT, &mut world.pair.rng, world.pair.now).unwrap();
-        let refusal = Response::new(401, b"Invalid signature");
-        assert!(signer.handle_response(request.receipt(), &refusal, world.pair.now).is_err());
+        let rejection = Response::new(401, b"Invalid signature");
+        assert!(signer.handle_response(request.receipt(), &rejection, world.pair.now).is_err());
         world.run(&mut Sound, 1);
     }
     assert_eq!(world.count(LOGIN), 0);
@@ -135,7 +135,7 @@ fn a_signer_says_when_the_token_has_expired_and_nothing_is_signed() {
 }
 
 #[test]
-fn refusals_of_an_old_token_that_come_late_kill_no_new_one() {
+fn rejections_of_an_old_token_that_come_late_kill_no_new_one() {
     let mut world = ready();
     let signer = world.client.signer();
     let receipts: Vec<Receipt> = (0..10).map(|_| sign(&mut world, &signer).receipt()).collect();
@@ -144,8 +144,8 @@ fn refusals_of_an_old_token_that_come_late_kill_no_new_one() {
     assert_eq!(world.count(LOGIN), 2);
     world.sent.clear();
     for receipt in receipts {
-        let refusal = Response::new(401, b"Invalid signature");
-        assert!(signer.handle_response(receipt, &refusal, world.pair.now).is_err());
+        let rejection = Response::new(401, b"Invalid signature");
+        assert!(signer.handle_response(receipt, &rejection, world.pair.now).is_err());
         world.run(&mut Sound, 2 * MINUTE);
     }
     assert_eq!(world.count(LOGIN), 0);

@@ -52,7 +52,7 @@ fn from_nothing_to_ready_with_one_request_for_each_token() {
 }
 
 #[test]
-fn a_user_who_refuses_is_asked_again_after_reauthorize_only() {
+fn a_user_who_rejects_is_asked_again_after_reauthorize_only() {
     let mut world = world();
     world.settle(&mut Sound);
     let callback = decide(&mut world, Consent::Deny);
@@ -70,7 +70,7 @@ fn a_user_who_refuses_is_asked_again_after_reauthorize_only() {
 }
 
 #[test]
-fn a_verifier_that_is_refused_is_tried_12_times_an_hour_at_most_and_said() {
+fn a_verifier_that_is_rejected_is_tried_12_times_an_hour_at_most_and_said() {
     let mut world = world();
     world.settle(&mut Sound);
     world.client.handle_verifier("00000000000000000000").unwrap();
@@ -170,7 +170,7 @@ fn a_log_out_while_the_access_token_is_on_its_way_does_not_lose_it() {
 }
 
 #[test]
-fn request_tokens_that_are_refused_are_asked_for_with_growing_pauses() {
+fn request_tokens_that_are_rejected_are_asked_for_with_growing_pauses() {
     for (status, body) in [(401, r#"{"error":"id: 1, error: invalid consumer"}"#), (503, ""), (200, "{}"), (0, "")] {
         let mut world = world();
         world.run(&mut answering(to("/oauth/request_token"), status, body), 6 * HOUR);

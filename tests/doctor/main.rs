@@ -33,7 +33,7 @@ fn healthy_credentials_get_nothing_but_the_proof_that_the_secret_opens() {
     let kinds: Vec<_> = report.findings().iter().map(|finding| finding.kind).collect();
     assert_eq!(kinds, [FindingKind::SecretDecrypts]);
     assert_eq!(report.worst(), Some(Severity::Note));
-    assert!(!Set::healthy().is_refused());
+    assert!(!Set::healthy().is_rejected());
 }
 
 #[test]
@@ -85,10 +85,10 @@ fn every_kind_has_a_case() {
 }
 
 #[test]
-fn what_the_crate_refuses_is_an_error() {
+fn what_the_crate_rejects_is_an_error() {
     for case in Examined::all() {
         for (set, report) in [&case.spoilt, &case.near_miss] {
-            if set.is_refused() {
+            if set.is_rejected() {
                 assert_eq!(report.worst(), Some(Severity::Error), "{:?}:\n{report}", case.kind);
             }
         }
@@ -239,7 +239,7 @@ fn json_holds_what_the_report_holds() {
 }
 
 /// A refusal as a session reports it.
-fn refusal(reason: &str) -> Error {
+fn rejection(reason: &str) -> Error {
     let mut session = OAuthSession::new(support::builder().build().unwrap());
     let exchange = support::poll(&mut session).exchange;
     session.handle_response(exchange, &Response::new(401, reason.as_bytes()), NOW).unwrap_err()
@@ -247,7 +247,7 @@ fn refusal(reason: &str) -> Error {
 
 #[test]
 fn invalid_consumer_with_good_credentials_means_wait_with_bad_ones_not() {
-    let opinion = |set: &Set| set.examine().opinion_on(&refusal("invalid consumer")).unwrap();
+    let opinion = |set: &Set| set.examine().opinion_on(&rejection("invalid consumer")).unwrap();
     let wait = opinion(&Set::healthy());
     assert!(wait.contains("the offline checks pass") && wait.contains("do not make new keys"), "{wait}");
     let doubtful = opinion(&after(|set| put(&mut set.consumer_key, "myconskey")));
@@ -266,7 +266,7 @@ fn a_mismatch_and_a_key_that_fails_get_an_opinion_and_nothing_else_does() {
         assert!(sound.opinion_on(error).unwrap().contains("the offline checks pass"), "{error}");
     }
     assert!(sound.opinion_on(&mismatch).unwrap().contains("the fingerprint of the Diffie-Hellman parameters"));
-    for error in [refusal("invalid token"), Error::Expired { at: NOW }, Error::Misuse(Misuse::StaleExchange)] {
+    for error in [rejection("invalid token"), Error::Expired { at: NOW }, Error::Misuse(Misuse::StaleExchange)] {
         assert_eq!(broken.opinion_on(&error), None, "{error}");
     }
 }
@@ -410,7 +410,7 @@ proptest! {
         let end = (start + cut).min(whole.len());
         *text = Some([&whole[..start], &insert, &whole[end..]].concat());
         let report = set.examine();
-        if set.is_refused() {
+        if set.is_rejected() {
             prop_assert_eq!(report.worst(), Some(Severity::Error), "{}", report);
         }
         assert_silent(&report, Set::healthy().secrets());

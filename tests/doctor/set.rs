@@ -62,7 +62,7 @@ impl Set {
     }
 
     /// Whether the rest of the crate refuses any of it, up to the first request.
-    pub fn is_refused(&self) -> bool {
+    pub fn is_rejected(&self) -> bool {
         let keys = [&self.signature, &self.encryption].map(|pem| pem.as_deref().map(|pem| self.key(pem)));
         let dh = self.dh.as_deref().map(|text| {
             let generator = self.generator.unwrap_or(2);
@@ -71,9 +71,9 @@ impl Set {
         let access = self.token.as_ref().zip(self.secret.as_ref());
         let access = access.map(|(token, secret)| AccessToken::new(token, secret).map_err(drop));
         let [signature, encryption] = keys;
-        let refused = [signature.as_ref().map(Result::is_err), encryption.as_ref().map(Result::is_err)];
-        let refused = refused.into_iter().flatten().any(|refused| refused);
-        if refused || dh.as_ref().is_some_and(Result::is_err) || access.as_ref().is_some_and(Result::is_err) {
+        let rejected = [signature.as_ref().map(Result::is_err), encryption.as_ref().map(Result::is_err)];
+        let rejected = rejected.into_iter().flatten().any(|rejected| rejected);
+        if rejected || dh.as_ref().is_some_and(Result::is_err) || access.as_ref().is_some_and(Result::is_err) {
             return true;
         }
         let keys = RsaKeys::new(

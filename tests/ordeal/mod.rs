@@ -158,7 +158,7 @@ pub struct Series {
 
 impl Series {
     /// A timestamp that the server has refused counts as not used.
-    pub fn refused(&mut self, status: u16) {
+    pub fn rejected(&mut self, status: u16) {
         if status == 401 {
             self.latest = 0;
         }

@@ -110,8 +110,8 @@ impl Dated {
 
     /// Only a server that has looked at the signature says that a timestamp was not used.
     fn may_take_back(&self, timestamp: u64) -> bool {
-        let is_refusal = self.response.status() == 401 && self.response.body().first() != Some(&b'<');
-        is_refusal && self.date.is_some_and(|date| date.as_secs().abs_diff(timestamp) > 2)
+        let is_rejection = self.response.status() == 401 && self.response.body().first() != Some(&b'<');
+        is_rejection && self.date.is_some_and(|date| date.as_secs().abs_diff(timestamp) > 2)
     }
 }
 
@@ -302,7 +302,7 @@ impl<S: Honest> World<S> {
             "cut_off" => Some(Dated::undated(200, &body[..number::<usize>(argument).0 % body.len()])),
             "replay" => earlier.map(|earlier| Dated::undated(200, &earlier)),
             "others" => self.others_answer(who),
-            "refuse" => Some(self.refusal(&request, argument)),
+            "refuse" => Some(self.rejection(&request, argument)),
             _ => Some(self.made_up(argument)),
         };
         if is_proof {
@@ -340,7 +340,7 @@ impl<S: Honest> World<S> {
     }
 
     /// `STATUS AHEAD`: by a server whose clock is so many seconds ahead of ours, and which says what it was sent.
-    fn refusal(&self, to: &Request, argument: &str) -> Dated {
+    fn rejection(&self, to: &Request, argument: &str) -> Dated {
         let (status, rest) = number::<u16>(argument);
         let status = if (200..300).contains(&status) { 401 } else { status };
         let date = later(self.now, number::<i32>(rest).0.into());

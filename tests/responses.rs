@@ -1,4 +1,4 @@
-//! What may come back: every known form of a good answer, and any bytes at all.
+//! What may come back: every known form of a good response, and any bytes at all.
 
 mod support;
 
@@ -109,7 +109,7 @@ fn a_server_that_cannot_prove_the_token_is_not_trusted() {
 }
 
 #[test]
-fn a_server_value_that_would_give_the_secret_away_is_refused() {
+fn a_server_value_that_would_give_the_secret_away_is_rejected() {
     let prime = support::vectors::vectors(support::vectors::IBKR)
         .iter()
         .find_map(|vector| vector["inputs"]["primeHex"].as_str().map(str::to_string))
@@ -133,7 +133,7 @@ fn a_server_value_that_would_give_the_secret_away_is_refused() {
 }
 
 #[test]
-fn an_answer_without_what_is_needed_is_named() {
+fn a_response_without_what_is_needed_is_named() {
     let missing = |field| Error::Malformed(Malformed::Missing { field });
     let wrong = |field| Error::Malformed(Malformed::WrongType { field });
     let not_hex = |field| Error::Malformed(Malformed::NotHex { field });
@@ -212,7 +212,7 @@ fn rejected(status: u16, body: &[u8]) -> Rejected {
 }
 
 #[test]
-fn a_refusal_says_what_the_server_said_and_nothing_that_could_be_a_secret() {
+fn a_rejection_says_what_the_server_said_and_nothing_like_a_secret() {
     for (body, reason) in [
         (
             r#"{"error":"id: 118871, error: LST failed, error: No access secret key found for ***","statusCode":401}"#,
@@ -244,7 +244,7 @@ fn a_refusal_says_what_the_server_said_and_nothing_that_could_be_a_secret() {
 }
 
 #[test]
-fn an_error_in_a_body_of_status_200_is_a_refusal() {
+fn an_error_in_a_body_of_status_200_is_a_rejection() {
     for (body, reason, diagnosis) in [
         (r#"{"error":"failed to process request"}"#, "failed to process request", Diagnosis::TickleFailed),
         (r#"{"error":{"code":1}}"#, r#"{"code":1}"#, Diagnosis::Unknown),
@@ -258,15 +258,15 @@ fn an_error_in_a_body_of_status_200_is_a_refusal() {
         (r#"{"statusCode":503,"oauth_token":"a1b2"}"#, "a JSON response without a reason", Diagnosis::Unavailable),
         (r#"{"error":"x","statusCode":200}"#, "x", Diagnosis::Unknown),
     ] {
-        let refusal = rejected(200, body.as_bytes());
-        assert_eq!((refusal.status, &*refusal.reason, refusal.diagnosis), (200, reason, diagnosis), "{body}");
+        let rejection = rejected(200, body.as_bytes());
+        assert_eq!((rejection.status, &*rejection.reason, rejection.diagnosis), (200, reason, diagnosis), "{body}");
     }
 }
 
 #[test]
-fn a_body_does_not_talk_a_status_of_refusal_away() {
-    let refusal = rejected(400, br#"{"error":"Bad Request: no bridge","statusCode":503}"#);
-    assert_eq!(refusal.diagnosis, Diagnosis::NoBridge);
+fn a_body_does_not_talk_a_status_of_rejection_away() {
+    let rejection = rejected(400, br#"{"error":"Bad Request: no bridge","statusCode":503}"#);
+    assert_eq!(rejection.diagnosis, Diagnosis::NoBridge);
     for status in [399, 1 << 20] {
         let body = format!(r#"{{"statusCode":{status},"oauth_token":"a1b2"}}"#);
         assert_eq!(request_token(Response::new(200, body.as_bytes())), Ok(Phase::RequestToken), "{body}");
@@ -297,9 +297,9 @@ fn of_two_dates_the_one_that_can_be_read_counts() {
     for dates in [[right, "yesterday"], ["yesterday", right], [right, ""], ["Thu, 02 May 2024 11:40:00 GMT", right]] {
         let mut session = OAuthSession::new(WorkedLogin::any().consumer);
         let exchange = poll(&mut session).exchange;
-        let refusal = Response::new(503, b"");
-        let refusal = dates.iter().fold(refusal, |response, date| response.with_header("Date", date.as_bytes()));
-        session.handle_response(exchange, &refusal, NOW).unwrap_err();
+        let rejection = Response::new(503, b"");
+        let rejection = dates.iter().fold(rejection, |response, date| response.with_header("Date", date.as_bytes()));
+        session.handle_response(exchange, &rejection, NOW).unwrap_err();
         assert_eq!(session.clock_skew(), 100, "{dates:?}");
     }
 }
@@ -307,7 +307,7 @@ fn of_two_dates_the_one_that_can_be_read_counts() {
 /// On the server's clock, not on ours.
 #[cfg(feature = "std")]
 #[test]
-fn a_date_to_come_back_at_is_compared_with_the_answers_own() {
+fn a_date_to_come_back_at_is_compared_with_the_responses_own() {
     let pause = |headers: &[(&str, &str)]| {
         let response = Response::new(503, b"");
         headers
@@ -325,7 +325,7 @@ fn a_date_to_come_back_at_is_compared_with_the_answers_own() {
 }
 
 #[test]
-fn redirects_and_informational_statuses_are_refusals() {
+fn redirects_and_informational_statuses_are_rejections() {
     for status in [0, 100, 199, 300, 302, 999] {
         assert_eq!(rejected(status, br#"{"oauth_token":"a1b2"}"#).status, status);
     }
@@ -383,14 +383,14 @@ fn headers_are_known_by_their_whole_names_in_any_letter_case() {
     for (name, skew) in [("date", 600), ("DATE", 600), ("X-Date", 0), ("Date-Of", 0), ("Dat", 0)] {
         let mut session = WorkedLogin::any().session();
         let exchange = poll(&mut session).exchange;
-        let refusal = Response::new(503, b"").with_header(name, b"Thu, 02 May 2024 11:50:00 GMT");
-        assert!(session.handle_response(exchange, &refusal, NOW).is_err());
+        let rejection = Response::new(503, b"").with_header(name, b"Thu, 02 May 2024 11:50:00 GMT");
+        assert!(session.handle_response(exchange, &rejection, NOW).is_err());
         assert_eq!(session.clock_skew(), skew, "{name}");
     }
 }
 
 #[test]
-fn an_error_field_that_says_nothing_is_no_refusal() {
+fn an_error_field_that_says_nothing_is_no_rejection() {
     for nothing in ["null", "false", "0", "[]"] {
         let body = format!(r#"{{"error":{nothing},"oauth_token":"b9082d68cfef06b030de"}}"#);
         assert_eq!(request_token(Response::new(200, body.as_bytes())), Ok(Phase::RequestToken), "{body}");
