@@ -1,5 +1,6 @@
 //! IBKR's request limits: what may be sent, and how long to wait.
 
+use std::num::NonZeroU32;
 use std::thread;
 use std::time::Duration;
 
@@ -309,5 +310,31 @@ proptest! {
         pacing.handle_too_many_requests(now, Some(Duration::from_millis(wish)));
         let pause = pacing.free_at(&request, now).unwrap_or_default().saturating_since(now);
         prop_assert!(pause <= Duration::from_secs(DAY + 1));
+    }
+}
+
+/// Replicas behind a load balancer know nothing of each other's requests, and the server counts all of them.
+#[test]
+fn sharers_together_keep_the_limits_of_one_user() {
+    let accounts = ApiRequest::get("/portfolio/accounts");
+    for (request, count, seconds) in [(ApiRequest::get("/iserver/accounts"), 10, 1), (accounts, 1, 5)] {
+        for sharers in 1..=12 {
+            let sharers = NonZeroU32::new(sharers).unwrap();
+            let mut processes = vec![Pacing::default().shared_by(sharers); sharers.get() as usize];
+            let mut sent = Vec::new();
+            for second in 0..60_u64 {
+                for pacing in &mut processes {
+                    let count = (0..20).filter(|_| pacing.try_send(&request, later(second)).is_ok()).count();
+                    sent.extend(vec![second; count]);
+                }
+            }
+            let most = (0..60).map(|from| sent.iter().filter(|at| (from..from + seconds).contains(*at)).count()).max();
+            assert!(most <= Some(count), "{sharers} sharers, {request:?}: {most:?}");
+            assert!(
+                sent.len() >= (60 / seconds) as usize * count / 2,
+                "{sharers} sharers, {request:?}: {}",
+                sent.len()
+            );
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 use core::ptr;
 use core::time::Duration;
 use thiserror::Error;
@@ -46,6 +47,8 @@ pub struct PacingError {
 pub struct Pacing {
     /// What holds for all requests together.
     global: &'static Rule,
+    /// How many processes divide the limits among them.
+    sharers: NonZeroU32,
     /// What counts against a limit at the latest request, oldest first.
     sent: Vec<Sent>,
     penalty: Penalty,
@@ -121,7 +124,7 @@ impl Default for Pacing {
     /// Allows ten requests in a second for each username, without an exception
     /// ([protocol section 14.3](crate::protocol#section-14-3)).
     fn default() -> Self {
-        Self { global: &TEN_A_SECOND, sent: Vec::new(), penalty: Penalty::default() }
+        Self { global: &TEN_A_SECOND, sharers: NonZeroU32::MIN, sent: Vec::new(), penalty: Penalty::default() }
     }
 }
 
@@ -138,13 +141,21 @@ impl Pacing {
         Self { penalty, ..self }
     }
 
+    /// Takes one of so many equal shares of each limit, for processes that send for one user and do not know of each other's
+    /// requests. Of a limit that has less requests than sharers, such as one in five seconds, each waits that much longer: one
+    /// in fifteen seconds among three.
+    #[must_use]
+    pub fn shared_by(self, sharers: NonZeroU32) -> Self {
+        Self { sharers, ..self }
+    }
+
     /// Returns when `request` may be sent, or `None` if it may be at `now`. Nothing is counted.
     ///
     /// If the clock goes back, what was sent after `now` counts as sent at `now`: nobody waits for longer than a
     /// period.
     pub fn free_at(&mut self, request: &ApiRequest<'_>, now: UnixTime) -> Option<UnixTime> {
         self.follow_clock(now);
-        let free_at = self.rules(request).filter_map(|rule| rule.free_at(&self.sent)).max();
+        let free_at = self.rules(request).filter_map(|rule| rule.free_at(&self.sent, self.sharers)).max();
         free_at.max(self.penalty.ends_at(now)).filter(|at| *at > now)
     }
 
@@ -163,7 +174,8 @@ impl Pacing {
     /// Counts `request` as sent at `now`, whatever the limits say.
     pub(crate) fn note_sent(&mut self, request: &ApiRequest<'_>, now: UnixTime) {
         self.follow_clock(now);
-        self.sent.retain(|sent| sent.rule.counts(sent.at, now));
+        let sharers = self.sharers;
+        self.sent.retain(|sent| sent.rule.counts(sent.at, sharers, now));
         self.sent.extend(self.rules(request).map(|rule| Sent { rule, at: now }));
     }
 
@@ -197,8 +209,9 @@ impl Rule {
     }
 
     /// When the limits that `sent` has exhausted allow the next.
-    fn free_at(&self, sent: &[Sent]) -> Option<UnixTime> {
-        self.limits.iter().filter_map(|limit| limit.free_at(self.latest(sent))).max()
+    fn free_at(&self, sent: &[Sent], sharers: NonZeroU32) -> Option<UnixTime> {
+        let shares = self.limits.iter().map(|limit| limit.share(sharers));
+        shares.filter_map(|limit| limit.free_at(self.latest(sent))).max()
     }
 
     /// When requests under this rule were sent, latest first.
@@ -207,12 +220,23 @@ impl Rule {
     }
 
     /// Whether a request that was sent at `at` still counts at `now`.
-    fn counts(&self, at: UnixTime, now: UnixTime) -> bool {
-        self.limits.iter().any(|limit| limit.ends_at(at) > now)
+    fn counts(&self, at: UnixTime, sharers: NonZeroU32, now: UnixTime) -> bool {
+        self.limits.iter().any(|limit| limit.share(sharers).ends_at(at) > now)
     }
 }
 
 impl Limit {
+    /// What each of so many may send, so that all together keep the limit.
+    fn share(&self, sharers: NonZeroU32) -> Self {
+        let sharers = usize::try_from(sharers.get()).unwrap_or(usize::MAX);
+        let turns = sharers.div_ceil(self.count.max(1));
+        let turns = u64::try_from(turns).unwrap_or(u64::MAX);
+        match self.count.checked_div(sharers) {
+            None | Some(0) => Self { count: 1, seconds: self.seconds.saturating_mul(turns) },
+            Some(count) => Self { count, seconds: self.seconds },
+        }
+    }
+
     /// When the oldest of the latest `count` requests leaves the period.
     fn free_at(&self, mut latest: impl Iterator<Item = UnixTime>) -> Option<UnixTime> {
         latest.nth(self.count.checked_sub(1)?).map(|oldest| self.ends_at(oldest))

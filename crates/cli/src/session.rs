@@ -32,19 +32,19 @@ pub struct Session {
 
 impl Session {
     /// Starts a client that goes on with the stored session, or logs in.
-    pub fn start(access: &Access, wanted: Wanted) -> Result<Self, Failure> {
-        Self::start_paced(access, wanted, Pacing::default())
+    pub async fn start(access: &Access, wanted: Wanted) -> Result<Self, Failure> {
+        Self::start_paced(access, wanted, Pacing::default()).await
     }
 
     /// Starts one that sends no more requests than `pacing` allows.
-    pub fn start_paced(access: &Access, wanted: Wanted, pacing: Pacing) -> Result<Self, Failure> {
+    pub async fn start_paced(access: &Access, wanted: Wanted, pacing: Pacing) -> Result<Self, Failure> {
         let credentials = access.credentials()?;
         let session = credentials.session()?;
         if session.access_token().is_none() {
             return Err(Failure::new(Exit::Credentials, NO_ACCESS_TOKEN));
         }
         let store = Store::in_folder(&access.folder()?, &session)?;
-        let client = wanted.set(store.client(session)?).with_pacing(pacing);
+        let client = wanted.set(store.client(session).await?).with_pacing(pacing);
         let started = WebApi::builder(client).store(store).start();
         let (api, events) = started.map_err(|error| Failure::file("TLS does not work", &error))?;
         Ok(Self { api, events, credentials, wanted })

@@ -179,7 +179,7 @@ impl Keeper {
             (Wish::Nothing | Wish::LogIn, Some(login)) => Some(Operation::Write {
                 key: self.key.clone(),
                 expected: self.version,
-                value: written(self.fence, &self.key, login),
+                value: login.written(self.fence, &self.key),
             }),
             (Wish::Find | Wish::Compare | Wish::LogIn, _) => Some(Operation::Read(vec![self.key.clone()])),
         }
@@ -230,17 +230,17 @@ impl Login {
     pub fn read(key: &str, entry: &Entry) -> Option<Self> {
         read(&entry.value, key).map(|(_, login)| login)
     }
-}
 
-/// The key is written as well: what lies under another user's key is not taken for this user's.
-fn written(fence: u64, key: &str, login: &Login) -> Vec<u8> {
-    let mut value = vec![FORM];
-    value.extend(fence.to_be_bytes());
-    for part in [key.as_bytes(), &login.private, &login.public] {
-        value.extend(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-        value.extend(part);
+    /// The key is written as well: what lies under another user's key is not taken for this user's.
+    pub(crate) fn written(&self, fence: u64, key: &str) -> Vec<u8> {
+        let mut value = vec![FORM];
+        value.extend(fence.to_be_bytes());
+        for part in [key.as_bytes(), &self.private, &self.public] {
+            value.extend(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            value.extend(part);
+        }
+        value
     }
-    value
 }
 
 /// What was written under this key, with its writer's fence. Whatever else is stored is as good as nothing.

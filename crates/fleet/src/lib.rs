@@ -22,6 +22,7 @@ mod budget;
 pub mod drivers;
 mod id;
 mod keeper;
+mod lock;
 mod member;
 mod owner;
 #[cfg(feature = "seal")]
@@ -38,6 +39,7 @@ pub use budget::{Budget, BudgetExchange, BudgetOutput};
 pub use ibkr_oauth;
 pub use id::MemberId;
 pub use keeper::{Keeper, KeeperEvent, KeeperExchange, KeeperOutput, Login};
+pub use lock::{Lock, LockExchange, LockOutput};
 pub use member::{Event, Exchange, Member, Output, shard_of};
 pub use owner::{Owner, OwnerEvent, OwnerOutput};
 #[cfg(feature = "seal")]

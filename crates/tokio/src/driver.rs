@@ -8,7 +8,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::event::Event;
-use crate::shared::Shared;
+use crate::shared::{Shared, State};
 use crate::store::{Locked, Store, StoreError};
 use crate::surroundings::now;
 use crate::transport::Transport;
@@ -127,7 +127,7 @@ async fn log_in(shared: &Shared, transport: &Transport, store: &Store, request: 
         // The exchange is dropped: the client asks again later, when another process may be done.
         Err(error) => return shared.tell(Event::NotStored(error)),
     };
-    match adopt(shared, store, &locked) {
+    match adopt(shared, store, &locked).await {
         Ok(true) => return,
         Ok(false) => {}
         Err(error) => {
@@ -138,12 +138,12 @@ async fn log_in(shared: &Shared, transport: &Transport, store: &Store, request: 
     }
     let answer = transport.send(request).await;
     // Until the token is stored nothing is done with it: a process that ends early would lose it.
-    let (failure, snapshot) = shared.change(|state| {
+    let (failure, login) = shared.change(|state| {
         state.set_storing(true);
-        (state.answered(exchange, answer), state.client.snapshot())
+        (state.answered(exchange, answer), state.login())
     });
     let stored = Storing { shared };
-    tell_failure(shared, store.keep(locked, snapshot).await);
+    tell_failure(shared, store.keep(locked, login).await);
     drop(stored);
     if let Some(error) = failure {
         shared.tell(Event::NoAnswer(error));
@@ -151,8 +151,8 @@ async fn log_in(shared: &Shared, transport: &Transport, store: &Store, request: 
 }
 
 /// Goes on with the token that another process has stored meanwhile; false if there is none.
-fn adopt(shared: &Shared, store: &Store, locked: &Locked) -> Result<bool, StoreError> {
-    let Some(snapshot) = store.news(locked)? else { return Ok(false) };
+async fn adopt(shared: &Shared, store: &Store, locked: &Locked) -> Result<bool, StoreError> {
+    let Some(snapshot) = store.news(locked).await? else { return Ok(false) };
     let adopted = shared.change(|state| state.client.adopt(&snapshot, now()));
     Ok(adopted.unwrap_or_else(|error| {
         tracing::warn!(%error, "the stored session is not used");
@@ -163,8 +163,8 @@ fn adopt(shared: &Shared, store: &Store, locked: &Locked) -> Result<bool, StoreE
 /// Stores what there is now, without a login.
 async fn store_current(shared: Arc<Shared>, store: Option<Arc<Store>>) {
     let Some(store) = store else { return };
-    let snapshot = || shared.look(|state| state.client.snapshot());
-    tell_failure(&shared, store.keep_unless_newer(snapshot).await);
+    let login = || shared.look(State::login);
+    tell_failure(&shared, store.keep_unless_newer(login).await);
 }
 
 fn tell_failure(shared: &Shared, outcome: Result<(), StoreError>) {

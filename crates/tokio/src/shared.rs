@@ -10,6 +10,7 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 use crate::event::{Event, KEPT};
 use crate::request::{NotSent, Rejection, RequestError};
 use crate::status::{Activity, Ended, Status};
+use crate::store::Login;
 use crate::surroundings::{now, rng};
 use crate::transport::TransportError;
 
@@ -176,6 +177,11 @@ impl State {
             penalty_ends_at: self.client.penalty_ends_at(now),
             tickled_at: self.tickled_at,
         }
+    }
+
+    /// What there is to store.
+    pub(crate) fn login(&self) -> Login {
+        Login { snapshot: self.client.snapshot(), shared: self.client.shared(now()) }
     }
 
     pub(crate) fn note_tickled(&mut self) {

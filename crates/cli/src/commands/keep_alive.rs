@@ -40,7 +40,7 @@ pub struct KeepAlive {
 impl KeepAlive {
     pub async fn run(self) -> Result<Exit, Failure> {
         let mut interruption = Interruption::new()?;
-        let mut session = Session::start(&self.access, self.wanted())?;
+        let mut session = Session::start(&self.access, self.wanted()).await?;
         loop {
             let event = tokio::select! {
                 event = session.events.next() => event,

@@ -30,7 +30,7 @@ impl Login {
     }
 
     pub async fn run(self) -> Result<Exit, Failure> {
-        let mut session = Session::start(&self.access, Wanted::Login)?;
+        let mut session = Session::start(&self.access, Wanted::Login).await?;
         let stored = session.api.status().expires_at;
         // A stored session is believed when the server has answered a request with it.
         let answer = session.request(Method::Get, ApiRequest::get("/portfolio/accounts"));

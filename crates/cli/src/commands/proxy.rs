@@ -83,7 +83,8 @@ impl Proxy {
         let options = self.options()?;
         // Before the login: an address in use costs none.
         let listening = Listening::bind(options).await?;
-        let mut session = Session::start_paced(&self.access, Wanted::BrokerageSession(self.compete()), self.pacing())?;
+        let mut session =
+            Session::start_paced(&self.access, Wanted::BrokerageSession(self.compete()), self.pacing()).await?;
         tokio::select! {
             ready = session.ready() => ready?,
             () = interruption.requested() => return Ok(Exit::Done),

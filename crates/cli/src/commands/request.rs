@@ -59,7 +59,7 @@ impl Request {
         if let Some(body) = &body {
             request = request.json(body);
         }
-        let mut session = Session::start(&self.access, self.wanted())?;
+        let mut session = Session::start(&self.access, self.wanted()).await?;
         let outcome = progress::show("waiting for the answer", session.request(self.method, request)).await;
         session.api.shut_down().await;
         match outcome {

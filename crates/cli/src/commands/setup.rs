@@ -71,7 +71,7 @@ impl Setup {
         let access = || Access::of(file.to_owned(), self.store.clone());
         let waiting = ActivationWait::since(now());
         loop {
-            let mut session = Session::start(&access(), Wanted::Login)?;
+            let mut session = Session::start(&access(), Wanted::Login).await?;
             let outcome = progress::show("logging in", session.log_in()).await;
             session.api.shut_down().await;
             match outcome {

@@ -4,11 +4,14 @@
 
 mod budget;
 mod follower;
+mod lock;
+mod login_store;
 mod member;
 mod owner;
 
 pub use budget::BudgetDriver;
 pub use follower::{FollowerDriver, FollowerEvent};
+pub use login_store::{LoginLock, LoginStore, StoredLogin};
 pub use member::{MemberDriver, Tenure};
 pub use owner::OwnerDriver;
 

@@ -18,10 +18,10 @@ const LOGIN: &str = "POST /oauth/live_session_token";
 const ACCOUNTS: ApiRequest<'_> = ApiRequest::get("/portfolio/accounts");
 
 /// What another process of the same user would have.
-fn process(enrolled: &Enrolled, folder: &Path) -> WebApi {
+async fn process(enrolled: &Enrolled, folder: &Path) -> WebApi {
     let session = enrolled.session();
     let store = Store::in_folder(folder, &session).unwrap();
-    let client = store.client(session).unwrap().without_brokerage_session();
+    let client = store.client(session).await.unwrap().without_brokerage_session();
     start(WebApi::builder(client).store(store))
 }
 
@@ -35,7 +35,7 @@ async fn five_at_once_and_five_more_log_in_once() {
     for _ in 0..2 {
         let mut requests = JoinSet::new();
         for _ in 0..5 {
-            let api = process(&server.enrolled, folder.path());
+            let api = process(&server.enrolled, folder.path()).await;
             requests.spawn(async move { api.request(&ACCOUNTS).await.is_ok() });
         }
         assert_eq!(soon(requests.join_all()).await, [true; 5]);
@@ -74,7 +74,7 @@ async fn five_real_processes_log_in_once() {
 async fn a_process_that_lists_accounts() {
     let session = Credentials::from_environment().unwrap().session().unwrap();
     let store = Store::in_folder(&Store::default_folder().unwrap(), &session).unwrap();
-    let client = store.client(session).unwrap().without_brokerage_session();
+    let client = store.client(session).await.unwrap().without_brokerage_session();
     let api = start(WebApi::builder(client).store(store));
     tokio::time::timeout(PATIENCE, api.request(&ACCOUNTS)).await.unwrap().unwrap();
 }
@@ -82,7 +82,10 @@ async fn a_process_that_lists_accounts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_run_go_on_with_the_token_that_one_of_them_has_fetched() {
     let (server, folder) = (Server::start().await, tempdir().unwrap());
-    let processes: Vec<_> = (0..3).map(|_| process(&server.enrolled, folder.path())).collect();
+    let mut processes = Vec::new();
+    for _ in 0..3 {
+        processes.push(process(&server.enrolled, folder.path()).await);
+    }
     for api in &processes {
         soon(api.wait_until(Status::is_logged_in)).await.unwrap();
     }
@@ -100,11 +103,10 @@ async fn a_process_that_ends_right_after_its_answer_has_stored_the_token() {
     for number in 0..30_000 {
         fs::File::create(folder.path().join(number.to_string())).unwrap();
     }
-    let path = Store::in_folder(folder.path(), &server.enrolled.session()).unwrap().path().to_owned();
     for _ in 0..3 {
-        let api = process(&server.enrolled, folder.path());
+        let api = process(&server.enrolled, folder.path()).await;
         soon(api.request(&ACCOUNTS)).await.unwrap();
-        assert!(path.exists());
+        assert_eq!(sessions(folder.path()).len(), 1);
     }
     assert_eq!(server.count(LOGIN), 1);
 }
@@ -112,11 +114,11 @@ async fn a_process_that_ends_right_after_its_answer_has_stored_the_token() {
 #[tokio::test]
 async fn after_a_log_out_nobody_goes_on_with_the_dead_token() {
     let (server, folder) = (Server::start().await, tempdir().unwrap());
-    let api = process(&server.enrolled, folder.path());
+    let api = process(&server.enrolled, folder.path()).await;
     soon(api.request(&ACCOUNTS)).await.unwrap();
     soon(api.log_out()).await;
     assert_eq!(api.status().activity, Activity::LoggedOut);
-    let next = process(&server.enrolled, folder.path());
+    let next = process(&server.enrolled, folder.path()).await;
     assert!(!next.status().is_logged_in());
     soon(next.request(&ACCOUNTS)).await.unwrap();
     assert_eq!(server.count("GET /portfolio/accounts"), 2, "no request was refused on the way");
@@ -135,7 +137,7 @@ async fn the_limit_on_logins_outlives_processes_whose_logins_fail() {
     for _ in 0..14 {
         let session = server.enrolled.session();
         let store = Store::in_folder(folder.path(), &session).unwrap();
-        let client = store.client(session).unwrap();
+        let client = store.client(session).await.unwrap();
         let (_api, mut events) = WebApi::builder(client).store(store).start().unwrap();
         let _ = tokio::time::timeout(std::time::Duration::from_millis(500), events.next()).await;
     }
@@ -146,11 +148,18 @@ async fn the_limit_on_logins_outlives_processes_whose_logins_fail() {
 async fn each_access_token_and_each_server_has_a_file_of_its_own() {
     let folder = tempdir().unwrap();
     let (one, other) = (Server::start().await, Server::start().await);
-    let sessions = [one.enrolled.session(), other.enrolled.session()];
-    let names = sessions.map(|session| Store::in_folder(folder.path(), &session).unwrap().path().to_owned());
-    assert_ne!(names[0], names[1]);
-    assert_eq!(Store::in_folder(folder.path(), &one.enrolled.session()).unwrap().path(), names[0]);
-    assert!(!names[0].to_str().unwrap().contains(&one.enrolled.token), "a token is no name");
+    for (server, files) in [(&one, 1), (&other, 2), (&one, 2)] {
+        soon(process(&server.enrolled, folder.path()).await.request(&ACCOUNTS)).await.unwrap();
+        assert_eq!(sessions(folder.path()).len(), files);
+    }
+    let names = sessions(folder.path());
+    assert!(names.iter().all(|name| !name.contains(&one.enrolled.token)), "a token is no name");
+}
+
+/// The names of the stored sessions.
+fn sessions(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".session")).collect()
 }
 
 #[cfg(unix)]
@@ -159,7 +168,7 @@ async fn nobody_else_may_read_what_is_stored() {
     use std::os::unix::fs::PermissionsExt;
     let (server, folder) = (Server::start().await, tempdir().unwrap());
     let folder = folder.path().join("made").join("for it");
-    let api = process(&server.enrolled, &folder);
+    let api = process(&server.enrolled, &folder).await;
     soon(api.request(&ACCOUNTS)).await.unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder), 0o700);
@@ -174,7 +183,7 @@ async fn what_is_no_stored_session_is_neither_used_nor_replaced() {
     let path = folder.path().join("letter.txt");
     fs::write(&path, "Dear John").unwrap();
     let store = Store::new(&path);
-    let error = store.client(server.enrolled.session()).unwrap_err();
+    let error = store.client(server.enrolled.session()).await.unwrap_err();
     assert_eq!(error, StoreError::Read { path: path.clone(), cause: "it is no stored session".into() });
     let (api, mut events) = WebApi::builder(server.enrolled.client()).store(store).start().unwrap();
     assert!(matches!(soon(events.next()).await, Some(Event::NotStored(StoreError::Read { .. }))));
