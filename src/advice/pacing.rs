@@ -143,7 +143,8 @@ impl Pacing {
 
     /// Takes one of so many equal shares of each limit, for processes that send for one user and do not know of each other's
     /// requests. Of a limit that has less requests than sharers, such as one in five seconds, each waits that much longer: one
-    /// in fifteen seconds among three.
+    /// in fifteen seconds among three. That keeps such a limit on the average; at one moment several may still take their
+    /// turn.
     #[must_use]
     pub fn shared_by(self, sharers: NonZeroU32) -> Self {
         Self { sharers, ..self }
