@@ -3,6 +3,8 @@
 mod credentials;
 mod delivery;
 mod recovery;
+#[cfg(feature = "fleet")]
+mod replicas;
 mod requests;
 mod session;
 mod signer;
