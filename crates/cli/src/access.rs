@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ibkr_oauth::OAuthSession;
 use ibkr_oauth_tokio::{Credentials, Store};
 
 use crate::exit::Failure;
+use crate::store::Place;
 
 /// Who logs in, and where to.
 #[derive(Args)]
@@ -25,9 +27,10 @@ pub struct Source {
 pub struct Access {
     #[command(flatten)]
     source: Source,
-    /// The folder of stored sessions, which all commands share [default: ~/.local/state/ibkr-oauth]
-    #[arg(long, value_name = "FOLDER", env = "IBKR_OAUTH_STORE")]
-    store: Option<PathBuf>,
+    /// The folder of stored sessions, which all commands share [default: ~/.local/state/ibkr-oauth]; or what commands on
+    /// several machines share: postgres://HOST/DATABASE or redis://HOST, in the variable if it has a password
+    #[arg(long, value_name = "FOLDER|URL", env = "IBKR_OAUTH_STORE", hide_env_values = true, value_parser = Place::parse)]
+    store: Option<Place>,
 }
 
 impl Source {
@@ -54,14 +57,23 @@ impl Source {
 
 impl Access {
     pub fn of(credentials: PathBuf, store: Option<PathBuf>) -> Self {
-        Self { source: Source::of(credentials), store }
+        Self { source: Source::of(credentials), store: store.map(Place::Folder) }
     }
 
     pub fn credentials(&self) -> Result<Credentials, Failure> {
         self.source.credentials()
     }
 
+    /// Opens the store of this session.
+    pub async fn open(&self, credentials: &Credentials, session: &OAuthSession) -> Result<Store, Failure> {
+        match &self.store {
+            Some(place) => place.open(credentials, session).await,
+            None => Place::Folder(Store::default_folder()?).open(credentials, session).await,
+        }
+    }
+
+    /// The folder for what this machine has for itself.
     pub fn folder(&self) -> Result<PathBuf, Failure> {
-        Ok(self.store.clone().map_or_else(Store::default_folder, Ok)?)
+        self.store.as_ref().map_or_else(|| Ok(Store::default_folder()?), Place::folder)
     }
 }

@@ -25,6 +25,7 @@ mod output;
 mod progress;
 mod prompt;
 mod session;
+mod store;
 mod surroundings;
 mod words;
 

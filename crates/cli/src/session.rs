@@ -5,7 +5,7 @@ use std::time::Duration;
 use ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy};
 use ibkr_oauth::{ApiRequest, Client, Error, Method, Pacing};
 use ibkr_oauth_tokio::http::Response;
-use ibkr_oauth_tokio::{Bytes, Credentials, Event, Events, RequestError, Status, Store, WebApi};
+use ibkr_oauth_tokio::{Bytes, Credentials, Event, Events, RequestError, Status, WebApi};
 
 use crate::access::Access;
 use crate::exit::{Exit, Failure};
@@ -43,7 +43,7 @@ impl Session {
         if session.access_token().is_none() {
             return Err(Failure::new(Exit::Credentials, NO_ACCESS_TOKEN));
         }
-        let store = Store::in_folder(&access.folder()?, &session)?;
+        let store = access.open(&credentials, &session).await?;
         let client = wanted.set(store.client(session).await?).with_pacing(pacing);
         let started = WebApi::builder(client).store(store).start();
         let (api, events) = started.map_err(|error| Failure::file("TLS does not work", &error))?;

@@ -1,6 +1,7 @@
 //! `ibkr-oauth proxy`
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -68,6 +69,10 @@ pub struct Proxy {
     /// Log out another brokerage session of the same user, such as TWS, whenever one is in the way
     #[arg(long)]
     take_over: bool,
+    /// How many proxies send for this user, each with the same `--store`: they divide the request limits, and leave the
+    /// session to the others at the end
+    #[arg(long, value_name = "N", default_value = "1")]
+    replicas: NonZeroU32,
     /// Leave the session to other commands at the end; otherwise it is logged out, for all who share it
     #[arg(long)]
     stay_logged_in: bool,
@@ -96,7 +101,7 @@ impl Proxy {
             () = listening.serve(session.api.clone(), interruption.requested()) => {}
             told = tell_all(&mut session.events, self.output) => told?,
         }
-        if self.stay_logged_in {
+        if self.stay_logged_in || self.replicas > NonZeroU32::MIN {
             session.api.shut_down().await;
         } else {
             session.api.log_out().await;
@@ -138,7 +143,8 @@ impl Proxy {
     }
 
     fn pacing(&self) -> Pacing {
-        if self.fifty_a_second { Pacing::fifty_a_second() } else { Pacing::default() }
+        let pacing = if self.fifty_a_second { Pacing::fifty_a_second() } else { Pacing::default() };
+        pacing.shared_by(self.replicas)
     }
 
     fn say_where(&self, listening: &Listening) -> Result<(), Failure> {

@@ -185,6 +185,24 @@ impl Credentials {
         }
     }
 
+    /// Returns how replicas with these credentials seal what they store for each other: under keys that are derived from the
+    /// private encryption key, so that there is no other secret to hand out. Who has that key replaced logs in anew.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Missing`].
+    #[cfg(feature = "fleet")]
+    pub fn secrecy(&self) -> Result<ibkr_oauth_fleet::Secrecy, CredentialsError> {
+        use ibkr_oauth_fleet::{Seal, Secrecy};
+        use sha2::{Digest, Sha256};
+
+        let secret = self.required(Field::EncryptionKey)?.text.expose();
+        let seal = |purpose: &str| {
+            let key = Sha256::new().chain_update(purpose).chain_update([0]).chain_update(secret).finalize();
+            Seal::new(&zeroize::Zeroizing::new(key.into()))
+        };
+        Ok(Secrecy::sealed(seal("ibkr-oauth replicas: private"), seal("ibkr-oauth replicas: public")))
+    }
+
     fn text(&self, field: Field) -> Option<&str> {
         self.0.get(&field).map(|piece| piece.text.expose().as_str())
     }
