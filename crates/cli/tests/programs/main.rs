@@ -8,6 +8,7 @@ mod gateway;
 mod help;
 mod probe;
 mod proxy;
+mod replicas;
 mod request;
 mod secrets;
 mod session;

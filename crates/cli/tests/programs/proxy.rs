@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use crate::support::{LOGIN, Running, World};
 
 /// What is answered to a client of the Client Portal Gateway.
-fn get(mut stream: impl Read + Write, path: &str, headers: &str) -> String {
+pub fn get(mut stream: impl Read + Write, path: &str, headers: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut response = Vec::new();
@@ -14,7 +14,7 @@ fn get(mut stream: impl Read + Write, path: &str, headers: &str) -> String {
     String::from_utf8(response).unwrap()
 }
 
-fn connect(proxy: &Running<'_>) -> TcpStream {
+pub fn connect(proxy: &Running<'_>) -> TcpStream {
     let said = proxy.wait_for("/v1/api");
     let (_, behind) = said.split_once("http://").unwrap();
     let (address, _) = behind.split_once("/v1/api").unwrap();
