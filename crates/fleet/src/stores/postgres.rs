@@ -35,14 +35,31 @@ where
         Self { config, tls, table, connected: Mutex::new(None) }
     }
 
-    /// Makes the table, if there is none.
+    /// Makes the table, if there is none. Several processes may do so at once.
     ///
     /// # Errors
     /// [`StoreError`] if there is none and it cannot be made.
     pub async fn create_table(&self) -> Result<(), StoreError> {
         let columns = "key text PRIMARY KEY, version bigint NOT NULL, value bytea NOT NULL";
         let statement = format!("CREATE TABLE IF NOT EXISTS {} ({columns})", self.table);
-        in_time(async { self.client().await?.batch_execute(&statement).await.map_err(StoreError::new) }).await
+        in_time(async {
+            if self.has_table().await? {
+                return Ok(());
+            }
+            match self.client().await?.batch_execute(&statement).await {
+                // PostgreSQL refuses all but one of those who create it at the same moment, in spite of `IF NOT EXISTS`.
+                Err(error) => self.has_table().await?.then_some(()).ok_or_else(|| told(&error)),
+                Ok(()) => Ok(()),
+            }
+        })
+        .await
+    }
+
+    async fn has_table(&self) -> Result<bool, StoreError> {
+        let statement = "SELECT to_regclass($1) IS NOT NULL";
+        let rows = self.client().await?.query_typed(statement, &[(&self.table, Type::TEXT)]).await;
+        let rows = rows.map_err(|error| told(&error))?;
+        rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(|error| told(&error))
     }
 
     async fn client(&self) -> Result<Arc<Client>, StoreError> {
@@ -50,7 +67,7 @@ where
         if let Some(client) = connected.as_ref().filter(|client| !client.is_closed()) {
             return Ok(Arc::clone(client));
         }
-        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(StoreError::new)?;
+        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(|error| told(&error))?;
         // What is wrong with the connection is seen by the next operation.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Arc::clone(connected.insert(Arc::new(client))))
@@ -59,7 +76,7 @@ where
     async fn read(&self, keys: &[String]) -> Result<Answer, StoreError> {
         let statement = format!("SELECT key, version, value FROM {} WHERE key = ANY($1)", self.table);
         let client = self.client().await?;
-        let rows = client.query_typed(&statement, &[(&keys, Type::TEXT_ARRAY)]).await.map_err(StoreError::new)?;
+        let rows = client.query_typed(&statement, &[(&keys, Type::TEXT_ARRAY)]).await.map_err(|error| told(&error))?;
         let mut found = rows.iter().map(entry).collect::<Result<Vec<_>, _>>().map_err(StoreError::new)?;
         let mut take = |key: &String| {
             let place = found.iter().position(|(found, _)| found == key)?;
@@ -82,7 +99,7 @@ where
             client.execute_typed(&statement, &[(&key, Type::TEXT), (&value, Type::BYTEA)]).await
         };
         let next = expected.unwrap_or_default().saturating_add(1);
-        Ok(if count.map_err(StoreError::new)? == 1 { Answer::Written(next) } else { Answer::Conflict })
+        Ok(if count.map_err(|error| told(&error))? == 1 { Answer::Written(next) } else { Answer::Conflict })
     }
 
     async fn delete(&self, key: &str, expected: u64) -> Result<Answer, StoreError> {
@@ -90,7 +107,15 @@ where
         let version = i64::try_from(expected).map_err(StoreError::new)?;
         let client = self.client().await?;
         let count = client.execute_typed(&statement, &[(&key, Type::TEXT), (&version, Type::INT8)]).await;
-        Ok(if count.map_err(StoreError::new)? == 1 { Answer::Deleted } else { Answer::Conflict })
+        Ok(if count.map_err(|error| told(&error))? == 1 { Answer::Deleted } else { Answer::Conflict })
+    }
+}
+
+/// What the server says; its details may name values.
+fn told(error: &tokio_postgres::Error) -> StoreError {
+    match error.as_db_error() {
+        Some(said) => StoreError::new(said.message()),
+        None => StoreError::new(error),
     }
 }
 

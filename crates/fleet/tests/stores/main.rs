@@ -149,7 +149,10 @@ async fn postgresql_is_a_store_and_comes_back_after_a_restart() {
     store.create_table().await.unwrap();
     keeps_the_contract(&store).await;
     let counters = [(); 8].map(|()| postgres_store(&server, "counter"));
-    counters[0].create_table().await.unwrap();
+    // As replicas do that are started at the same moment.
+    for made in all(counters.each_ref().map(Postgres::create_table)).await {
+        made.unwrap();
+    }
     lets_one_writer_through_at_a_time(counters).await;
     let fleets = [(); 2].map(|()| postgres_store(&server, "fleet"));
     fleets[0].create_table().await.unwrap();
