@@ -115,7 +115,10 @@ where
 fn told(error: &tokio_postgres::Error) -> StoreError {
     match error.as_db_error() {
         Some(said) => StoreError::new(said.message()),
-        None => StoreError::new(error),
+        None => match std::error::Error::source(error) {
+            Some(cause) => StoreError::new(format_args!("{error}: {cause}")),
+            None => StoreError::new(error),
+        },
     }
 }
 
