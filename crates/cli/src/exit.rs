@@ -86,6 +86,11 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
+    /// The same, with what else is to be known of it.
+    pub fn with(self, more: &str) -> Self {
+        Self { message: format!("{}\n{more}", self.message), ..self }
+    }
+
     /// A file that cannot be read or written, or something else of this machine.
     pub fn file(what: impl Display, cause: &dyn Display) -> Self {
         Self::new(Exit::File, format!("{what}: {cause}"))
@@ -148,7 +153,11 @@ impl Display for Failure {
 
 impl From<CredentialsError> for Failure {
     fn from(error: CredentialsError) -> Self {
-        Self::new(Exit::Credentials, error.to_string())
+        let exit = match error {
+            CredentialsError::Unwritable { .. } => Exit::File,
+            _ => Exit::Credentials,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

@@ -15,7 +15,9 @@
 )]
 
 mod access;
+mod callbacks;
 mod commands;
+mod consent;
 mod exit;
 mod files;
 mod keys;

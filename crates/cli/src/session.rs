@@ -1,5 +1,6 @@
 //! A client that runs for the time of one command, over the session that all commands share.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy};
@@ -85,20 +86,25 @@ impl Session {
         }
     }
 
-    /// The doctor looks at the credentials if the login is what failed.
     pub async fn explain(&self, trouble: Trouble) -> Failure {
-        let error = match trouble {
-            Trouble::Login(error) => error,
-            Trouble::Other(failure) => return failure,
-        };
-        let credentials = self.credentials.clone();
-        let report = tokio::task::spawn_blocking(move || credentials.examine()).await.unwrap_or_default();
-        Failure::login(&error, &report)
+        explain(&self.credentials, trouble).await
     }
 }
 
 const NO_ACCESS_TOKEN: &str = "access_token is missing: a first party makes one in IBKR's self-service portal, and puts it \
-                               into the file of credentials with its access_token_secret";
+                               into the file of credentials with its access_token_secret; a third party asks its user for \
+                               one with: ibkr-oauth login --third-party";
+
+/// The doctor looks at the credentials if the login is what failed.
+pub async fn explain(credentials: &Credentials, trouble: Trouble) -> Failure {
+    let error = match trouble {
+        Trouble::Login(error) => error,
+        Trouble::Other(failure) => return failure,
+    };
+    let credentials = credentials.clone();
+    let report = tokio::task::spawn_blocking(move || credentials.examine()).await.unwrap_or_default();
+    Failure::login(&error, &report)
+}
 
 impl Wanted {
     fn set(self, client: Client) -> Client {
@@ -133,26 +139,41 @@ pub enum Trouble {
 
 /// Waits for the first event after which waiting is in vain.
 async fn first_failure(events: &mut Events, wanted: Wanted) -> Trouble {
-    use ibkr_oauth::Event::{Brokerage, LoginContested, LoginFailed, Stopped};
+    match first(events, wanted, |_| None::<Infallible>).await {
+        Ok(never) => match never {},
+        Err(trouble) => trouble,
+    }
+}
+
+/// Waits for the first event in which `finds` finds something. Gives up at one after which waiting is in vain.
+pub async fn first<T>(events: &mut Events, wanted: Wanted, finds: impl Fn(&Event) -> Option<T>) -> Result<T, Trouble> {
     while let Some(event) = events.next().await {
-        match event {
-            Event::Client(LoginFailed { error, next_attempt })
-                if next_attempt.saturating_since(now()) > SHORT_PAUSE =>
-            {
-                return Trouble::Login(error);
-            }
-            Event::Client(Stopped { error }) => return Trouble::Login(error),
-            Event::Client(LoginContested) => return Trouble::Other(Failure::new(Exit::NotReady, CONTESTED)),
-            Event::Client(Brokerage(BrokeragePhase::Competing)) if wanted == YIELDING => {
-                return Trouble::Other(Failure::new(Exit::NotReady, IN_USE));
-            }
-            Event::NoAnswer(error) => return Trouble::Other(Failure::network(&error)),
-            Event::NotStored(error) => return Trouble::Other(error.into()),
-            _ => {}
+        if let Some(found) = finds(&event) {
+            return Ok(found);
+        }
+        if let Some(trouble) = trouble(event, wanted) {
+            return Err(trouble);
         }
     }
     // Only the client's end ends its events, and its requests with them.
     std::future::pending().await
+}
+
+fn trouble(event: Event, wanted: Wanted) -> Option<Trouble> {
+    use ibkr_oauth::Event::{Brokerage, LoginContested, LoginFailed, Stopped};
+    Some(match event {
+        Event::Client(LoginFailed { error, next_attempt }) if next_attempt.saturating_since(now()) > SHORT_PAUSE => {
+            Trouble::Login(error)
+        }
+        Event::Client(Stopped { error }) => Trouble::Login(error),
+        Event::Client(LoginContested) => Trouble::Other(Failure::new(Exit::NotReady, CONTESTED)),
+        Event::Client(Brokerage(BrokeragePhase::Competing)) if wanted == YIELDING => {
+            Trouble::Other(Failure::new(Exit::NotReady, IN_USE))
+        }
+        Event::NoAnswer(error) => Trouble::Other(Failure::network(&error)),
+        Event::NotStored(error) => Trouble::Other(error.into()),
+        _ => return None,
+    })
 }
 
 const YIELDING: Wanted = Wanted::BrokerageSession(CompetePolicy::Yield);

@@ -41,7 +41,8 @@ pub(crate) fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
 /// Puts `content` in the place of what is in the file, if there is one.
 ///
 /// Whatever happens meanwhile, the file has its old content or the new one, and the new one once this returns. A symbolic
-/// link stays, and what it leads to is replaced. Owner and mode stay; a new file is for its owner only.
+/// link stays, and what it leads to is replaced. Owner and mode stay, but nobody outside its group may read it; a new file is
+/// for its owner only.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let target = behind_links(path)?;
     let mut temporary = temporary_beside(&target)?;
@@ -58,6 +59,16 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_folder(folder)
 }
 
+/// Finds out whether a file can be replaced by one of `size` bytes: one of that size is made beside it, and then the file is
+/// replaced by itself. `content` is what is in it.
+pub(crate) fn try_replacing(path: &Path, content: &[u8], size: usize) -> io::Result<()> {
+    let mut trial = temporary_beside(&behind_links(path)?)?;
+    trial.write_all(&vec![0; size])?;
+    trial.as_file().sync_all()?;
+    drop(trial);
+    replace(path, content)
+}
+
 /// The file that `path` leads to through symbolic links, whether it exists or not.
 fn behind_links(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {
@@ -69,15 +80,15 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Gives `file` the owner and the mode of another.
+/// Gives `file` the owner and the mode of another, but for what anybody may do.
 #[cfg(unix)]
 fn resemble(file: &File, other: &Metadata) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, fchown};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (other.uid(), other.gid()) {
         fchown(file, Some(other.uid()), Some(other.gid()))?;
     }
-    file.set_permissions(other.permissions())
+    file.set_permissions(fs::Permissions::from_mode(other.mode() & 0o770))
 }
 
 #[cfg(not(unix))]

@@ -5,6 +5,7 @@ use ibkr_oauth::{ApiRequest, Method};
 use serde_json::{Value, json};
 
 use crate::access::Access;
+use crate::consent::ThirdParty;
 use crate::exit::{Exit, Failure};
 use crate::local_time::local;
 use crate::output::{self, ForMachines};
@@ -12,24 +13,31 @@ use crate::progress;
 use crate::session::{Session, Wanted};
 
 /// Log in, unless a stored session is still good, and list the accounts
+///
+/// A third party's user is asked for consent if --third-party says so and there is no access token yet. The one that comes of
+/// it is put into the file of credentials as soon as it is there: no consent is needed again.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   ibkr-oauth login --credentials credentials.toml
-  IBKR_CREDENTIALS=/run/secrets/ibkr ibkr-oauth login --json")]
+  IBKR_CREDENTIALS=/run/secrets/ibkr ibkr-oauth login --json
+  ibkr-oauth login --credentials credentials.toml --third-party")]
 pub struct Login {
     #[command(flatten)]
     access: Access,
+    #[command(flatten)]
+    third_party: ThirdParty,
     #[command(flatten)]
     pub output: ForMachines,
 }
 
 impl Login {
     pub fn with(access: Access) -> Self {
-        Self { access, output: ForMachines { json: false } }
+        Self { access, third_party: ThirdParty::default(), output: ForMachines { json: false } }
     }
 
     pub async fn run(self) -> Result<Exit, Failure> {
+        self.third_party.authorize(&self.access, self.output).await?;
         let mut session = Session::start(&self.access, Wanted::Login).await?;
         let stored = session.api.status().expires_at;
         // A stored session is believed when the server has answered a request with it.

@@ -1,6 +1,7 @@
 //! The program as its users run it, against IBKR's half of the protocol on loopback. Nothing that it says holds a secret:
 //! each test ends with that.
 
+mod consent;
 mod doctor;
 mod failures;
 mod files;

@@ -131,6 +131,12 @@ impl World {
         (issued.token, issued.secret_base64)
     }
 
+    /// Makes the consumer a third party, whose users come back to this URL.
+    pub fn register_callback(&self, url: &str) {
+        let consumer = RegisteredConsumer { callback_url: Some(url.to_owned()), ..registration() };
+        self.server().gateway().register_consumer(&consumer).unwrap();
+    }
+
     /// The stored session.
     pub fn session_file(&self) -> PathBuf {
         let entries = std::fs::read_dir(self.file("store")).unwrap().map(|entry| entry.unwrap().path());
@@ -162,11 +168,22 @@ impl World {
     }
 
     pub fn start(&self, arguments: &[&str]) -> Running<'_> {
-        let mut child = self.command(arguments).spawn().unwrap();
+        self.run_on(self.command(arguments))
+    }
+
+    /// Starts it with somebody at the keyboard.
+    pub fn start_with_keyboard(&self, arguments: &[&str]) -> Running<'_> {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped());
+        self.run_on(command)
+    }
+
+    fn run_on(&self, mut command: Command) -> Running<'_> {
+        let mut child = command.spawn().unwrap();
         let (stdout, said) = (child.stdout.take().unwrap(), Arc::<Mutex<Vec<u8>>>::default());
         let heard = Arc::clone(&said);
-        thread::spawn(move || copy(stdout, |bytes| heard.lock().unwrap().extend_from_slice(bytes)));
-        Running { world: self, child: Some(child), said }
+        let hearing = thread::spawn(move || copy(stdout, |bytes| heard.lock().unwrap().extend_from_slice(bytes)));
+        Running { world: self, child: Some(child), said, hearing: Some(hearing) }
     }
 
     pub fn finish(&self, child: Child) -> Ran {
@@ -186,6 +203,7 @@ impl Drop for World {
             let said = String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned();
             // Where the files are is no secret, whatever the folder is called.
             let said = said.replace(self.folder.to_str().unwrap(), "");
+            let said = without_consent_pages(&said);
             let mut secrets = Secrets::default();
             secrets.read_all(&self.folder);
             assert!(secrets.len() > 5, "there is nothing to compare with");
@@ -194,6 +212,14 @@ impl Drop for World {
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The page that a user must open says for which request token.
+fn without_consent_pages(said: &str) -> String {
+    let mut parts = said.split("https://interactivebrokers.com/authorize?oauth_token=");
+    let before = parts.next().unwrap_or_default();
+    let behind = parts.map(|part| part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    [before].into_iter().chain(behind).collect()
 }
 
 /// How the program has ended.
@@ -232,6 +258,8 @@ pub struct Running<'a> {
     world: &'a World,
     child: Option<Child>,
     said: Arc<Mutex<Vec<u8>>>,
+    /// Until the program has said its last word.
+    hearing: Option<thread::JoinHandle<()>>,
 }
 
 impl Running<'_> {
@@ -248,12 +276,24 @@ impl Running<'_> {
         self.said()
     }
 
+    pub fn types(&mut self, line: &str) {
+        writeln!(self.child.as_mut().unwrap().stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
     /// Asks it to end, as a service manager does, and returns how it did.
-    pub fn terminate(mut self) -> Ran {
-        let child = self.child.take().unwrap();
-        let id = child.id().to_string();
+    pub fn terminate(self) -> Ran {
+        let id = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.end()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn end(mut self) -> Ran {
+        let mut child = self.child.take().unwrap();
+        // Whoever sits at the keyboard stays there.
+        let _keyboard = child.stdin.take();
         let mut ran = Ran::from(child.wait_with_output().unwrap());
+        self.hearing.take().unwrap().join().unwrap();
         ran.stdout = self.said();
         self.world.hears(&ran);
         ran
@@ -269,19 +309,24 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Puts a consumer and its user on file, and returns the fields of their file of credentials.
-fn enroll(gateway: &mut Gateway) -> Map<String, Value> {
+/// What is on file of the consumer.
+fn registration() -> RegisteredConsumer {
     let public = |key: &PrivateKey| key.to_public_key().to_public_key_pem(LineEnding::LF).unwrap();
-    let private = |key: &PrivateKey| key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
     let [signature, encryption] = keys();
-    let consumer = RegisteredConsumer {
+    RegisteredConsumer {
         consumer_key: CONSUMER_KEY.to_owned(),
         signature_public_key_pem: public(signature),
         encryption_public_key_pem: public(encryption),
         dhparam_pem: DH_PARAMS.to_owned(),
         callback_url: None,
-    };
-    gateway.register_consumer(&consumer).unwrap();
+    }
+}
+
+/// Puts a consumer and its user on file, and returns the fields of their file of credentials.
+fn enroll(gateway: &mut Gateway) -> Map<String, Value> {
+    let private = |key: &PrivateKey| key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+    let [signature, encryption] = keys();
+    gateway.register_consumer(&registration()).unwrap();
     gateway.add_user(User { name: "demo".into(), accounts: vec!["DU1234567".into()], is_paper: true });
     let issued = gateway.issue_access_token(CONSUMER_KEY, "demo", &mut UnwrapErr(SysRng)).unwrap();
     let fields = json!({

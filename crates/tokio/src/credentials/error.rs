@@ -1,7 +1,7 @@
 //! What can be wrong with credentials.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ibkr_oauth::doctor::Report;
 use thiserror::Error;
@@ -22,7 +22,7 @@ pub enum CredentialsError {
         /// Why.
         cause: String,
     },
-    /// A file of credentials cannot be changed: it is as it was.
+    /// A file of credentials cannot be changed, or the change may not outlast a power failure. The file is whole.
     #[error("cannot change {}: {cause}", path.display())]
     Unwritable {
         /// The file.
@@ -80,6 +80,10 @@ impl CredentialsError {
 
     pub(super) fn unreadable(path: PathBuf, named_by: Option<String>, cause: &dyn Display) -> Self {
         Self::Unreadable { path, named_by, cause: cause.to_string() }
+    }
+
+    pub(super) fn unwritable(path: &Path, cause: &dyn Display) -> Self {
+        Self::Unwritable { path: path.to_owned(), cause: cause.to_string() }
     }
 }
 

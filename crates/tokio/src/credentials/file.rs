@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::Piece;
 use super::error::CredentialsError;
 use super::field::{Field, Source};
-use crate::files::{read_secret, replace};
+use crate::files::{read_secret, replace, try_replacing};
 
 /// Bytes that an access token and its secret add at most.
 const ROOM: usize = 8 * 1024;
@@ -21,8 +21,7 @@ type Entries = BTreeMap<String, Entry>;
 
 /// Reads the file at `path`, which `named_by` names, and the files that it names.
 pub(super) fn read(path: &Path, named_by: Option<String>) -> Result<BTreeMap<Field, Piece>, CredentialsError> {
-    let content = read_secret(path).map_err(|error| CredentialsError::unreadable(path.to_owned(), named_by, &error))?;
-    let entries = parse(path, &content)?;
+    let entries = parse(path, &content(path, named_by)?)?;
     let mut pieces = BTreeMap::new();
     for field in Field::ALL {
         if let Some(piece) = piece(path, field, &entries)? {
@@ -52,17 +51,36 @@ fn parse(path: &Path, content: &str) -> Result<Entries, CredentialsError> {
 
 /// Puts an access token into the file at `path`.
 pub(super) fn store_access_token(path: &Path, access_token: &AccessToken) -> Result<(), CredentialsError> {
-    let content = read_secret(path).map_err(|error| CredentialsError::unreadable(path.to_owned(), None, &error))?;
-    let entries = parse(path, &content)?;
+    let content = content(path, None)?;
     let secret = access_token.secret();
-    let added = [(Field::AccessToken, access_token.token()), (Field::AccessTokenSecret, secret.expose())];
-    let changed = match is_json(&content) {
-        true => with_json(&content, &added),
-        false => with_toml(&content, &entries, &added),
+    let changed = with_access_token(path, &content, access_token.token(), secret.expose())?;
+    replace(path, changed.as_bytes()).map_err(|error| CredentialsError::unwritable(path, &error))
+}
+
+/// Finds out whether that can be done.
+pub(super) fn try_storing(path: &Path) -> Result<(), CredentialsError> {
+    let content = content(path, None)?;
+    let size = with_access_token(path, &content, "", "")?.len().saturating_add(ROOM);
+    try_replacing(path, content.as_bytes(), size).map_err(|error| CredentialsError::unwritable(path, &error))
+}
+
+fn content(path: &Path, named_by: Option<String>) -> Result<Zeroizing<String>, CredentialsError> {
+    read_secret(path).map_err(|error| CredentialsError::unreadable(path.to_owned(), named_by, &error))
+}
+
+fn with_access_token(
+    path: &Path,
+    content: &str,
+    token: &str,
+    secret: &str,
+) -> Result<Zeroizing<String>, CredentialsError> {
+    let entries = parse(path, content)?;
+    let added = [(Field::AccessToken, token), (Field::AccessTokenSecret, secret)];
+    let changed = match is_json(content) {
+        true => with_json(content, &added),
+        false => with_toml(content, &entries, &added),
     };
-    let unwritable = |cause: String| CredentialsError::Unwritable { path: path.to_owned(), cause };
-    let changed = changed.map_err(unwritable)?;
-    replace(path, changed.as_bytes()).map_err(|error| unwritable(error.to_string()))
+    changed.map_err(|cause| CredentialsError::unwritable(path, &cause))
 }
 
 /// All other fields stay as they are.

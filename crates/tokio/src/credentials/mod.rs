@@ -48,7 +48,10 @@ const GENERATOR: u32 = 2;
 ///
 /// In a variable, `\n` between the lines of a PEM block means a line break.
 #[derive(Clone, Default)]
-pub struct Credentials(BTreeMap<Field, Piece>);
+pub struct Credentials {
+    pieces: BTreeMap<Field, Piece>,
+    file: Option<PathBuf>,
+}
 
 /// A value, and where it was found.
 #[derive(Clone)]
@@ -63,7 +66,8 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`] names the file and what is wrong with it.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, CredentialsError> {
-        file::read(path.as_ref(), None).map(Self)
+        let path = path.as_ref();
+        Ok(Self { pieces: file::read(path, None)?, file: Some(path.to_owned()) })
     }
 
     /// Reads the environment, and the files that it names.
@@ -81,8 +85,9 @@ impl Credentials {
     /// The same.
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, CredentialsError> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let mut pieces = match variable(FILE_VARIABLE) {
-            Some(path) => file::read(&PathBuf::from(path), Some(FILE_VARIABLE.to_owned()))?,
+        let file = variable(FILE_VARIABLE).map(PathBuf::from);
+        let mut pieces = match &file {
+            Some(path) => file::read(path, Some(FILE_VARIABLE.to_owned()))?,
             None => BTreeMap::new(),
         };
         for field in Field::ALL {
@@ -90,15 +95,20 @@ impl Credentials {
                 pieces.insert(field, piece);
             }
         }
-        if pieces.is_empty() { Err(CredentialsError::NoneFound) } else { Ok(Self(pieces)) }
+        if pieces.is_empty() { Err(CredentialsError::NoneFound) } else { Ok(Self { pieces, file }) }
     }
 
     /// The same credentials for another server.
     #[must_use]
     pub fn with_base_url(mut self, url: &str) -> Self {
         let text = Secret::new(url.to_owned());
-        self.0.insert(Field::BaseUrl, Piece { text, source: Source::Caller });
+        self.pieces.insert(Field::BaseUrl, Piece { text, source: Source::Caller });
         self
+    }
+
+    /// Returns the file of credentials, if they or some of them come from one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Returns the consumer key, if there is one.
@@ -143,12 +153,24 @@ impl Credentials {
     }
 
     /// Puts an access token into the file of credentials at `path`, as a third party does when its user has consented.
-    /// Everything else in the file stays as it is, and whatever happens meanwhile, the file is whole.
+    /// Everything else in the file stays as it is, and whatever happens meanwhile, the file is whole. Owner and mode stay, but
+    /// nobody outside its group may read it.
     ///
     /// # Errors
     /// [`CredentialsError`] names the file and what is wrong; a TOML file that has an access token already is not changed.
+    /// [`CredentialsError::Unwritable`] may come of the last step, after which the access token is in the file and may not
+    /// outlast a power failure: read the file to know.
     pub fn store_access_token(path: impl AsRef<Path>, access_token: &AccessToken) -> Result<(), CredentialsError> {
         file::store_access_token(path.as_ref(), access_token)
+    }
+
+    /// Finds out whether an access token can be put into the file at `path`, before a user is asked for the consent that it
+    /// comes of: replaces the file by itself, and needs as much room for that as the access token will.
+    ///
+    /// # Errors
+    /// Those of [`store_access_token`](Self::store_access_token).
+    pub fn try_storing(path: impl AsRef<Path>) -> Result<(), CredentialsError> {
+        file::try_storing(path.as_ref())
     }
 
     /// Returns a session that has not logged in yet, with the access token if there is one.
@@ -204,11 +226,11 @@ impl Credentials {
     }
 
     fn text(&self, field: Field) -> Option<&str> {
-        self.0.get(&field).map(|piece| piece.text.expose().as_str())
+        self.pieces.get(&field).map(|piece| piece.text.expose().as_str())
     }
 
     fn required(&self, field: Field) -> Result<&Piece, CredentialsError> {
-        self.0.get(&field).ok_or_else(|| CredentialsError::missing(field))
+        self.pieces.get(&field).ok_or_else(|| CredentialsError::missing(field))
     }
 
     fn key(&self, field: Field) -> Result<RsaPrivateKey, CredentialsError> {
@@ -227,7 +249,7 @@ impl Credentials {
     }
 
     fn dh_generator(&self) -> Result<u32, CredentialsError> {
-        let Some(piece) = self.0.get(&Field::DhGenerator) else { return Ok(GENERATOR) };
+        let Some(piece) = self.pieces.get(&Field::DhGenerator) else { return Ok(GENERATOR) };
         let generator = piece.text.expose().parse();
         generator.map_err(|_| self.unusable(piece.source.to_string(), &"it is no number"))
     }
@@ -278,6 +300,6 @@ fn with_line_breaks(value: Secret<String>) -> Secret<String> {
 /// Shows what is there, and where it comes from.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.iter().map(|(field, piece)| (field, piece.source.to_string()))).finish()
+        f.debug_map().entries(self.pieces.iter().map(|(field, piece)| (field, piece.source.to_string()))).finish()
     }
 }
