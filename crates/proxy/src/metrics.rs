@@ -8,10 +8,21 @@ use std::sync::{Mutex, PoisonError};
 use http::StatusCode;
 use ibkr_oauth_tokio::ibkr_oauth::UnixTime;
 use ibkr_oauth_tokio::ibkr_oauth::brokerage::BrokeragePhase;
-use ibkr_oauth_tokio::{Activity, Status};
+use ibkr_oauth_tokio::{Activity, Status, WebSockets};
 use serde_json::json;
 
 use crate::answer::{Answer, Fate, own};
+
+/// Where a brokerage session can stand.
+const PHASES: [BrokeragePhase; 7] = [
+    BrokeragePhase::Missing,
+    BrokeragePhase::Opening,
+    BrokeragePhase::Ready,
+    BrokeragePhase::Unconfirmed,
+    BrokeragePhase::Competing,
+    BrokeragePhase::LoggingOut,
+    BrokeragePhase::LoggedOut,
+];
 
 #[derive(Default)]
 pub(crate) struct Metrics {
@@ -64,33 +75,26 @@ impl Metrics {
     /// Writes everything in Prometheus' text format, as of `now`.
     pub(crate) fn write(&self, status: &Status, connections: usize, now: UnixTime) -> Result<String, fmt::Error> {
         let mut page = Page(String::new());
-        page.one("logged_in", "gauge", "Whether there is a live session token.", u64::from(status.is_logged_in()))?;
-        page.one("ready", "gauge", "Whether there is a brokerage session.", u64::from(status.is_ready()))?;
-        if let Some(until) = status.expires_at {
-            let left = until.saturating_since(now).as_secs();
-            page.one("token_expires_in_seconds", "gauge", "Until the live session token expires.", left)?;
-        }
-        if let Some(at) = status.tickled_at {
-            let age = now.saturating_since(at).as_secs();
-            page.one("tickle_age_seconds", "gauge", "Since a tickle was answered with success.", age)?;
-        }
-        let penalty = status.penalty_ends_at.map_or(0, |end| end.saturating_since(now).as_secs());
-        page.one("penalty_seconds", "gauge", "Left of the pause after a 429.", penalty)?;
-        page.one("clock_skew_seconds", "gauge", "By which IBKR's clock is ahead.", status.clock_skew)?;
+        page.session(status, now)?;
+        page.upstream(&status.web_sockets)?;
+        self.clients(connections, &mut page)?;
+        Ok(page.0)
+    }
+
+    fn clients(&self, connections: usize, page: &mut Page) -> fmt::Result {
         let web_sockets = self.web_sockets.load(Ordering::Relaxed);
         page.one("web_sockets", "gauge", "WebSockets of clients.", web_sockets)?;
         page.one("connections", "gauge", "Connections of clients.", connections)?;
         let turned_away = self.turned_away.load(Ordering::Relaxed);
         page.one("connections_refused_total", "counter", "Connections that were turned away.", turned_away)?;
-        page.many("answers_total", "Answers to clients, by status.", "status", &self.answers)?;
-        page.many(
+        page.counts("answers_total", "Answers to clients, by status.", "status", &self.answers)?;
+        page.counts(
             "own_answers_total",
             "Answers of the proxy itself, by what became of the request.",
             "fate",
             &self.own_answers,
         )?;
-        page.many("refusals_total", "Refusals of IBKR, by diagnosis.", "diagnosis", &self.refusals)?;
-        Ok(page.0)
+        page.counts("refusals_total", "Refusals of IBKR, by diagnosis.", "diagnosis", &self.refusals)
     }
 }
 
@@ -98,17 +102,55 @@ impl Metrics {
 struct Page(String);
 
 impl Page {
+    fn session(&mut self, status: &Status, now: UnixTime) -> fmt::Result {
+        self.one("logged_in", "gauge", "Whether there is a live session token.", u64::from(status.is_logged_in()))?;
+        self.one("ready", "gauge", "Whether there is a brokerage session.", u64::from(status.is_ready()))?;
+        let phases = PHASES.map(|phase| (phase.to_string(), u64::from(phase == status.brokerage)));
+        self.many("brokerage_session", "gauge", "Where the brokerage session stands.", "phase", phases)?;
+        if let Some(until) = status.expires_at {
+            let left = until.saturating_since(now).as_secs();
+            self.one("token_expires_in_seconds", "gauge", "Until the live session token expires.", left)?;
+        }
+        if let Some(at) = status.tickled_at {
+            let age = now.saturating_since(at).as_secs();
+            self.one("tickle_age_seconds", "gauge", "Since a tickle was answered with success.", age)?;
+        }
+        let penalty = status.penalty_ends_at.map_or(0, |end| end.saturating_since(now).as_secs());
+        self.one("penalty_seconds", "gauge", "Left of the pause after a 429.", penalty)?;
+        self.one("clock_skew_seconds", "gauge", "By which IBKR's clock is ahead.", status.clock_skew)
+    }
+
+    fn upstream(&mut self, all: &WebSockets) -> fmt::Result {
+        let states = [("open".to_owned(), all.open), ("opening".to_owned(), all.opening)];
+        self.many("upstream_web_sockets", "gauge", "WebSockets to IBKR.", "state", states)?;
+        self.one("upstream_web_sockets_lost_total", "counter", "Open WebSockets to IBKR that were closed.", all.lost)?;
+        let help = "WebSockets to IBKR that were opened again after a loss.";
+        self.one("upstream_web_sockets_renewed_total", "counter", help, all.renewed)?;
+        self.one("subscriptions", "gauge", "Subscriptions in force on WebSockets to IBKR.", all.subscriptions)
+    }
+
     fn one(&mut self, name: &str, kind: &str, help: &str, value: impl fmt::Display) -> fmt::Result {
         self.head(name, kind, help)?;
         writeln!(self.0, "ibkr_oauth_proxy_{name} {value}")
     }
 
-    fn many(&mut self, name: &str, help: &str, label: &str, counts: &Counts) -> fmt::Result {
-        self.head(name, "counter", help)?;
-        for (value, count) in counts.all() {
-            writeln!(self.0, "ibkr_oauth_proxy_{name}{{{label}=\"{value}\"}} {count}")?;
+    fn many(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (String, impl fmt::Display)>,
+    ) -> fmt::Result {
+        self.head(name, kind, help)?;
+        for (of, value) in values {
+            writeln!(self.0, "ibkr_oauth_proxy_{name}{{{label}=\"{of}\"}} {value}")?;
         }
         Ok(())
+    }
+
+    fn counts(&mut self, name: &str, help: &str, label: &str, counts: &Counts) -> fmt::Result {
+        self.many(name, "counter", help, label, counts.all())
     }
 
     fn head(&mut self, name: &str, kind: &str, help: &str) -> fmt::Result {

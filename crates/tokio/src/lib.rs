@@ -48,7 +48,7 @@ pub use limits::Limits;
 pub use request::{NotSent, Rejection, RequestError};
 pub use rustls;
 pub use signer::{SignError, Signature, Signer};
-pub use status::{Activity, Ended, Status};
+pub use status::{Activity, Ended, Status, WebSockets};
 pub use store::{Store, StoreError};
 pub use transport::TransportError;
 pub use web_api::WebApi;

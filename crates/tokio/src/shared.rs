@@ -9,7 +9,7 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::event::{Event, KEPT};
 use crate::request::{NotSent, Rejection, RequestError};
-use crate::status::{Activity, Ended, Status};
+use crate::status::{Activity, Ended, Status, WebSockets};
 use crate::store::Login;
 use crate::surroundings::{now, rng};
 use crate::transport::TransportError;
@@ -33,6 +33,7 @@ pub(crate) struct State {
     /// Who waits for the end of a log-out.
     farewells: Vec<oneshot::Sender<()>>,
     tickled_at: Option<UnixTime>,
+    web_sockets: WebSockets,
     /// A new token is being stored: until it is, nothing goes out.
     is_storing: bool,
 }
@@ -53,6 +54,7 @@ impl Shared {
             waiting: HashMap::new(),
             farewells: Vec::new(),
             tickled_at: None,
+            web_sockets: WebSockets::default(),
             is_storing: false,
         };
         Self {
@@ -147,6 +149,11 @@ impl Shared {
         }
     }
 
+    pub(crate) fn count_web_sockets(&self, counts: impl FnOnce(&mut WebSockets)) {
+        counts(&mut self.lock().web_sockets);
+        self.changed.send_replace(());
+    }
+
     pub(crate) fn farewell_said(&self) {
         self.lock().farewells.clear();
     }
@@ -176,6 +183,7 @@ impl State {
             clock_skew: self.client.clock_skew(),
             penalty_ends_at: self.client.penalty_ends_at(now),
             tickled_at: self.tickled_at,
+            web_sockets: self.web_sockets,
         }
     }
 

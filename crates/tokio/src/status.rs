@@ -22,6 +22,24 @@ pub struct Status {
     pub penalty_ends_at: Option<UnixTime>,
     /// When a tickle was last answered with success.
     pub tickled_at: Option<UnixTime>,
+    /// The client's WebSockets.
+    pub web_sockets: WebSockets,
+}
+
+/// The WebSockets of a client, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct WebSockets {
+    /// How many are open.
+    pub open: usize,
+    /// How many are not open, whether for the first time or again: they wait for the session, or for the next attempt.
+    pub opening: usize,
+    /// How often an open one was closed, by the server, by the network or for a new session; not by being dropped.
+    pub lost: u64,
+    /// How often a lost one was opened again.
+    pub renewed: u64,
+    /// How many subscriptions are in force.
+    pub subscriptions: usize,
 }
 
 impl Status {

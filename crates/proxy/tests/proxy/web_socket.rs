@@ -1,7 +1,5 @@
 //! WebSockets of clients.
 
-use std::time::Duration;
-
 use futures_util::{SinkExt, StreamExt};
 use ibkr_oauth_proxy::Options;
 use tokio::net::TcpStream;
@@ -61,6 +59,38 @@ async fn prices_come_and_come_again_after_a_loss() {
 }
 
 #[tokio::test]
+async fn metrics_tell_what_becomes_of_the_web_sockets_to_ibkr() {
+    let world = World::start().await;
+    let (mut socket, mut idle) = (open(&world, &[]).await.unwrap(), open(&world, &[]).await.unwrap());
+    for message in [PRICES, "sor+{}"] {
+        socket.send(Message::text(message)).await.unwrap();
+    }
+    hear(&mut socket, "smd+265598").await;
+    hear(&mut idle, "sts").await;
+    until(|| world.relay.count("<sor+{}>") == 1).await;
+    const OPEN: [&str; 4] = [
+        "upstream_web_sockets{state=\"open\"} 2",
+        "upstream_web_sockets{state=\"opening\"} 0",
+        "subscriptions 2",
+        "brokerage_session{phase=\"ready\"} 1",
+    ];
+    world
+        .told([&OPEN[..], &["upstream_web_sockets_lost_total 0", "brokerage_session{phase=\"missing\"} 0"]].concat())
+        .await;
+
+    world.relay.hold(true);
+    world.relay.cut();
+    world.told(["upstream_web_sockets{state=\"open\"} 0", "upstream_web_sockets{state=\"opening\"} 2"]).await;
+    world.told(["upstream_web_sockets_lost_total 2", "upstream_web_sockets_renewed_total 0", "subscriptions 2"]).await;
+    world.relay.hold(false);
+    world
+        .told([&OPEN[..], &["upstream_web_sockets_lost_total 2", "upstream_web_sockets_renewed_total 2"]].concat())
+        .await;
+    drop(socket);
+    world.told(["upstream_web_sockets{state=\"open\"} 1", "subscriptions 0", "web_sockets 1"]).await;
+}
+
+#[tokio::test]
 async fn each_client_has_a_connection_of_its_own() {
     let mut world = World::start().await;
     let (mut one, mut other) = (open(&world, &[]).await.unwrap(), open(&world, &[]).await.unwrap());
@@ -70,14 +100,9 @@ async fn each_client_has_a_connection_of_its_own() {
     let first = hear(&mut other, "smd+").await;
     assert!(first.contains("smd+8314"), "{first}");
     assert_eq!(world.relay.count("GET /v1/api/ws?oauth_token="), 2);
-    assert!(world.get("/metrics").await.body.contains("ibkr_oauth_proxy_web_sockets 2\n"));
+    world.told(["web_sockets 2"]).await;
     drop(other);
-    soon(async {
-        while !world.get("/metrics").await.body.contains("ibkr_oauth_proxy_web_sockets 1\n") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    world.told(["web_sockets 1"]).await;
 
     world.stop().await;
     let last = soon(async {

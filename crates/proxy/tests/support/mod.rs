@@ -64,6 +64,21 @@ impl World {
         soon(&mut self.task).await.unwrap();
     }
 
+    /// Waits until the metrics say all this, each as `NAME VALUE`.
+    pub async fn told(&self, metrics: impl AsRef<[&str]>) {
+        soon(async {
+            loop {
+                let page = self.get("/metrics").await.body;
+                let says = |metric: &&str| page.contains(&format!("\nibkr_oauth_proxy_{metric}\n"));
+                if metrics.as_ref().iter().all(says) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }

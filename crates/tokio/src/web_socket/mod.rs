@@ -1,5 +1,6 @@
 //! The WebSocket: opened, kept alive, and opened again with all its subscriptions.
 
+mod counted;
 mod subscriptions;
 mod upstream;
 

@@ -48,6 +48,11 @@ impl Subscriptions {
         }
     }
 
+    /// How many are in force.
+    pub(super) fn count(&self) -> usize {
+        self.in_force.len()
+    }
+
     /// The server takes subscriptions from now on, and has forgotten all before.
     pub(super) fn begin(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.is_ready, true) {

@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::WebSocketEvent;
+use super::counted::Counted;
 use super::subscriptions::Subscriptions;
 use crate::shared::Shared;
 use crate::status::{Activity, Ended};
@@ -42,6 +43,7 @@ pub(super) struct Upstream {
     messages: mpsc::Receiver<String>,
     events: mpsc::Sender<WebSocketEvent>,
     subscriptions: Subscriptions,
+    counted: Counted,
     /// Before the next attempt.
     pause: Duration,
 }
@@ -54,7 +56,8 @@ impl Upstream {
         events: mpsc::Sender<WebSocketEvent>,
     ) -> Self {
         let subscriptions = Subscriptions::default();
-        Self { shared, transport, messages, events, subscriptions, pause: Duration::ZERO }
+        let counted = Counted::new(Arc::clone(&shared));
+        Self { shared, transport, messages, events, subscriptions, counted, pause: Duration::ZERO }
     }
 
     /// Returns when the client is shut down, or nobody is there any more.
@@ -62,6 +65,7 @@ impl Upstream {
         while let Ok(reason) = self.open_once().await {
             tracing::debug!(%reason, "the WebSocket is closed");
             self.subscriptions.suspend();
+            self.counted.closed();
             if self.events.send(WebSocketEvent::Closed { reason }).await.is_err() {
                 return;
             }
@@ -77,6 +81,7 @@ impl Upstream {
         let transport = self.transport.clone();
         match self.taking_messages(connect(&transport, &request)).await? {
             Ok(socket) => {
+                self.counted.opened();
                 self.events.send(WebSocketEvent::Opened).await.map_err(|_| Ended)?;
                 self.converse(socket, &request).await
             }
@@ -96,10 +101,17 @@ impl Upstream {
                 result = &mut future => return Ok(result),
                 message = self.messages.recv() => {
                     // Only subscriptions can wait.
-                    self.subscriptions.take(message.ok_or(Ended)?, Instant::now());
+                    self.take(message.ok_or(Ended)?);
                 }
             }
         }
+    }
+
+    /// Takes note of a client's message, and returns it if it is to be sent now.
+    fn take(&mut self, message: String) -> Option<String> {
+        let to_send = self.subscriptions.take(message, Instant::now());
+        self.counted.has_subscriptions(self.subscriptions.count());
+        to_send
     }
 
     /// Returns why it is over.
@@ -132,7 +144,7 @@ impl Upstream {
                     heard_at = Instant::now();
                     None
                 }
-                message = self.messages.recv() => self.subscriptions.take(message.ok_or(Ended)?, Instant::now()),
+                message = self.messages.recv() => self.take(message.ok_or(Ended)?),
                 () = due(self.subscriptions.next_at()) => self.subscriptions.next(Instant::now()),
                 _ = heartbeat.tick() => Some("tic".to_owned()),
                 () = &mut grace, if !is_grace_over => {

@@ -78,6 +78,35 @@ async fn after_a_loss_all_subscriptions_in_force_are_repeated_and_no_other() {
 }
 
 #[tokio::test]
+async fn the_status_tells_what_becomes_of_web_sockets() {
+    let mut server = Server::start().await;
+    let api = start(WebApi::builder(server.enrolled.client()));
+    let counts = |status: &Status| {
+        let all = status.web_sockets;
+        (all.open, all.opening, all.lost, all.renewed, all.subscriptions)
+    };
+    let come_to = |expected| api.wait_until(move |status| counts(status) == expected);
+    let (mut socket, _other) = (api.web_socket(), api.web_socket());
+    assert_eq!(counts(&api.status()), (0, 2, 0, 0, 0), "nobody is logged in yet");
+    for message in [PRICES, OTHER_PRICES, PRICES, "tic", "umd+8314+{}"] {
+        soon(socket.send(message)).await.unwrap();
+    }
+    soon(come_to((2, 0, 0, 0, 1))).await.unwrap();
+    server.stop().await;
+    server.kick_web_sockets();
+    soon(come_to((0, 2, 2, 0, 1))).await.unwrap();
+    for _ in 0..2 {
+        until(&mut socket, is_closed).await;
+    }
+    assert_eq!(counts(&api.status()), (0, 2, 2, 0, 1), "what does not open is not lost again");
+    server.restart().await;
+    soon(come_to((2, 0, 2, 2, 1))).await.unwrap();
+    drop(socket);
+    soon(come_to((1, 0, 2, 2, 0))).await.unwrap();
+    soon(api.shut_down()).await;
+}
+
+#[tokio::test]
 async fn a_new_login_opens_it_anew_with_the_new_session() {
     let server = Server::start().await;
     let api = start(WebApi::builder(server.enrolled.client()));
