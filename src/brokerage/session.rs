@@ -310,9 +310,7 @@ impl BrokerageSession {
     }
 
     fn due(&self, live: &LiveSession, now: UnixTime) -> Option<Step> {
-        // A new login need not wait, unless new logins are rejected one after the other.
-        let is_other_token = self.login.as_ref().is_some_and(|known| known.token != live.id());
-        let is_new_login = is_other_token && self.rejections < 2 && now >= self.times.not_before;
+        let is_new_login = self.is_new_login(live, now);
         if is_new_login && self.phase == BrokeragePhase::Ready {
             // Whether a brokerage session outlives its live session token is not documented: ask.
             return Some(Step::Status);
@@ -320,6 +318,22 @@ impl BrokerageSession {
         let is_due = is_new_login || self.next_step().is_some_and(|at| now >= at);
         let tickle = self.next_tickle().filter(|at| now >= *at).map(|_| Step::Tickle);
         tickle.or_else(|| self.step().filter(|_| is_due))
+    }
+
+    /// Whether `live` is of a new login: that need not wait, unless new logins are rejected one after the other.
+    fn is_new_login(&self, live: &LiveSession, now: UnixTime) -> bool {
+        let is_other_token = self.login.as_ref().is_some_and(|known| known.token != live.id());
+        is_other_token && self.rejections < 2 && now >= self.times.not_before
+    }
+
+    /// When a response could come at the earliest that makes the session ready; `None` after a logout.
+    pub(crate) fn next_chance(&self, live: &LiveSession, now: UnixTime) -> Option<UnixTime> {
+        if self.awaited.is_pending(now) || self.is_new_login(live, now) {
+            return Some(now);
+        }
+        // That the competitor is gone, a tickle says.
+        let tickle = self.next_tickle().filter(|_| self.phase == BrokeragePhase::Competing);
+        self.next_step().into_iter().chain(tickle).min()
     }
 
     /// The step towards the wanted state.

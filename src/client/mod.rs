@@ -2,6 +2,7 @@
 
 mod exchange;
 mod login_limit;
+mod outlook;
 mod output;
 mod own_requests;
 mod poll;

@@ -103,10 +103,14 @@ impl OwnedRequest {
         }
     }
 
-    /// Whether a brokerage session is needed: `/iserver`, but for what opens one.
     pub(super) fn needs_brokerage_session(&self) -> bool {
-        self.path.starts_with("/iserver/") && !self.path.starts_with("/iserver/auth/")
+        needs_brokerage_session(&self.path)
     }
+}
+
+/// Whether a brokerage session is needed for a path: `/iserver`, but for what opens one.
+pub(super) fn needs_brokerage_session(path: &str) -> bool {
+    path.starts_with("/iserver/") && !path.starts_with("/iserver/auth/")
 }
 
 /// One of the caller's own requests, from the queue to its outcome.
@@ -179,6 +183,11 @@ impl OwnRequests {
         self.patience = patience;
     }
 
+    /// The deadline of a request that is handed over at `now`.
+    pub(super) fn deadline(&self, now: UnixTime) -> UnixTime {
+        now.saturating_add(self.patience)
+    }
+
     /// Puts a request that was checked into the queue.
     pub(super) fn push(&mut self, request: &ApiRequest<'_>, now: UnixTime) -> Result<RequestTicket, Error> {
         if self.requests.len() >= self.limit {
@@ -189,7 +198,7 @@ impl OwnRequests {
         self.requests.push_back(OwnRequest {
             ticket,
             request: OwnedRequest::new(request),
-            deadline: now.saturating_add(self.patience),
+            deadline: self.deadline(now),
             state: State::Queued,
             may_repeat: request.method() == Method::Get,
             rejection: None,

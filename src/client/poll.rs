@@ -96,7 +96,7 @@ impl Client {
     }
 
     /// When the next login request is due; `None` if none is, or it needs a permit.
-    fn login_due(&self, now: UnixTime) -> Option<UnixTime> {
+    pub(super) fn login_due(&self, now: UnixTime) -> Option<UnixTime> {
         self.login_wanted(now).filter(|_| self.permit != Permit::Awaited || !self.asks_for_token())
     }
 

@@ -395,3 +395,74 @@ fn a_day_of_business_errors_costs_no_token() {
     }
     assert_eq!(world.count(LOGIN), 1);
 }
+
+#[test]
+fn what_cannot_go_out_in_time_is_known_before_it_is_handed_over() {
+    let mut world = ready();
+    let beyond = |world: &mut World, request| world.client.beyond_deadline(&request, world.pair.now);
+    for request in [ACCOUNTS, SNAPSHOT, ORDER] {
+        assert_eq!(beyond(&mut world, request), None, "all is well");
+    }
+
+    // A request limit of a quarter of an hour.
+    let report = ApiRequest::post("/pa/performance");
+    let until = world.pair.now.saturating_add(Duration::from_secs(15 * MINUTE));
+    world.request(&report);
+    world.settle(&mut Sound);
+    assert_eq!((beyond(&mut world, report), beyond(&mut world, ACCOUNTS)), (Some(until), None));
+    world.run(&mut Sound, 14 * MINUTE);
+    assert_eq!(beyond(&mut world, report), Some(until), "60 seconds from now is too late");
+    world.run(&mut Sound, 1);
+    assert_eq!(beyond(&mut world, report), None, "in 59 seconds it goes out");
+
+    // No brokerage session: the pauses grow.
+    world.happen(Incident::NoBrokerageSessions { lasts: Duration::MAX });
+    world.happen(Incident::NightlyReset);
+    world.run(&mut Sound, 30 * MINUTE);
+    while beyond(&mut world, ORDER).is_none() {
+        world.run(&mut Sound, 1);
+    }
+    let until = beyond(&mut world, ORDER).unwrap();
+    assert!(until > world.pair.now.saturating_add(Duration::from_secs(60 - 1)));
+    assert_eq!(beyond(&mut world, ACCOUNTS), None, "which needs none");
+    let (asked, left) = (world.count("/ssodh/init"), until.saturating_since(world.pair.now).as_secs());
+    world.run(&mut Sound, left);
+    assert_eq!(world.count("/ssodh/init"), asked);
+    world.run(&mut Sound, 2);
+    assert_eq!(world.count("/ssodh/init"), asked + 1, "that is when it is tried again");
+
+    // No live session: the same.
+    world.happen(Incident::LiveSessionsEnd);
+    let is_login = to(LOGIN);
+    let mut no_logins = answering(move |request| is_login(request), 503, "");
+    world.run(&mut no_logins, 30 * MINUTE);
+    while beyond(&mut world, ACCOUNTS).is_none() {
+        world.run(&mut no_logins, 1);
+    }
+    let until = beyond(&mut world, ACCOUNTS).unwrap();
+    let (asked, left) = (world.count(LOGIN), until.saturating_since(world.pair.now).as_secs());
+    world.run(&mut no_logins, left);
+    assert_eq!(world.count(LOGIN), asked);
+    world.run(&mut no_logins, 2);
+    assert_eq!(world.count(LOGIN), asked + 1, "that is when it is tried again");
+
+    world.client.log_out(world.pair.now);
+    world.run(&mut no_logins, MINUTE);
+    assert_eq!(beyond(&mut world, ACCOUNTS), None, "who is logged out does not know");
+}
+
+#[test]
+fn a_request_that_may_go_out_in_time_is_not_called_late() {
+    let mut world = World::new();
+    let beyond = |world: &mut World, request| world.client.beyond_deadline(&request, world.pair.now);
+    assert_eq!(beyond(&mut world, ORDER), None, "nothing was tried yet");
+    let (_, exchange) = world.next_send().unwrap();
+    assert_eq!(beyond(&mut world, ORDER), None, "a login is on its way");
+    world.client.handle_response(exchange, &Response::new(401, b""), world.pair.now).unwrap();
+    assert_eq!(beyond(&mut world, ORDER), None, "the next attempt comes soon");
+    let mut world = ready();
+    world.happen(Incident::CompetingLogin { user: "alice".into() });
+    world.run(&mut Sound, 2 * MINUTE);
+    assert_eq!(phase(&world), BrokeragePhase::Competing);
+    assert_eq!(beyond(&mut world, ORDER), None, "the next tickle may find that the competitor is gone");
+}

@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, StatusCode};
 use http_body_util::Full;
 use ibkr_oauth_tokio::ibkr_oauth::{ApiRequest, Error, Method, UnixTime};
-use ibkr_oauth_tokio::{Activity, NotSent, RequestError, TransportError, WebApi};
+use ibkr_oauth_tokio::{Activity, NotSent, RequestError, Status, TransportError, WebApi};
 
 use crate::answer::{Answer, Fate, MARK, failed, refused, retry_after};
 use crate::metrics::Metrics;
@@ -37,26 +37,17 @@ impl Forwarded {
     /// Sends it, once at most if it changes anything, and returns IBKR's answer or says why there is none. A future that is
     /// dropped takes the request back if it has not gone out.
     pub(crate) async fn send(self, api: &WebApi, metrics: &Metrics) -> Answer {
-        if let Some(refusal) = hopeless(api) {
-            return refusal;
-        }
-        let outcome = self.request(api).await;
-        match outcome {
-            Ok(response) => pass(response),
-            Err(RequestError::Rejected(rejection)) => {
-                if let Error::Rejected(rejected) = &rejection.error {
-                    metrics.note_refusal(format!("{:?}", rejected.diagnosis));
-                }
-                pass(rejection.response)
-            }
-            Err(error) => unsent(&error),
+        let asked = self.with_request(|request| match hopeless(api, request, &self.path) {
+            Some(refusal) => Err(refusal),
+            None => Ok(api.request(request)),
+        });
+        match asked {
+            Err(refusal) => refusal,
+            Ok(outcome) => told(outcome.await, metrics),
         }
     }
 
-    fn request(
-        &self,
-        api: &WebApi,
-    ) -> impl Future<Output = Result<http::Response<Bytes>, RequestError>> + Send + use<> {
+    fn with_request<T>(&self, sees: impl FnOnce(&ApiRequest<'_>) -> T) -> T {
         let mut request = ApiRequest::new(self.method, &self.path);
         if let Some(query) = &self.query {
             request = request.verbatim_query(query);
@@ -67,26 +58,51 @@ impl Forwarded {
             // Its fields are signed.
             let pairs: Vec<_> = form_urlencoded::parse(&self.body).collect();
             let pairs: Vec<_> = pairs.iter().map(|(name, value)| (&**name, &**value)).collect();
-            return api.request(&request.form(&pairs));
+            return sees(&request.form(&pairs));
         }
         if !self.body.is_empty() {
             request = request.body(content_type, &self.body);
         }
-        api.request(&request)
+        sees(&request)
     }
 }
 
-/// Why it makes no sense to wait.
-fn hopeless(api: &WebApi) -> Option<Answer> {
+/// Why it makes no sense to wait, if the request cannot go out before its deadline.
+fn hopeless(api: &WebApi, request: &ApiRequest<'_>, path: &str) -> Option<Answer> {
     let status = api.status();
-    if status.activity == Activity::Stopped {
+    if status.activity == Activity::Stopped && !status.is_logged_in() {
         let why = "no login is possible before something is changed on the proxy's machine: its log says what";
         return Some(failed(StatusCode::SERVICE_UNAVAILABLE, Fate::NotSent, why));
     }
-    let now = UnixTime::from(SystemTime::now());
-    let left = status.penalty_ends_at?.saturating_since(now).as_secs().saturating_add(1);
-    let why = "nothing is sent during the pause after a 429";
-    Some(retry_after(failed(StatusCode::TOO_MANY_REQUESTS, Fate::NotSent, why), left))
+    let left = api.beyond_deadline(request)?.saturating_since(UnixTime::from(SystemTime::now()));
+    let (code, why) = too_late(&status, path);
+    Some(retry_after(failed(code, Fate::NotSent, why), left.as_secs().saturating_add(1)))
+}
+
+/// What holds a request to `path` back for longer than it may wait.
+fn too_late(status: &Status, path: &str) -> (StatusCode, &'static str) {
+    if status.penalty_ends_at.is_some() {
+        (StatusCode::TOO_MANY_REQUESTS, "nothing is sent during the pause after a 429")
+    } else if !status.is_logged_in() {
+        (StatusCode::SERVICE_UNAVAILABLE, "not logged in: the next attempt is too late for this request")
+    } else if !status.is_ready() && path.starts_with("/iserver/") {
+        (StatusCode::SERVICE_UNAVAILABLE, "no brokerage session: the next attempt is too late for this request")
+    } else {
+        (StatusCode::TOO_MANY_REQUESTS, "the request limits have no room before this request would be too late")
+    }
+}
+
+fn told(outcome: Result<http::Response<Bytes>, RequestError>, metrics: &Metrics) -> Answer {
+    match outcome {
+        Ok(response) => pass(response),
+        Err(RequestError::Rejected(rejection)) => {
+            if let Error::Rejected(rejected) = &rejection.error {
+                metrics.note_refusal(format!("{:?}", rejected.diagnosis));
+            }
+            pass(rejection.response)
+        }
+        Err(error) => unsent(&error),
+    }
 }
 
 /// Says what became of a request that IBKR has not answered.

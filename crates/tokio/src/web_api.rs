@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ibkr_oauth::{AccessToken, ApiRequest, Client};
+use ibkr_oauth::{AccessToken, ApiRequest, Client, UnixTime};
 use tokio::task::AbortHandle;
 
 use crate::builder::Builder;
@@ -70,6 +70,13 @@ impl WebApi {
     ) -> impl Future<Output = Result<http::Response<Bytes>, RequestError>> + Send + use<> {
         let pending = self.0.shared.begin(request);
         async move { pending.map_err(RequestError::NotSent)?.answer().await }
+    }
+
+    /// Returns when `request` could go out at the earliest, where that is not before its deadline; `None` if it may go out
+    /// in time, as far as is known. See [`Client::beyond_deadline`].
+    pub fn beyond_deadline(&self, request: &ApiRequest<'_>) -> Option<UnixTime> {
+        let now = crate::surroundings::now();
+        self.0.shared.change(|state| state.client.beyond_deadline(request, now))
     }
 
     /// Returns all events from now on.

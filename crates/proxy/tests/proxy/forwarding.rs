@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use ibkr_oauth_gateway::Incident;
-use ibkr_oauth_proxy::ibkr_oauth_tokio::ibkr_oauth::Pacing;
+use ibkr_oauth_proxy::ibkr_oauth_tokio::Event;
+use ibkr_oauth_proxy::ibkr_oauth_tokio::ibkr_oauth::{self, Pacing};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
@@ -11,6 +12,7 @@ use crate::support::enrolled::ACCOUNT;
 use crate::support::{Reply, World, plain, request, soon, until};
 
 pub const ORDERS: &str = "/v1/api/iserver/account/DU1234567/orders";
+const LOGIN: &str = "POST /v1/api/oauth/live_session_token ";
 pub const ORDER: &str = r#"{"orders":[{"conid":265598,"orderType":"MKT","side":"BUY","tif":"DAY","quantity":1}]}"#;
 
 #[tokio::test]
@@ -112,6 +114,78 @@ async fn after_too_many_requests_clients_are_told_how_long_to_wait() {
     assert!((1..=901).contains(&wait), "{wait}");
     assert_eq!(world.relay.count(ORDERS), asked, "nothing went out");
     assert_eq!(world.get("/healthz").await.status, 200);
+}
+
+/// Asks until the answer says when to ask again, as it does only if waiting is in vain.
+async fn told_when(world: &World, path: &str) -> (Reply, u64) {
+    soon(async {
+        loop {
+            let reply = world.get(path).await;
+            assert_eq!(reply.mark(), Some("not-sent"), "{reply:?}");
+            if let Some(seconds) = reply.header("retry-after").map(|seconds| seconds.parse().unwrap()) {
+                return (reply, seconds);
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_would_wait_in_vain_for_a_login_is_told_at_once() {
+    let world = World::with(plain(), |client| client.with_request_deadline(Duration::from_secs(5))).await;
+    world.post("/v1/api/logout", "").await;
+    world.server.gateway().schedule(SystemTime::now(), Incident::Outage { lasts: Duration::MAX });
+    let logins = world.relay.count(LOGIN);
+    let (reply, seconds) = told_when(&world, "/v1/api/portfolio/accounts").await;
+    assert!(reply.status == 503 && reply.body.contains("not logged in"), "{reply:?}");
+    assert!((5..=901).contains(&seconds), "{reply:?}");
+    assert_eq!((world.relay.count(LOGIN), world.relay.count("GET /v1/api/portfolio/accounts")), (logins + 1, 0));
+}
+
+#[tokio::test]
+async fn who_would_wait_in_vain_for_a_brokerage_session_is_told_at_once() {
+    let world = World::with(plain(), |client| client.with_request_deadline(Duration::from_secs(4))).await;
+    world.server.gateway().schedule(SystemTime::now(), Incident::NoBrokerageSessions { lasts: Duration::MAX });
+    world.server.gateway().schedule(SystemTime::now(), Incident::NightlyReset);
+    world.api.doubt();
+    soon(world.api.wait_until(|status| !status.is_ready())).await.unwrap();
+    let (reply, seconds) = told_when(&world, "/v1/api/iserver/account/orders").await;
+    assert!(reply.status == 503 && reply.body.contains("no brokerage session"), "{reply:?}");
+    assert!((4..=901).contains(&seconds), "{reply:?}");
+    assert_eq!(world.relay.count("GET /v1/api/iserver/account/orders"), 0);
+    assert_eq!(world.get("/v1/api/portfolio/accounts").await.status, 200, "which needs none");
+}
+
+#[tokio::test]
+async fn who_asks_too_often_for_what_is_rare_is_told_at_once() {
+    let world = World::start().await;
+    let first = world.get("/v1/api/iserver/scanner/params").await;
+    assert_eq!(first.mark(), None, "{first:?}");
+    let second = world.get("/v1/api/iserver/scanner/params").await;
+    assert_eq!((second.status, second.mark()), (429, Some("not-sent")), "{second:?}");
+    let seconds: u64 = second.header("retry-after").unwrap().parse().unwrap();
+    assert!((800..=901).contains(&seconds), "{second:?}");
+    assert_eq!(world.relay.count("GET /v1/api/iserver/scanner/params"), 1);
+}
+
+#[tokio::test]
+async fn who_may_still_be_served_in_time_waits() {
+    let world = World::start().await;
+    world.post("/v1/api/logout", "").await;
+    let logins = world.relay.count(LOGIN);
+    let endpoint = "/oauth/live_session_token".to_owned();
+    let odd = |lasts| Incident::OddResponse { endpoint: endpoint.clone(), status: 401, body: "".into(), lasts };
+    world.server.gateway().schedule(SystemTime::now(), odd(Duration::MAX));
+    let events = &mut world.api.events();
+    let between_two_attempts = async {
+        while !matches!(soon(events.next()).await, Some(Event::Client(ibkr_oauth::Event::LoginFailed { .. }))) {}
+        world.server.gateway().schedule(SystemTime::now(), odd(Duration::ZERO));
+        world.get("/v1/api/portfolio/accounts").await
+    };
+    let (first, second) = tokio::join!(world.get("/v1/api/iserver/accounts"), between_two_attempts);
+    assert_eq!(world.relay.count(LOGIN), logins + 2);
+    assert_eq!((first.status, first.mark()), (200, None), "{first:?}");
+    assert_eq!((second.status, second.mark()), (200, None), "between two attempts: {second:?}");
 }
 
 #[tokio::test]
