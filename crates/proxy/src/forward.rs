@@ -37,14 +37,11 @@ impl Forwarded {
     /// Sends it, once at most if it changes anything, and returns IBKR's answer or says why there is none. A future that is
     /// dropped takes the request back if it has not gone out.
     pub(crate) async fn send(self, api: &WebApi, metrics: &Metrics) -> Answer {
-        let asked = self.with_request(|request| match hopeless(api, request, &self.path) {
-            Some(refusal) => Err(refusal),
-            None => Ok(api.request(request)),
-        });
-        match asked {
-            Err(refusal) => refusal,
-            Ok(outcome) => told(outcome.await, metrics),
+        if let Some(refusal) = self.with_request(|request| hopeless(api, request, &self.path)) {
+            return refusal;
         }
+        let outcome = self.with_request(|request| api.request(request));
+        told(outcome.await, metrics)
     }
 
     fn with_request<T>(&self, sees: impl FnOnce(&ApiRequest<'_>) -> T) -> T {
