@@ -1,4 +1,7 @@
 //! A place where programs run as users run them, from where `cargo test` builds them.
+//!
+//! Not `assert_cmd`: it runs a program to its end and then looks at what came out. These programs go on running while a
+//! test talks to them, are stopped and killed, and everything that they say is searched for secrets.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::env::consts::EXE_SUFFIX;

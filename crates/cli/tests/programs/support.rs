@@ -1,4 +1,7 @@
 //! A gateway behind a relay that sees what is asked, and a folder in which the program runs.
+//!
+//! Not `assert_cmd`: it runs a program to its end and then looks at what came out. Here the program goes on running while a
+//! test talks to it, is stopped and killed, and everything that it says is searched for secrets.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
