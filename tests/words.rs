@@ -1,4 +1,4 @@
-//! What rejections are explained with, what errors say, and what `Debug` shows, in one file to read: `tests/words.txt`.
+//! What rejections are explained with, what errors say, and what `Debug` shows, in one file to read: `tests/words.snap`.
 //! Words change only on purpose.
 #![cfg(all(feature = "doctor", feature = "http1", feature = "serde"))]
 
@@ -17,8 +17,6 @@ use ibkr_oauth::{
 };
 use ibkr_oauth_gateway::Gateway;
 use support::{NOW, SIGNATURE_PEM, WorkedLogin, answer, poll, rng};
-
-const WORDS: &str = "tests/words.txt";
 
 const DIAGNOSES: [Diagnosis; 19] = [
     Diagnosis::ClockOff,
@@ -56,14 +54,14 @@ const MISMATCHES: [Mismatch; 11] = [
     Mismatch::Unexplained,
 ];
 
-/// `UPDATE=1 cargo test --all-features --test words` writes the file anew.
+/// `INSTA_UPDATE=always cargo test --all-features --test words` writes the file anew.
 #[test]
 fn the_words_are_the_ones_that_were_agreed_on() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(WORDS);
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, words()).unwrap();
-    }
-    assert_eq!(words(), std::fs::read_to_string(path).unwrap(), "see UPDATE above");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(".");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("words", words()));
 }
 
 #[test]
