@@ -79,7 +79,7 @@ async fn run(account: &Account) -> Result<(), Error> {
     }
     let ids = loop {
         match next_event(&mut client, &https, &mut sends).await {
-            Event::Finished { ticket, outcome: Outcome::Answered(response) } if ticket == list => {
+            Event::Finished { ticket, outcome: Outcome::Responded(response) } if ticket == list => {
                 break account_ids(&response)?;
             }
             Event::Finished { outcome, .. } => return Err(format!("no accounts: {outcome:?}").into()),

@@ -128,7 +128,7 @@ impl EventLoop {
             match self.clients[client].poll(&mut rng(), now()) {
                 Output::Wait(until) => return Ok(until),
                 Output::Send { request, exchange } => self.send(client, &request, exchange),
-                Output::Event(Event::Finished { outcome: Outcome::Answered(response), .. }) => {
+                Output::Event(Event::Finished { outcome: Outcome::Responded(response), .. }) => {
                     self.accounts[client] = Some(account_ids(&response)?);
                 }
                 Output::Event(Event::Finished { outcome: Outcome::Rejected { error, .. }, .. }) => {

@@ -36,7 +36,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 let response = http::Response::from_parts(head, body.read_to_vec()?);
                 client.handle_response(exchange, &response.into(), now())?;
             }
-            Output::Event(Event::Finished { outcome: Outcome::Answered(response), .. }) => {
+            Output::Event(Event::Finished { outcome: Outcome::Responded(response), .. }) => {
                 let accounts: Vec<serde_json::Value> = serde_json::from_slice(response.body())?;
                 accounts.iter().for_each(|account| println!("{}", account["accountId"].as_str().unwrap_or("?")));
                 return Ok(());

@@ -80,7 +80,7 @@ fn client(credentials: &Credentials) -> Client {
 /// Whether this is the end of the request, which must be good.
 fn is_answer(event: &Event) -> bool {
     match event {
-        Event::Finished { outcome: Outcome::Answered(_), .. } => true,
+        Event::Finished { outcome: Outcome::Responded(_), .. } => true,
         Event::Finished { outcome, .. } => panic!("{outcome:?}"),
         _ => false,
     }

@@ -84,7 +84,7 @@ fn event_loop(clients: &mut [Client], roots: RootCertStore) -> Result<Vec<Vec<St
                         let call = Call::start(&request, poll.registry(), Token(index), &tls)?;
                         calls.insert(index, (exchange, call));
                     }
-                    Output::Event(Event::Finished { outcome: Outcome::Answered(response), .. }) => {
+                    Output::Event(Event::Finished { outcome: Outcome::Responded(response), .. }) => {
                         listed.insert(index, account_ids(&response));
                     }
                     Output::Event(event) => assert!(matches!(event, Event::LoggedIn { .. }), "{event:?}"),

@@ -317,7 +317,7 @@ impl Ordeal {
             });
             match outcomes.collect::<Vec<_>>()[..] {
                 [Outcome::NotSent(NotSent::Deadline | NotSent::LoggedOut)] => assert_eq!(*count, 0),
-                [Outcome::Answered(_) | Outcome::Rejected { .. } | Outcome::Unanswered] => assert_ne!(*count, 0),
+                [Outcome::Responded(_) | Outcome::Rejected { .. } | Outcome::NoResponse] => assert_ne!(*count, 0),
                 ref others => panic!("{ticket:?}: {others:?}"),
             }
         }

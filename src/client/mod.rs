@@ -69,7 +69,7 @@ const FAREWELL: Duration = Duration::from_secs(30);
 ///
 /// - **An error changes nothing**, but for what is known of the server's clock.
 /// - **A dropped [`ClientExchange`] loses nothing.** What the client asked is asked again; what the caller asked is
-///   reported as [`Outcome::Unanswered`]. Every exchange has a deadline, after which the same happens.
+///   reported as [`Outcome::NoResponse`]. Every exchange has a deadline, after which the same happens.
 /// - **The same calls give the same bytes.** Time and randomness come from the caller and from nowhere else.
 ///
 /// # What it does by itself

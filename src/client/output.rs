@@ -123,8 +123,8 @@ impl fmt::Debug for ConsentUrl {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The server answered with a 2xx status.
-    Answered(Response<'static>),
+    /// The server responded with a 2xx status.
+    Responded(Response<'static>),
     /// The server, or something on the way to it, rejected the request: nothing was done, unless the error says that the
     /// server failed in the middle of it (5xx).
     Rejected {
@@ -137,7 +137,7 @@ pub enum Outcome {
     NotSent(NotSent),
     /// The request went out and no response came. Whether the server did what it asked for is not known: a client never
     /// repeats such a request.
-    Unanswered,
+    NoResponse,
 }
 
 /// Why a request never went out.

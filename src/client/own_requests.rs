@@ -316,7 +316,7 @@ impl OwnRequest {
     /// What is known of it; `reason` is why it goes no further.
     pub(super) fn outcome(self, reason: NotSent) -> Outcome {
         match (self.state, self.rejection) {
-            (State::InFlight(_), _) => Outcome::Unanswered,
+            (State::InFlight(_), _) => Outcome::NoResponse,
             (_, Some(rejection)) => rejection.into(),
             (_, None) => Outcome::NotSent(reason),
         }

@@ -51,7 +51,7 @@ impl Client {
         drop(exchange);
         if let Some(ticket) = ended {
             self.requests.remove(ticket);
-            self.finish(ticket, Outcome::Unanswered);
+            self.finish(ticket, Outcome::NoResponse);
         }
     }
 
@@ -156,7 +156,7 @@ impl Client {
                 self.publish();
                 self.events.push_back(Event::QueryPolicyChanged(policy));
             }
-            self.finish(ticket, Outcome::Answered(response.to_static()));
+            self.finish(ticket, Outcome::Responded(response.to_static()));
             return Ok(());
         }
         let error = clock.explain(response.rejected());

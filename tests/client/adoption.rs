@@ -39,7 +39,7 @@ fn the_token_of_another_process_serves_in_place_of_a_login() {
     drop(exchange);
     world.run(&mut Sound, 30);
     assert_eq!(world.count(LOGIN), 3, "only the login that was not sent");
-    assert!(matches!(world.outcome(accounts), Some(Outcome::Answered(_))));
+    assert!(matches!(world.outcome(accounts), Some(Outcome::Responded(_))));
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn a_request_handed_over_just_after_the_clock_was_set_back_has_its_time() {
         set_clock(&mut world, by);
         let ticket = world.request(&SNAPSHOT);
         world.run(&mut Sound, 30);
-        assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))), "{:?}", world.outcome(ticket));
+        assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))), "{:?}", world.outcome(ticket));
     }
 }
 
@@ -152,7 +152,7 @@ fn a_response_that_lay_in_the_socket_for_8_hours_of_sleep_is_old() {
         std::mem::forget(order_exchange);
         let seconds = recovery(&mut world);
         assert!(seconds <= 10, "{sleeps}: {seconds} s");
-        assert_eq!(world.outcome(order), Some(&Outcome::Unanswered));
+        assert_eq!(world.outcome(order), Some(&Outcome::NoResponse));
         assert_eq!(world.count("/orders"), 1);
         assert_eq!(world.count(LOGIN), 1 + usize::from(sleeps > DAY));
     }
@@ -260,7 +260,7 @@ fn a_server_that_sets_its_clock_costs_no_token_and_only_rejected_requests() {
         world.happen(Incident::ClockSkew { seconds });
         let (get, order) = (world.request(&ACCOUNTS), world.request(&ORDER));
         world.run(&mut Sound, 30);
-        assert!(matches!(world.outcome(get), Some(Outcome::Answered(_))), "{seconds}: {:?}", world.outcome(get));
+        assert!(matches!(world.outcome(get), Some(Outcome::Responded(_))), "{seconds}: {:?}", world.outcome(get));
         let what = diagnosis(world.outcome(order));
         assert!(
             matches!(what, Diagnosis::ClockOff | Diagnosis::MalformedRequest),
@@ -288,7 +288,7 @@ fn damaged_dates_cost_no_rejection_in_3_hours_of_5_clients() {
         }
         assert_eq!(fleet.count(LOGIN), 5, "{window} {seconds}");
         for member in &fleet.members {
-            let rejected = |event: &&Event| matches!(event, Event::Finished { outcome, .. } if !matches!(outcome, Outcome::Answered(_)));
+            let rejected = |event: &&Event| matches!(event, Event::Finished { outcome, .. } if !matches!(outcome, Outcome::Responded(_)));
             assert_eq!(member.events.iter().find(rejected), None, "{window} {seconds}");
             let failed = |event: &&Event| matches!(event, Event::BrokerageFailed { .. } | Event::LoginFailed { .. });
             assert_eq!(member.events.iter().find(failed), None, "{window} {seconds}");

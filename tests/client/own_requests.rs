@@ -45,7 +45,7 @@ fn an_order_goes_out_once_whatever_comes_back_and_whatever_its_method() {
             world.run(&mut answering(to("/orders"), status, body), 2 * HOUR);
             assert_eq!(world.count("/orders"), 1, "{status} {body}");
             match world.outcome(ticket) {
-                Some(Outcome::Unanswered) if status == 0 => {}
+                Some(Outcome::NoResponse) if status == 0 => {}
                 Some(Outcome::Rejected { response, .. }) => assert_eq!(response.status(), status),
                 other => panic!("{other:?}"),
             }
@@ -73,13 +73,13 @@ fn an_order_whose_exchange_was_dropped_is_unanswered_and_not_repeated() {
     let ticket = world.request(&ORDER);
     drop(world.next_send().unwrap());
     world.run(&mut Sound, HOUR);
-    assert_eq!((world.outcome(ticket), world.count("/orders")), (Some(&Outcome::Unanswered), 1));
+    assert_eq!((world.outcome(ticket), world.count("/orders")), (Some(&Outcome::NoResponse), 1));
     let ticket = world.request(&ORDER);
     let (_, exchange) = world.next_send().unwrap();
     assert_eq!(exchange.request(), Some(ticket));
     world.client.handle_no_response(exchange, world.pair.now);
     world.run(&mut Sound, HOUR);
-    assert_eq!((world.outcome(ticket), world.count("/orders")), (Some(&Outcome::Unanswered), 2));
+    assert_eq!((world.outcome(ticket), world.count("/orders")), (Some(&Outcome::NoResponse), 2));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_get_goes_out_twice_at_most_whatever_comes_back() {
         world.run(&mut answering(to("/snapshot"), status, body), 2 * HOUR);
         assert!((1..=2).contains(&world.count("/snapshot")), "{status} {body}: {}", world.count("/snapshot"));
         match world.outcome(ticket) {
-            Some(Outcome::Unanswered) if status == 0 => {}
+            Some(Outcome::NoResponse) if status == 0 => {}
             Some(Outcome::Rejected { response, .. }) => assert_eq!(response.status(), status),
             other => panic!("{other:?}"),
         }
@@ -124,7 +124,7 @@ fn a_get_that_met_a_dead_token_is_repeated_once_with_the_next() {
         world.happen(incident);
         let ticket = world.request(&ACCOUNTS);
         world.run(&mut Sound, 30);
-        assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))), "{:?}", world.events);
+        assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))), "{:?}", world.events);
         assert_eq!((world.count("/portfolio/accounts"), world.count(LOGIN)), (2, 2));
     }
 }
@@ -135,7 +135,7 @@ fn a_get_that_met_no_bridge_is_repeated_once_when_there_is_one() {
     world.happen(Incident::NightlyReset);
     let ticket = world.request(&SNAPSHOT);
     world.run(&mut Sound, 15);
-    assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))), "{:?}", world.events);
+    assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))), "{:?}", world.events);
     assert_eq!((world.count("/snapshot"), world.count(LOGIN)), (2, 1));
 }
 
@@ -187,9 +187,9 @@ fn the_query_policy_that_works_is_found_by_one_get_and_kept_and_stored() {
             world.events.clear();
             let again = world.request(&SNAPSHOT);
             world.run(&mut Sound, 30);
-            assert!(matches!(world.outcome(again), Some(Outcome::Answered(_))), "{:?}", world.events);
+            assert!(matches!(world.outcome(again), Some(Outcome::Responded(_))), "{:?}", world.events);
         } else {
-            assert!(matches!(world.outcome(first), Some(Outcome::Answered(_))), "{:?}", world.events);
+            assert!(matches!(world.outcome(first), Some(Outcome::Responded(_))), "{:?}", world.events);
             let signed = signer.sign(&SNAPSHOT, &mut world.pair.rng, world.pair.now).unwrap();
             assert!(signed.base_string().to_string().contains("conids"), "signers follow");
         }
@@ -197,7 +197,7 @@ fn the_query_policy_that_works_is_found_by_one_get_and_kept_and_stored() {
         let sent = world.count("/snapshot");
         let next = world.request(&SNAPSHOT);
         world.run(&mut Sound, 5);
-        assert!(matches!(world.outcome(next), Some(Outcome::Answered(_))));
+        assert!(matches!(world.outcome(next), Some(Outcome::Responded(_))));
         assert_eq!((world.count("/snapshot"), world.count(LOGIN)), (sent + 1, 1), "no second attempt, no new token");
         let (consumer, snapshot) = (world.client.consumer().clone(), world.client.snapshot());
         world.client = Client::resume(consumer, snapshot.expose(), world.pair.now).unwrap();
@@ -220,7 +220,7 @@ fn a_trial_of_the_other_policy_that_was_lost_is_made_again_later() {
     world.run(&mut loses_the_first_trial, 2 * MINUTE);
     let second = world.request(&SNAPSHOT);
     world.run(&mut loses_the_first_trial, MINUTE);
-    assert!(matches!(world.outcome(second), Some(Outcome::Answered(_))), "{:?}", world.outcome(second));
+    assert!(matches!(world.outcome(second), Some(Outcome::Responded(_))), "{:?}", world.outcome(second));
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_cancelled_request_is_never_sent_nor_finished() {
     assert!(!world.client.cancel(ticket), "too late");
     world.client.handle_response(exchange, &Response::new(200, b"{}"), world.pair.now).unwrap();
     world.settle(&mut Sound);
-    assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))));
+    assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))));
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn requests_end_at_their_deadline_60_seconds_or_what_was_set() {
         world.run(&mut Sound, seconds - 1);
         assert_eq!(world.outcome(in_flight), None);
         world.run(&mut Sound, 2);
-        assert_eq!(world.outcome(in_flight), Some(&Outcome::Unanswered));
+        assert_eq!(world.outcome(in_flight), Some(&Outcome::NoResponse));
         let late = world.client.handle_response(exchange, &Response::new(200, b"[]"), world.pair.now);
         assert_eq!(late, Err(Misuse::StaleExchange));
         world.run(&mut Sound, MINUTE);
@@ -338,10 +338,10 @@ fn iserver_requests_wait_for_the_brokerage_session_and_others_do_not() {
     world.happen(Incident::NoBrokerageSessions { lasts: Duration::from_secs(40) });
     let (order, snapshot, accounts) = (world.request(&ORDER), world.request(&SNAPSHOT), world.request(&ACCOUNTS));
     world.run(&mut Sound, 30);
-    assert!(matches!(world.outcome(accounts), Some(Outcome::Answered(_))));
+    assert!(matches!(world.outcome(accounts), Some(Outcome::Responded(_))));
     assert_eq!((world.outcome(order), world.outcome(snapshot)), (None, None));
     world.run(&mut Sound, 29);
-    assert!(matches!(world.outcome(snapshot), Some(Outcome::Answered(_))));
+    assert!(matches!(world.outcome(snapshot), Some(Outcome::Responded(_))));
     assert_eq!(world.count("/orders"), 1);
 }
 

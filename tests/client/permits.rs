@@ -66,7 +66,7 @@ fn a_login_that_another_client_stored_is_adopted_and_queued_requests_go_out() {
     assert_eq!(world.client.adopt(&stored, world.pair.now), Ok(true));
     assert!(signer.live().is_some());
     world.run(&mut Sound, 5);
-    assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))), "{:?}", world.events);
+    assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))), "{:?}", world.events);
     assert!(world.has(&Event::LoggedIn { until: signer.live().unwrap().expires_at() }));
     assert_eq!((world.count(LOGIN), world.client.awaits_permit(world.pair.now)), (0, false));
 }

@@ -231,7 +231,7 @@ fn without_a_brokerage_session_nothing_is_opened_or_tickled_in_a_day() {
     world.run(&mut Sound, DAY / 2);
     let ticket = world.request(&ACCOUNTS);
     world.run(&mut Sound, DAY / 2 - 11 * MINUTE);
-    assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))));
+    assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))));
     assert_eq!(world.sent.len(), 2, "{:?}", world.sent);
     let phases = |event: &Event| matches!(event, Event::Brokerage(_));
     assert_eq!(world.count_events(phases), 0);
@@ -239,7 +239,7 @@ fn without_a_brokerage_session_nothing_is_opened_or_tickled_in_a_day() {
     world.happen(Incident::LiveSessionsEnd);
     let ticket = world.request(&ACCOUNTS);
     world.run(&mut Sound, 20);
-    assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))));
+    assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))));
     world.client.log_out(world.pair.now);
     world.settle(&mut Sound);
     assert!(world.has(&Event::LoggedOut));

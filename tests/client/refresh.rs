@@ -37,7 +37,7 @@ fn a_refresh_waits_for_a_request_under_way_but_30_seconds_at_most() {
         world.run(&mut Sound, takes);
         world.client.handle_response(exchange, &answer, world.pair.now).unwrap();
         world.run(&mut Sound, MINUTE);
-        assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))));
+        assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))));
         let margin_began = sent_at(&world, LOGIN)[0].saturating_add(Duration::from_secs(DAY - MARGIN));
         let waited = sent_at(&world, LOGIN)[1].saturating_since(margin_began).as_secs();
         assert_eq!(waited, (takes - 10).min(30));
@@ -55,7 +55,7 @@ fn an_order_waits_while_a_refresh_does_and_goes_out_with_the_new_token() {
     let snapshot = world.request(&SNAPSHOT);
     world.run(&mut Sound, 10);
     assert_eq!(world.count("/orders"), 0, "an order is held back");
-    assert!(matches!(world.outcome(snapshot), Some(Outcome::Answered(_))), "a GET is not");
+    assert!(matches!(world.outcome(snapshot), Some(Outcome::Responded(_))), "a GET is not");
     world.client.handle_response(exchange, &answer, world.pair.now).unwrap();
     world.run(&mut Sound, 2);
     assert_eq!((world.count(LOGIN), world.count("/orders")), (2, 1));
@@ -97,7 +97,7 @@ fn a_get_rejected_amid_a_refresh_is_repeated_with_the_new_token() {
     world.client.handle_response(exchange, &rejection, world.pair.now).unwrap();
     world.client.handle_response(login, &token, world.pair.now).unwrap();
     world.run(&mut Sound, 10);
-    assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))), "{:?}", world.outcome(ticket));
+    assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))), "{:?}", world.outcome(ticket));
     assert_eq!((world.count("/portfolio/accounts"), world.count(LOGIN)), (2, 2));
 }
 
@@ -117,7 +117,7 @@ fn a_get_rejected_with_the_replaced_token_is_repeated_at_once() {
     world.client.handle_response(exchange, &rejection, world.pair.now).unwrap();
     // The limit for this endpoint is one request in five seconds.
     world.run(&mut Sound, 6);
-    assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))), "{:?}", world.outcome(ticket));
+    assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))), "{:?}", world.outcome(ticket));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn an_hour_of_requests_around_a_refresh_loses_none() {
         world.run(&mut Sound, 1);
     }
     world.settle(&mut Sound);
-    let answered = |ticket: &&_| matches!(world.outcome(**ticket), Some(Outcome::Answered(_)));
+    let answered = |ticket: &&_| matches!(world.outcome(**ticket), Some(Outcome::Responded(_)));
     assert_eq!(tickets.iter().filter(answered).count(), 3600);
     assert_eq!(world.count(LOGIN), 2);
 }

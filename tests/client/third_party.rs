@@ -107,7 +107,7 @@ fn consent_that_is_withdrawn_is_reported_and_asked_for_anew() {
     assert!(seconds <= 5, "{seconds} s");
     let ticket = world.request(&ACCOUNTS);
     world.run(&mut Sound, 10);
-    assert!(matches!(world.outcome(ticket), Some(Outcome::Answered(_))));
+    assert!(matches!(world.outcome(ticket), Some(Outcome::Responded(_))));
     assert!(signer.live().is_some(), "signers follow");
 }
 

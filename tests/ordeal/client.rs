@@ -361,7 +361,7 @@ impl World {
         assert!(self.finished.insert(ticket), "a second outcome: {outcome:?}");
         let fate = self.tickets.remove(&ticket).expect("a ticket that is known and was not cancelled");
         let expected = match outcome {
-            Outcome::Answered(_) => Attempt::Answered,
+            Outcome::Responded(_) => Attempt::Answered,
             Outcome::Rejected { error, .. } => {
                 self.is_silent_about(error);
                 Attempt::Rejected

@@ -119,8 +119,8 @@ impl Failure {
             RequestError::NotSent(NotSent::NotConnected(_)) => Exit::Network,
             RequestError::NotSent(NotSent::Refused(Error::Misuse(_))) => Exit::Usage,
             // To ask again does no harm.
-            RequestError::Unanswered(_) if method == Method::Get => Exit::Network,
-            RequestError::Unanswered(_) => Exit::Unknown,
+            RequestError::NoResponse(_) if method == Method::Get => Exit::Network,
+            RequestError::NoResponse(_) => Exit::Unknown,
             _ => Exit::NotReady,
         };
         Self::new(exit, error.to_string())

@@ -112,7 +112,7 @@ fn unsent(error: &RequestError) -> Answer {
         RequestError::NotSent(NotSent::Refused(_)) => refused(StatusCode::BAD_REQUEST, &why),
         RequestError::NotSent(NotSent::NotConnected(_)) => failed(StatusCode::BAD_GATEWAY, Fate::NotSent, &why),
         RequestError::NotSent(_) => failed(StatusCode::SERVICE_UNAVAILABLE, Fate::NotSent, &why),
-        RequestError::Unanswered(
+        RequestError::NoResponse(
             TransportError::HeadTimeout(_) | TransportError::BodyTimeout(_) | TransportError::Deadline,
         ) => failed(StatusCode::GATEWAY_TIMEOUT, Fate::Unanswered, &why),
         _ => failed(StatusCode::BAD_GATEWAY, Fate::Unanswered, &why),
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(not_sent(NotSent::Refused(full)), (429, "not-sent".into()));
         assert_eq!(not_sent(NotSent::LoggedOut), (503, "not-sent".into()));
         assert_eq!(not_sent(NotSent::NotConnected(TransportError::Connect("x".into()))), (502, "not-sent".into()));
-        let unanswered = |what| said(RequestError::Unanswered(what));
+        let unanswered = |what| said(RequestError::NoResponse(what));
         assert_eq!(unanswered(TransportError::Deadline), (504, "unanswered".into()));
         assert_eq!(unanswered(TransportError::Broken("x".into())), (502, "unanswered".into()));
     }

@@ -7,20 +7,20 @@ use thiserror::Error;
 use crate::status::Status;
 use crate::transport::TransportError;
 
-/// Why a request has no successful answer, and what is known of its effect.
+/// Why a request has no successful response, and what is known of its effect.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The server answered, with a status other than 2xx.
+    /// The server responded, with a status other than 2xx.
     #[error("{}", .0.error)]
     Rejected(Box<Rejection>),
     /// The request never went out: nothing was done.
     #[error("the request was not sent: {0}")]
     NotSent(NotSent),
-    /// The request went out, or may have, and no whole answer came. Whether the server did what it asked for is not known;
+    /// The request went out, or may have, and no whole response came. Whether the server did what it asked for is not known;
     /// it is not sent again.
     #[error("the request was sent, and whether it took effect is not known: {0}")]
-    Unanswered(TransportError),
+    NoResponse(TransportError),
 }
 
 impl RequestError {
@@ -29,25 +29,25 @@ impl RequestError {
         match self {
             Self::Rejected(rejection) => rejection.response.status().as_u16() < 500,
             Self::NotSent(_) => true,
-            Self::Unanswered(_) => false,
+            Self::NoResponse(_) => false,
         }
     }
 
-    /// Returns the server's answer, if there is one.
+    /// Returns the server's response, if there is one.
     pub fn into_response(self) -> Option<http::Response<Bytes>> {
         match self {
             Self::Rejected(rejection) => Some(rejection.response),
-            Self::NotSent(_) | Self::Unanswered(_) => None,
+            Self::NotSent(_) | Self::NoResponse(_) => None,
         }
     }
 }
 
-/// An answer other than success.
+/// A response other than success.
 #[derive(Debug, Clone)]
 pub struct Rejection {
     /// What it means, and what to do.
     pub error: ibkr_oauth::Error,
-    /// The answer itself.
+    /// The response itself.
     pub response: http::Response<Bytes>,
 }
 

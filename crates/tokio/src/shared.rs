@@ -286,7 +286,7 @@ impl State {
         for (ticket, waiting) in std::mem::take(&mut self.waiting) {
             let error = match self.client.cancel(ticket) {
                 true => RequestError::NotSent(NotSent::ShutDown),
-                false => RequestError::Unanswered(TransportError::ShutDown),
+                false => RequestError::NoResponse(TransportError::ShutDown),
             };
             let _ = waiting.reply.send(Err(error));
         }
@@ -302,7 +302,7 @@ fn answer_of(
 ) -> Answer {
     let whole = |response: Response<'static>| answer.unwrap_or_else(|| without_headers(&response));
     match outcome {
-        Outcome::Answered(response) => Ok(whole(response)),
+        Outcome::Responded(response) => Ok(whole(response)),
         Outcome::Rejected { error, response } => {
             Err(RequestError::Rejected(Box::new(Rejection { error, response: whole(response) })))
         }
@@ -311,7 +311,7 @@ fn answer_of(
         Outcome::NotSent(_) => Err(RequestError::NotSent(NotSent::Deadline(status()))),
         _ => Err(match failure {
             Some(error) if error.nothing_went_out() => RequestError::NotSent(NotSent::NotConnected(error)),
-            error => RequestError::Unanswered(error.unwrap_or(TransportError::Deadline)),
+            error => RequestError::NoResponse(error.unwrap_or(TransportError::Deadline)),
         }),
     }
 }
@@ -333,7 +333,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     pub(crate) async fn answer(mut self) -> Answer {
-        let ended = |_| Err(RequestError::Unanswered(TransportError::ShutDown));
+        let ended = |_| Err(RequestError::NoResponse(TransportError::ShutDown));
         (&mut self.answer).await.unwrap_or_else(ended)
     }
 }

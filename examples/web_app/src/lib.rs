@@ -174,7 +174,7 @@ impl App {
             }
         };
         match outcome {
-            Outcome::Answered(response) => {
+            Outcome::Responded(response) => {
                 let accounts: Vec<Account> = serde_json::from_slice(response.body())?;
                 Ok(accounts.into_iter().map(|account| account.id).collect())
             }

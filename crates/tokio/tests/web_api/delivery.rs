@@ -54,12 +54,12 @@ async fn an_order_is_placed_once_however_its_answer_travels() {
             Delivery::Late(_) => TransportError::HeadTimeout(PATIENCE),
             _ => TransportError::BodyTimeout(PATIENCE),
         };
-        assert!(matches!(&error, RequestError::Unanswered(cause) if *cause == expected), "{delivery:?}: {error:?}");
+        assert!(matches!(&error, RequestError::NoResponse(cause) if *cause == expected), "{delivery:?}: {error:?}");
         assert!(!error.had_no_effect());
     }
     for delivery in [Delivery::Lost, Delivery::Cut, Delivery::Reset] {
         let error = order(delivery).await.unwrap_err();
-        let is_broken = matches!(error, RequestError::Unanswered(TransportError::Broken(_)));
+        let is_broken = matches!(error, RequestError::NoResponse(TransportError::Broken(_)));
         assert!(is_broken && !error.had_no_effect(), "{delivery:?}: {error:?}");
     }
 }

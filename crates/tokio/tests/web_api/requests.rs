@@ -164,7 +164,7 @@ async fn an_answer_that_never_comes_or_never_ends_is_given_up() {
         server.spoil(ORDERS, manners);
         let error = soon(api.request(&ORDER)).await.unwrap_err();
         assert!(!error.had_no_effect());
-        let RequestError::Unanswered(cause) = error else { panic!("{error:?}") };
+        let RequestError::NoResponse(cause) = error else { panic!("{error:?}") };
         assert_eq!(cause, expected);
     }
     assert_eq!(server.count(&format!("POST {ORDERS}")), 2, "each once");
@@ -176,7 +176,7 @@ async fn an_answer_that_is_too_large_is_not_read() {
     let api = ready(&server, Limits { body_size: 1 << 20, ..Limits::default() }).await;
     server.spoil("/iserver/accounts", Manners::Verbose);
     let error = soon(api.request(&ApiRequest::get("/iserver/accounts"))).await.unwrap_err();
-    assert!(matches!(error, RequestError::Unanswered(TransportError::BodyTooLarge(_))), "{error:?}");
+    assert!(matches!(error, RequestError::NoResponse(TransportError::BodyTooLarge(_))), "{error:?}");
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn without_a_connection_an_order_is_known_not_to_be_placed() {
     assert!(
         matches!(
             error,
-            RequestError::NotSent(NotSent::NotConnected(_)) | RequestError::Unanswered(TransportError::Broken(_))
+            RequestError::NotSent(NotSent::NotConnected(_)) | RequestError::NoResponse(TransportError::Broken(_))
         ),
         "{error:?}"
     );

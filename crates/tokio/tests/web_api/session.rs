@@ -110,7 +110,7 @@ async fn an_end_tells_everybody_who_waits_whether_the_request_went_out() {
     soon(server.has_seen("GET /portfolio/accounts", 1)).await;
     soon(api.shut_down()).await;
     let [under_way, waiting] = [soon(under_way).await, soon(waiting).await].map(Result::unwrap_err);
-    assert!(matches!(under_way, RequestError::Unanswered(TransportError::ShutDown)), "{under_way:?}");
+    assert!(matches!(under_way, RequestError::NoResponse(TransportError::ShutDown)), "{under_way:?}");
     assert!(matches!(waiting, RequestError::NotSent(NotSent::ShutDown)), "{waiting:?}");
     let late = soon(api.request(&ACCOUNTS)).await.unwrap_err();
     assert!(matches!(late, RequestError::NotSent(NotSent::ShutDown)), "{late:?}");
