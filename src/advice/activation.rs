@@ -1,22 +1,23 @@
 //! Waiting for a new consumer key to become active.
 
 use core::fmt;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 use crate::advice::diagnosis::Diagnosis;
 use crate::error::Error;
 use crate::time::UnixTime;
 
-const DAY: u64 = 24 * 60 * 60;
-const WEEK: u64 = 7 * DAY;
+const DAY: NonZeroU64 = NonZeroU64::new(24 * 60 * 60).unwrap();
+const WEEK: NonZeroU64 = NonZeroU64::new(7 * DAY.get()).unwrap();
 /// The longest wait reported ([protocol section 7](crate::protocol#section-7)).
-const LONGEST: Duration = Duration::from_secs(14 * DAY);
+const LONGEST: Duration = Duration::from_secs(14 * DAY.get());
 /// Between attempts: a key becomes active at a restart, not in between.
 const PAUSE: Duration = Duration::from_secs(15 * 60);
 /// Midnight in New York is 4:00 or 5:00 UTC.
 const RESTART_SECOND: u64 = 5 * 60 * 60;
 /// The restart of each weekend, as seconds of a week that begins on Thursday: Sunday, 5:00 UTC.
-const WEEKEND_SECOND: u64 = 3 * DAY + RESTART_SECOND;
+const WEEKEND_SECOND: u64 = 3 * DAY.get() + RESTART_SECOND;
 
 /// Tells "not active yet" from "wrong", as far as that can be told, and says when to ask again.
 ///
@@ -96,19 +97,17 @@ impl ActivationWait {
             waited: now.saturating_since(self.registered_at),
             seen_at: now,
             next_attempt: now.saturating_add(PAUSE),
-            first_restart: next::<DAY>(RESTART_SECOND, self.registered_at),
-            weekend_restart: next::<WEEK>(WEEKEND_SECOND, self.registered_at),
+            first_restart: next(DAY, RESTART_SECOND, self.registered_at),
+            weekend_restart: next(WEEK, WEEKEND_SECOND, self.registered_at),
             at_worst: self.registered_at.saturating_add(LONGEST),
         })
     }
 }
 
-/// The first moment after `now` that is `offset` seconds into a period of `PERIOD` seconds.
-fn next<const PERIOD: u64>(offset: u64, now: UnixTime) -> UnixTime {
-    const { assert!(PERIOD > 0) };
-    // Of a divisor that is not 0, so there is a remainder.
-    let into_period = now.as_secs().checked_rem(PERIOD).unwrap_or_default();
-    let ahead = if into_period < offset { offset } else { offset.saturating_add(PERIOD) };
+/// The first moment after `now` that is `offset` seconds into a period of `period` seconds.
+fn next(period: NonZeroU64, offset: u64, now: UnixTime) -> UnixTime {
+    let into_period = now.as_secs() % period;
+    let ahead = if into_period < offset { offset } else { offset.saturating_add(period.get()) };
     let seconds = now.as_secs().saturating_sub(into_period).saturating_add(ahead);
     UnixTime::from_secs(seconds)
 }
