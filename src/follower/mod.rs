@@ -182,7 +182,7 @@ impl Follower {
         };
         match self.search.next(due, now) {
             Some(until) => FollowerOutput::Wait(until),
-            None => FollowerOutput::Ask(self.search.ask(self.generation().unwrap_or_default(), now)),
+            None => FollowerOutput::Ask(self.search.ask(self.generation().unwrap_or(Question::NO_GENERATION), now)),
         }
     }
 

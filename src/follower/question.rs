@@ -12,6 +12,9 @@ pub struct Question {
 }
 
 impl Question {
+    /// What a follower that has none asks about: an owner counts from 1.
+    pub(super) const NO_GENERATION: u64 = 0;
+
     pub(super) fn about(generation: u64) -> Self {
         Self { generation, is_rejected: false, has_no_bridge: false }
     }
