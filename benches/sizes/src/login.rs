@@ -23,7 +23,8 @@ pub fn log_in(session: &mut OAuthSession, answer: &[u8], rng: &mut dyn CryptoRng
         let _ = session.handle_response(outbound.exchange, &Response::new(200, answer), NOW);
     }
     if let Some(live) = session.live(NOW) {
-        length += live.authorization(&ApiRequest::get("/portfolio/accounts"), rng, NOW).map_or(0, |(text, _)| text.len());
+        length +=
+            live.authorization(&ApiRequest::get("/portfolio/accounts"), rng, NOW).map_or(0, |(text, _)| text.len());
     }
     length
 }
