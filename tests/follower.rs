@@ -228,6 +228,13 @@ fn ten_followers_that_meet_one_dead_token_cost_one_login() {
 }
 
 #[test]
+fn the_question_of_a_follower_without_a_token_is_about_generation_0() {
+    let (world, mut follower) = (owner(), follower());
+    let FollowerOutput::Ask(question) = follower.poll(world.pair.now) else { panic!("no question") };
+    assert_eq!((question.generation(), question.is_rejected()), (0, false));
+}
+
+#[test]
 fn a_report_about_an_older_generation_is_stale() {
     let (mut world, mut machine) = (owner(), Machine::new(0));
     machine.settle(&mut world);
