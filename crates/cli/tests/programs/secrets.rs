@@ -86,7 +86,8 @@ impl Secrets {
         let key = field("private_encryption_pem").and_then(|pem| PrivateKey::from_pkcs8_pem(pem).ok());
         let secret = field("access_token_secret").and_then(|secret| BASE64.decode(secret).ok());
         if let (Some(key), Some(secret)) = (key, secret) {
-            let prepend = key.decrypt(Pkcs1v15Encrypt, &secret).ok();
+            // With another's key, anything may come out, nothing at all too.
+            let prepend = key.decrypt(Pkcs1v15Encrypt, &secret).ok().filter(|prepend| prepend.len() >= SECRET_LENGTH);
             self.0.extend(prepend.iter().flat_map(|prepend| [hex(prepend), BASE64.encode(prepend)]));
         }
     }
