@@ -66,14 +66,18 @@ impl Access {
 
     /// Opens the store of this session.
     pub async fn open(&self, credentials: &Credentials, session: &OAuthSession) -> Result<Store, Failure> {
-        match &self.store {
-            Some(place) => place.open(credentials, session).await,
-            None => Place::Folder(Store::default_folder()?).open(credentials, session).await,
-        }
+        self.place()?.open(credentials, session).await
     }
 
     /// The folder for what this machine has for itself.
     pub fn folder(&self) -> Result<PathBuf, Failure> {
-        self.store.as_ref().map_or_else(|| Ok(Store::default_folder()?), Place::folder)
+        self.place()?.folder()
+    }
+
+    fn place(&self) -> Result<Place, Failure> {
+        match &self.store {
+            Some(place) => Ok(place.clone()),
+            None => Ok(Place::Folder(Store::default_folder()?)),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Where the session is kept that all commands share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ibkr_oauth::OAuthSession;
@@ -43,7 +43,7 @@ impl Place {
     /// Opens the store of this session.
     pub async fn open(&self, credentials: &Credentials, session: &OAuthSession) -> Result<Store, Failure> {
         match self {
-            Self::Folder(folder) => Ok(Store::in_folder(Path::new(folder), session)?),
+            Self::Folder(folder) => Ok(Store::in_folder(folder, session)?),
             Self::Postgres(url) => {
                 let config = url.parse().map_err(|_| unusable("it is no URL of PostgreSQL"))?;
                 let store = Postgres::new(config, tokio_postgres::NoTls, TABLE);
