@@ -42,6 +42,9 @@ pub struct Setup {
     /// Wait until IBKR has activated the consumer key, for two weeks at most
     #[arg(long)]
     wait: bool,
+    /// Seconds between two attempts while it waits; more than twelve in an hour are not made [default: 900]
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    every: Option<u64>,
     /// The server, in place of IBKR's
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
@@ -90,7 +93,8 @@ impl Setup {
         let activation = waiting.explain(error, now()).filter(|activation| now() < activation.at_worst);
         let Some(activation) = activation.filter(|_| self.wait) else { return Ok(None) };
         output::line(activation)?;
-        Ok(Some(activation.next_attempt))
+        let every = self.every.map(|seconds| now().saturating_add(Duration::from_secs(seconds)));
+        Ok(Some(every.unwrap_or(activation.next_attempt)))
     }
 }
 

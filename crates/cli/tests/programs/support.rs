@@ -271,8 +271,13 @@ impl Running<'_> {
     }
 
     pub fn wait_for(&self, words: &str) -> String {
+        self.wait_for_times(words, 1)
+    }
+
+    /// Waits until it has said this so often.
+    pub fn wait_for_times(&self, words: &str, times: usize) -> String {
         let deadline = Instant::now() + PATIENCE;
-        while !self.said().contains(words) {
+        while self.said().matches(words).count() < times {
             assert!(Instant::now() < deadline, "not said: {words}: {}", self.said());
             thread::sleep(PAUSE);
         }
