@@ -396,7 +396,7 @@ fn keeps_promise(words: &str, login: &mut Login) {
 
 #[test]
 fn a_login_goes_where_its_table_says() {
-    let table = rows(include_str!("../src/session.rs"));
+    let table = rows(include_str!("../src/session/mod.rs"));
     let mut walked = BTreeSet::new();
     for row in &table {
         let [phases, what, next] = row[..] else { panic!("{row:?}") };

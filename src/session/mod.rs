@@ -1,33 +1,27 @@
 //! The OAuth session: the state machine from a consumer to a live session token.
 
+mod requests;
+mod responses;
+
 use alloc::format;
 use alloc::string::String;
-use base64::Engine;
 use core::fmt;
 use rand_core::CryptoRng;
 
-use crate::agreement::diffie_hellman::Exponent;
-use crate::agreement::live_session_token::{LiveSessionToken, TokenId};
-use crate::agreement::mismatch_search::Evidence;
+use crate::agreement::live_session_token::TokenId;
 use crate::credentials::consumer::Consumer;
 use crate::credentials::token::{AccessToken, Token};
-use crate::encoding::BASE64;
-use crate::error::{Error, Malformed, Misuse, Rejected};
+use crate::error::{Error, Misuse};
 use crate::exchange::{Exchange, Outbound, Step};
-use crate::live_session::{Life, LiveSession};
-use crate::signing::authorization::{Parameter, common_parameters, header};
-use crate::signing::base_string::BaseString;
+use crate::live_session::LiveSession;
 use crate::signing::nonce_and_timestamp::Stamp;
-use crate::signing::percent_encoding::{encode, encode_into};
+use crate::signing::percent_encoding::encode_into;
 use crate::signing::policy::QueryPolicy;
-use crate::signing::server_clock::ClockVerdict;
 use crate::ticket::Awaited;
 use crate::time::UnixTime;
-use crate::wire::method::Method;
+use crate::wire::callback;
 use crate::wire::receipt::Receipt;
-use crate::wire::request::{Head, Request};
 use crate::wire::response::Response;
-use crate::wire::{callback, response};
 
 /// How far a login has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -304,79 +298,6 @@ impl OAuthSession {
         }
     }
 
-    fn ask_request_token(
-        &self,
-        stamp: &Stamp,
-        receipt: Receipt,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(Step, Request), Error> {
-        let own = [("oauth_callback", self.consumer.callback())];
-        self.rsa_signed(Step::RequestToken, &own, stamp, receipt, rng)
-    }
-
-    /// Without `oauth_callback`: IBKR's published example has none, and its signature verifies
-    /// ([protocol section 2.1](crate::protocol#section-2-1)).
-    fn ask_access_token(
-        &self,
-        token: &Token,
-        verifier: &Token,
-        stamp: &Stamp,
-        receipt: Receipt,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(Step, Request), Error> {
-        let own = [("oauth_token", token.as_str()), ("oauth_verifier", verifier.as_str())];
-        self.rsa_signed(Step::AccessToken, &own, stamp, receipt, rng)
-    }
-
-    fn ask_live_session_token(
-        &self,
-        access_token: &AccessToken,
-        stamp: &Stamp,
-        receipt: Receipt,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(Step, Request), Error> {
-        let prepend = self.consumer.keys().decrypt_pkcs1v15(access_token.encrypted_secret(), rng)?;
-        let exponent = Exponent::random(rng)?;
-        let challenge = self.consumer.dh().challenge(&exponent, self.consumer.keys())?;
-        let own = [("diffie_hellman_challenge", challenge.as_str()), ("oauth_token", access_token.token())];
-        self.rsa_signed(Step::LiveSessionToken { exponent, prepend }, &own, stamp, receipt, rng)
-    }
-
-    /// The request for `step`, with its `own` parameters beside the common ones.
-    fn rsa_signed(
-        &self,
-        step: Step,
-        own: &[Parameter<'_>],
-        stamp: &Stamp,
-        receipt: Receipt,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(Step, Request), Error> {
-        let consumer = &self.consumer;
-        let endpoint = step.endpoint();
-        let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
-        let common = common_parameters(consumer.identity(), "RSA-SHA256", nonce.as_str(), timestamp.as_str());
-        let mut parameters = [&common, own].concat();
-        // Their names are of letters and `_`, which stand for themselves in an encoding.
-        parameters.sort_unstable();
-
-        let url = [consumer.base_url(), endpoint].concat();
-        let base_string = BaseString::new(Method::Post, &url, &parameters, consumer.identity().parameter_encoding());
-        let base_string = base_string.with_prepend(step.prepend());
-        let signature = consumer.keys().sign_rsa_sha256(base_string.text().expose().as_bytes(), rng)?;
-
-        let header = header(consumer.realm(), parameters.iter().map(|(name, value)| (*name, Some(*value))));
-        let signature = encode(&BASE64.encode(signature));
-        let length = endpoint.len().saturating_add(header.length()).saturating_add(signature.len());
-        let head = Head::write(
-            consumer.identity(),
-            length,
-            |text| text.push_str(endpoint),
-            |text| header.fill(&[&signature], |part| text.push_str(part)),
-        );
-        let request = Request::new(consumer.identity(), Method::Post, head, base_string, None, receipt);
-        Ok((step, request))
-    }
-
     /// Takes the URL that the user's browser was redirected to after consent: whole, as the target of the browser's
     /// request to your server, or only the query.
     ///
@@ -427,63 +348,12 @@ impl OAuthSession {
             return Err(Misuse::StaleExchange.into());
         }
         let clock = self.consumer.identity().learn_clock(&exchange.receipt, response, now);
-        self.state = self.state_after(&exchange, response).map_err(|error| at_login(error, clock))?;
+        self.state = self.state_after(&exchange, response).map_err(|error| responses::at_login(error, clock))?;
         if matches!(exchange.step, Step::LiveSessionToken { .. }) {
             self.generation = self.generation.saturating_add(1);
         }
         // The exchange is dropped here, and with it the ticket that was awaited.
         Ok(self.phase(now))
-    }
-
-    fn state_after(&self, exchange: &Exchange, response: &Response<'_>) -> Result<State, Error> {
-        match &exchange.step {
-            Step::RequestToken => Ok(State::RequestToken { token: response::request_token(response)?, verifier: None }),
-            Step::AccessToken => Ok(State::AccessToken(response::access_token(response)?)),
-            Step::LiveSessionToken { exponent, prepend } => {
-                let access_token = self.access_token().ok_or(Misuse::StaleExchange)?.clone();
-                let asked_at = exchange.receipt.asked_at();
-                let live = self.agree(&access_token, exponent, prepend.expose(), response, asked_at)?;
-                Ok(State::LiveSession { access_token, live })
-            }
-        }
-    }
-
-    fn agree(
-        &self,
-        access_token: &AccessToken,
-        exponent: &Exponent,
-        prepend: &[u8],
-        response: &Response<'_>,
-        asked_at: UnixTime,
-    ) -> Result<LiveSession, Error> {
-        let agreement = response::agreement(response)?;
-        let (dh, consumer_key) = (self.consumer.dh(), self.consumer.consumer_key());
-        let shared_secret = dh.shared_secret(exponent, &agreement.peer_value, self.consumer.keys())?;
-        let shared_secret = shared_secret.ok_or(Malformed::DiffieHellmanOutOfRange)?;
-        let token = LiveSessionToken::agree(&shared_secret, prepend, consumer_key, &agreement.proof);
-        let token = token.ok_or_else(|| {
-            let evidence = Evidence {
-                shared_secret: shared_secret.to_java_bytes(),
-                prime_length: dh.prime_length(),
-                names_two: dh.names_two(),
-                challenge: &dh.public_value(exponent),
-                response: &agreement.peer_value,
-                prepend,
-                encrypted_secret: access_token.encrypted_secret(),
-                consumer_key,
-                proof: &agreement.proof,
-            };
-            Error::LiveSessionMismatch(evidence.explain())
-        })?;
-        let server_time = response.date().unwrap_or_else(|| asked_at.shifted(self.clock_skew()));
-        let life = Life::from(asked_at, server_time, agreement.expiration);
-        Ok(LiveSession::new(
-            self.consumer.identity().clone(),
-            access_token.oauth_token(),
-            token,
-            self.query_policy,
-            life,
-        ))
     }
 
     /// Forgets the live session token of `dead`: call this when the server has rejected (401) a request that `dead`
@@ -548,14 +418,6 @@ impl OAuthSession {
     pub fn reauthorize(&mut self) {
         self.state = State::Unauthorized;
         self.awaited.forget();
-    }
-}
-
-/// A rejection of an OAuth request has nothing to do with a live session token.
-fn at_login(error: Error, clock: ClockVerdict) -> Error {
-    match clock.explain(error) {
-        Error::Rejected(rejected) => Error::Rejected(Rejected { diagnosis: rejected.diagnosis.of_login(), ..rejected }),
-        other => other,
     }
 }
 
