@@ -1,5 +1,5 @@
 //! The modules of the crate import one another without a circle, so that each can be read after those it stands on.
-//! What the tests need, they have: no example is a library.
+//! What the tests need, they have: no example is a library. And the library does no IO, because it does not import any.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,6 +16,32 @@ fn no_module_imports_itself_by_a_detour() {
         let mut way = vec![module.clone()];
         assert!(!leads_to(&graph, module, module, &mut way, &mut BTreeSet::new()), "a circle: {}", way.join(" -> "));
     }
+}
+
+/// `src/` is `no_std`: whoever wants a clock, a file, a socket, a thread or the environment must name `std`. `clippy.toml`
+/// catches what could be called on the two types that are named.
+#[test]
+fn of_the_standard_library_only_a_lock_and_a_time_are_named() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let mut named = Vec::new();
+    for file in files(&src).into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines = text.lines().filter(is_code).filter(|line| line.contains("std::") || line.contains("crate std"));
+        named.extend(lines.map(|line| format!("{}: {}", name(&src, &file), line.trim())));
+    }
+    named.sort_unstable();
+    assert_eq!(
+        named,
+        [
+            "lib: extern crate std;",
+            "lock: use std::sync::{PoisonError, RwLock};",
+            "time: fn from(time: std::time::SystemTime) -> Self {",
+            "time: impl From<UnixTime> for std::time::SystemTime {",
+            "time: impl From<std::time::SystemTime> for UnixTime {",
+            "time: let since_epoch = time.duration_since(std::time::UNIX_EPOCH);",
+        ]
+    );
 }
 
 #[test]
