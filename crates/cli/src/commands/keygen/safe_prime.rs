@@ -1,4 +1,7 @@
 //! The search for a Diffie-Hellman prime, on all processors.
+//!
+//! On threads of its own: `crypto_primes::multicore` wants a random source that it can fork, which the operating system's is
+//! not, and brings rayon for what a scope of threads does.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
