@@ -90,7 +90,8 @@ impl fmt::Display for UnixTime {
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
-/// Year, month and day of the month (both from 1) of a day counted from 1970-01-01, by the Gregorian calendar.
+/// Year, month and day of the month (both from 1) of a day counted from 1970-01-01, by the Gregorian calendar. No more of
+/// a calendar is needed, so that nobody has to build a crate for dates.
 fn date(days: u64) -> (u64, u64, u64) {
     // The calendar repeats itself every 400 years.
     const DAYS_IN_400_YEARS: u64 = 146_097;

@@ -1,4 +1,6 @@
 //! The two URLs of a consumer: where the API lives, and where users give consent.
+//!
+//! A URL is signed as it is sent, so it is kept to the byte; the `url` crate would normalise it.
 
 use alloc::format;
 use alloc::string::{String, ToString};

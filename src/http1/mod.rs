@@ -1,5 +1,8 @@
 //! HTTP/1.1 for event loops that have no HTTP client: requests to bytes, bytes to responses. No IO here either.
 //!
+//! `httparse` reads the heads. What surrounds them in an HTTP client (redirects, repeats, pools) must not be done to a signed
+//! request, so none is built upon.
+//!
 //! ```no_run
 //! use ibkr_oauth::{Request, Response, http1};
 //! use std::io::{Read, Write};
