@@ -8,6 +8,8 @@
 //! replaced whole or not at all, and locked while a job looks at it, so that of jobs which start together, or find the stored
 //! session dead together, only one logs in; the others wait, `--patience` (120 seconds if not given) at most. A file that
 //! is no stored session is not replaced.
+//! On tokio, `Store` of the package `ibkr-oauth-tokio` does all of this.
+//!
 //! Without credentials: four jobs as processes of their own, three of them at once, against a gateway of our own.
 
 mod support;
