@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ibkr_oauth::brokerage::BrokeragePhase;
 use ibkr_oauth::{
-    ApiRequest, Client, Diagnosis, Error, Event, Method, Misuse, NotSent, Outcome, QueryPolicy, Request, Response,
+    ApiRequest, Client, Diagnosis, Error, Event, Method, Misuse, NotSent, Outcome, Pacing, QueryPolicy, Request,
+    Response,
 };
 use ibkr_oauth_gateway::{Incident, QueryPolicy as Expected};
 
@@ -330,6 +331,22 @@ fn requests_are_paced_and_the_clients_own_go_first() {
     world.request(&ACCOUNTS);
     world.run(&mut Sound, 10);
     assert_eq!(world.most_in(5, "/portfolio/accounts"), 1);
+}
+
+#[test]
+fn the_pacing_of_a_client_says_how_many_go_out_in_a_second() {
+    for (pacing, allowed) in [(Pacing::default(), 10), (Pacing::fifty_a_second(), 50)] {
+        let mut world = World::new();
+        world.client = Client::new(world.pair.first_party(world.pair.builder())).with_pacing(pacing);
+        world.run(&mut Sound, MINUTE);
+        let positions = ApiRequest::get("/portfolio/DU1/positions/0");
+        for _ in 0..120 {
+            world.request(&positions);
+        }
+        world.run(&mut Sound, 30);
+        assert_eq!((world.most_in(1, ""), world.most_in(1, "/positions")), (allowed, allowed));
+        assert_eq!(world.count("/positions"), 120);
+    }
 }
 
 #[test]

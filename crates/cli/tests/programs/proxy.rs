@@ -89,3 +89,20 @@ fn a_proxy_that_cannot_log_in_says_why() {
     world.stop_server();
     world.run(&["proxy", "--plain", "--listen", "127.0.0.1:0"]).ends_with(5).says("does not answer");
 }
+
+#[test]
+fn a_proxy_sends_fifty_requests_a_second_only_if_it_is_told_to() {
+    // So many share the limits that a proxy's turn comes once in 5,000 seconds, or once in 1,000: the login has taken it.
+    let pause = |name: &str, options: &[&str]| {
+        let world = World::new(name);
+        let arguments = ["proxy", "--plain", "--listen", "127.0.0.1:0", "--replicas", "50000"];
+        let proxy = world.start(&[&arguments, options].concat());
+        let refused = get(connect(&proxy), "/v1/api/portfolio/DU1234567/positions/0", "").to_ascii_lowercase();
+        proxy.terminate().ends_with(0);
+        assert!(refused.starts_with("http/1.1 429 ") && refused.contains("request limits"), "{refused}");
+        let (_, behind) = refused.split_once("retry-after: ").unwrap();
+        behind.lines().next().unwrap().parse::<u64>().unwrap()
+    };
+    assert!((4_000..=5_001).contains(&pause("proxy-ten", &[])));
+    assert!((60..=1_001).contains(&pause("proxy-fifty", &["--fifty-a-second"])));
+}
