@@ -316,7 +316,7 @@ impl Ordeal {
                 _ => None,
             });
             match outcomes.collect::<Vec<_>>()[..] {
-                [Outcome::NotSent(NotSent::Deadline | NotSent::LoggedOut)] => assert_eq!(*count, 0),
+                [Outcome::NotSent(NotSent::Deadline { .. } | NotSent::LoggedOut)] => assert_eq!(*count, 0),
                 [Outcome::Responded(_) | Outcome::Rejected { .. } | Outcome::NoResponse] => assert_ne!(*count, 0),
                 ref others => panic!("{ticket:?}: {others:?}"),
             }

@@ -14,9 +14,14 @@ impl Client {
     /// bring the next attempt forward.
     pub fn beyond_deadline(&mut self, request: &ApiRequest<'_>, now: UnixTime) -> Option<UnixTime> {
         self.follow_clock(now);
+        self.earliest(request, now).filter(|at| *at >= self.requests.deadline(now))
+    }
+
+    /// When `request` could go out at the earliest; `None` if that is up to others.
+    pub(super) fn earliest(&mut self, request: &ApiRequest<'_>, now: UnixTime) -> Option<UnixTime> {
         let session = self.session_at(super::own_requests::needs_brokerage_session(request.path()), now)?;
         let allowed = self.pacing.free_at(request, self.seen_at).unwrap_or(now);
-        Some(session.max(allowed)).filter(|at| *at >= self.requests.deadline(now))
+        Some(session.max(allowed))
     }
 
     /// When there could be a live session, and a brokerage session where one is needed.

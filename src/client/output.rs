@@ -145,7 +145,10 @@ pub enum Outcome {
 #[non_exhaustive]
 pub enum NotSent {
     /// Its deadline passed first: no live session, no brokerage session, or no room in the request limits.
-    Deadline,
+    Deadline {
+        /// When it could go out at the earliest, if it were handed over again; `None` if that is up to others.
+        retry_at: Option<UnixTime>,
+    },
     /// The client was logged out, or starts over.
     LoggedOut,
     /// It cannot be signed.

@@ -237,19 +237,12 @@ impl OwnRequests {
     }
 
     /// Ends what is over at `now`: past its deadline, or in flight with an exchange that was dropped.
-    pub(super) fn take_overdue(&mut self, now: UnixTime) -> Vec<(RequestTicket, Outcome)> {
-        let mut overdue = Vec::new();
-        let mut kept = VecDeque::with_capacity(0);
-        if self.requests.iter().any(|own| own.is_over(now)) {
-            for own in self.requests.drain(..) {
-                if own.is_over(now) {
-                    overdue.push((own.ticket, own.outcome(NotSent::Deadline)));
-                } else {
-                    kept.push_back(own);
-                }
-            }
-            self.requests = kept;
+    pub(super) fn take_overdue(&mut self, now: UnixTime) -> VecDeque<OwnRequest> {
+        if !self.requests.iter().any(|own| own.is_over(now)) {
+            return VecDeque::new();
         }
+        let (overdue, kept) = self.requests.drain(..).partition(|own| own.is_over(now));
+        self.requests = kept;
         overdue
     }
 

@@ -182,8 +182,9 @@ impl Client {
         self.follow_clock(now);
         self.health.begin(now);
         self.hear_signers(now);
-        for (ticket, outcome) in self.requests.take_overdue(now) {
-            self.finish(ticket, outcome);
+        for own in self.requests.take_overdue(now) {
+            let retry_at = own.request.with(|request| self.earliest(request, now));
+            self.finish(own.ticket, own.outcome(NotSent::Deadline { retry_at }));
         }
         if let Goal::LoggingOut { until } = self.goal
             && (now >= until || self.oauth.live(now).is_none())

@@ -240,7 +240,7 @@ impl Client {
         }
         for ticket in rejected {
             if let Some(own) = self.requests.remove(ticket) {
-                self.finish(ticket, own.outcome(NotSent::Deadline));
+                self.finish(ticket, own.outcome(NotSent::Deadline { retry_at: None }));
             }
         }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ibkr_oauth::brokerage::BrokeragePhase;
 use ibkr_oauth::{
-    ApiRequest, Client, Diagnosis, Error, Event, Method, Misuse, NotSent, Outcome, Pacing, QueryPolicy, Request,
-    Response,
+    ApiRequest, Client, Diagnosis, Error, Event, Method, Misuse, NotSent, OAuthSession, Outcome, Pacing, QueryPolicy,
+    Request, RequestTicket, Response, UnixTime,
 };
 use ibkr_oauth_gateway::{Incident, QueryPolicy as Expected};
 
@@ -303,7 +303,7 @@ fn requests_end_at_their_deadline_60_seconds_or_what_was_set() {
         world.run(&mut nothing_arrives, seconds - 1);
         assert_eq!(world.outcome(unsent), None);
         world.run(&mut nothing_arrives, 2);
-        assert_eq!(world.outcome(unsent), Some(&Outcome::NotSent(NotSent::Deadline)));
+        assert!(matches!(world.outcome(unsent), Some(Outcome::NotSent(NotSent::Deadline { .. }))));
         world.run(&mut Sound, 20 * MINUTE + 5);
         let in_flight = world.request(&ACCOUNTS);
         let (_, exchange) = world.next_send().unwrap();
@@ -466,6 +466,46 @@ fn what_cannot_go_out_in_time_is_known_before_it_is_handed_over() {
     world.client.log_out(world.pair.now);
     world.run(&mut no_logins, MINUTE);
     assert_eq!(beyond(&mut world, ACCOUNTS), None, "who is logged out does not know");
+}
+
+/// What the request of `ticket`, which never went out in its time, says of the next.
+fn retry_at(world: &World, ticket: RequestTicket) -> Option<UnixTime> {
+    match world.outcome(ticket) {
+        Some(Outcome::NotSent(NotSent::Deadline { retry_at })) => *retry_at,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_request_whose_time_was_up_says_when_the_next_could_go_out() {
+    let mut world = ready();
+    let tickets: Vec<_> = (0..20).map(|_| world.request(&ACCOUNTS)).collect();
+    world.run(&mut Sound, MINUTE);
+    world.settle(&mut Sound);
+    let sent = world.count("/portfolio/accounts");
+    let (last, _) = world.sent.iter().rfind(|(_, line)| line.contains("/portfolio/accounts")).unwrap();
+    let free_at = last.saturating_add(Duration::from_secs(5));
+    assert!(tickets.iter().skip(sent).all(|ticket| retry_at(&world, *ticket) == Some(free_at)), "{:?}", world.events);
+
+    world.happen(Incident::LiveSessionsEnd);
+    let mut no_logins = answering(to(LOGIN), 503, "");
+    world.run(&mut no_logins, MINUTE);
+    let ticket = world.request(&ORDER);
+    world.run(&mut no_logins, MINUTE);
+    world.settle(&mut no_logins);
+    let next_attempt = world.events.iter().rev().find_map(|event| match event {
+        Event::LoginFailed { next_attempt, .. } => Some(*next_attempt),
+        _ => None,
+    });
+    assert!(next_attempt.is_some());
+    assert_eq!(retry_at(&world, ticket), next_attempt);
+
+    let mut world = World::new();
+    let consumer = world.pair.builder().build().unwrap();
+    world.client = Client::new(OAuthSession::new(consumer));
+    let ticket = world.request(&ORDER);
+    world.run(&mut Sound, 2 * MINUTE);
+    assert_eq!(retry_at(&world, ticket), None, "that is up to the user");
 }
 
 #[test]

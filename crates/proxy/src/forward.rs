@@ -37,11 +37,21 @@ impl Forwarded {
     /// Sends it, once at most if it changes anything, and returns IBKR's answer or says why there is none. A future that is
     /// dropped takes the request back if it has not gone out.
     pub(crate) async fn send(self, api: &WebApi, metrics: &Metrics) -> Answer {
-        if let Some(refusal) = self.with_request(|request| hopeless(api, request, &self.path)) {
-            return refusal;
+        let status = api.status();
+        if status.activity == Activity::Stopped && !status.is_logged_in() {
+            let why = "no login is possible before something is changed on the proxy's machine: its log says what";
+            return failed(StatusCode::SERVICE_UNAVAILABLE, Fate::NotSent, why);
         }
-        let outcome = self.with_request(|request| api.request(request));
-        told(outcome.await, metrics)
+        match self.with_request(|request| api.request(request)).await {
+            Ok(response) => pass(response),
+            Err(RequestError::Rejected(rejection)) => {
+                if let Error::Rejected(rejected) = &rejection.error {
+                    metrics.note_refusal(format!("{:?}", rejected.diagnosis));
+                }
+                pass(rejection.response)
+            }
+            Err(error) => unsent(&error, &self.path),
+        }
     }
 
     fn with_request<T>(&self, sees: impl FnOnce(&ApiRequest<'_>) -> T) -> T {
@@ -64,18 +74,6 @@ impl Forwarded {
     }
 }
 
-/// Why it makes no sense to wait, if the request cannot go out before its deadline.
-fn hopeless(api: &WebApi, request: &ApiRequest<'_>, path: &str) -> Option<Answer> {
-    let status = api.status();
-    if status.activity == Activity::Stopped && !status.is_logged_in() {
-        let why = "no login is possible before something is changed on the proxy's machine: its log says what";
-        return Some(failed(StatusCode::SERVICE_UNAVAILABLE, Fate::NotSent, why));
-    }
-    let left = api.beyond_deadline(request)?.saturating_since(UnixTime::from(SystemTime::now()));
-    let (code, why) = too_late(&status, path);
-    Some(retry_after(failed(code, Fate::NotSent, why), left.as_secs().saturating_add(1)))
-}
-
 /// What holds a request to `path` back for longer than it may wait.
 fn too_late(status: &Status, path: &str) -> (StatusCode, &'static str) {
     if status.penalty_ends_at.is_some() {
@@ -89,23 +87,15 @@ fn too_late(status: &Status, path: &str) -> (StatusCode, &'static str) {
     }
 }
 
-fn told(outcome: Result<http::Response<Bytes>, RequestError>, metrics: &Metrics) -> Answer {
-    match outcome {
-        Ok(response) => pass(response),
-        Err(RequestError::Rejected(rejection)) => {
-            if let Error::Rejected(rejected) = &rejection.error {
-                metrics.note_refusal(format!("{:?}", rejected.diagnosis));
-            }
-            pass(rejection.response)
-        }
-        Err(error) => unsent(&error),
-    }
-}
-
-/// Says what became of a request that IBKR has not answered.
-fn unsent(error: &RequestError) -> Answer {
+/// Says what became of a request to `path` that IBKR has not answered.
+fn unsent(error: &RequestError, path: &str) -> Answer {
     let why = error.to_string();
     match error {
+        RequestError::NotSent(NotSent::Deadline { status, retry_at: Some(at) }) => {
+            let left = at.saturating_since(UnixTime::from(SystemTime::now()));
+            let (code, why) = too_late(status, path);
+            retry_after(failed(code, Fate::NotSent, why), left.as_secs().saturating_add(1))
+        }
         RequestError::NotSent(NotSent::Refused(Error::QueueFull { .. })) => {
             retry_after(failed(StatusCode::TOO_MANY_REQUESTS, Fate::NotSent, &why), 1)
         }
@@ -172,7 +162,7 @@ mod tests {
     #[test]
     fn a_client_learns_whether_its_request_may_be_repeated() {
         let said = |error: RequestError| {
-            let answer = unsent(&error);
+            let answer = unsent(&error, "/tickle");
             (answer.status().as_u16(), answer.headers().get(MARK).unwrap().to_str().unwrap().to_owned())
         };
         let not_sent = |what| said(RequestError::NotSent(what));

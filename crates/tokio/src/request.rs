@@ -1,6 +1,7 @@
 //! How a request can fail.
 
 use bytes::Bytes;
+use ibkr_oauth::UnixTime;
 use ibkr_oauth::brokerage::BrokeragePhase;
 use thiserror::Error;
 
@@ -55,9 +56,14 @@ pub struct Rejection {
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum NotSent {
-    /// Its time was up first.
-    #[error("its time was up, {}", what_was_missing(.0))]
-    Deadline(Status),
+    /// Its time was up first. It ends before that if it is known to be in vain.
+    #[error("it could not go out in time: {}", what_was_missing(.status))]
+    Deadline {
+        /// How things stood.
+        status: Status,
+        /// When it could go out at the earliest, if it were handed over again; `None` if that is not known.
+        retry_at: Option<UnixTime>,
+    },
     /// The client was logged out, or starts over.
     #[error("the client is logged out")]
     LoggedOut,
@@ -74,10 +80,10 @@ pub enum NotSent {
 
 fn what_was_missing(status: &Status) -> &'static str {
     match status.brokerage {
-        _ if !status.is_logged_in() => "and there was no live session yet",
-        _ if status.penalty_ends_at.is_some() => "during the pause after a 429",
-        BrokeragePhase::Competing => "and the user's brokerage session was in use elsewhere",
-        BrokeragePhase::Ready | BrokeragePhase::LoggedOut => "and the request limits had no room for it",
-        _ => "and there was no brokerage session, or no room in the request limits",
+        _ if !status.is_logged_in() => "there was no live session yet",
+        _ if status.penalty_ends_at.is_some() => "nothing is sent during the pause after a 429",
+        BrokeragePhase::Competing => "the user's brokerage session was in use elsewhere",
+        BrokeragePhase::Ready | BrokeragePhase::LoggedOut => "the request limits had no room for it",
+        _ => "there was no brokerage session, or no room in the request limits",
     }
 }

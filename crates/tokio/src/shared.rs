@@ -129,6 +129,9 @@ impl Shared {
             Activity::ShutDown => Err(NotSent::ShutDown),
             Activity::LoggingOut | Activity::LoggedOut => Err(NotSent::LoggedOut),
             Activity::Running | Activity::Stopped => {
+                if let Some(at) = state.client.beyond_deadline(request, now()) {
+                    return Err(NotSent::Deadline { status: state.status(now()), retry_at: Some(at) });
+                }
                 let ticket = state.client.request(request, now()).map_err(NotSent::Refused)?;
                 state.waiting.insert(ticket, Waiting { reply, answer: None, failure: None });
                 Ok(ticket)
@@ -306,9 +309,12 @@ fn answer_of(
         Outcome::Rejected { error, response } => {
             Err(RequestError::Rejected(Box::new(Rejection { error, response: whole(response) })))
         }
-        Outcome::NotSent(ibkr_oauth::NotSent::LoggedOut) => Err(RequestError::NotSent(NotSent::LoggedOut)),
-        Outcome::NotSent(ibkr_oauth::NotSent::Unsignable(error)) => Err(RequestError::NotSent(NotSent::Refused(error))),
-        Outcome::NotSent(_) => Err(RequestError::NotSent(NotSent::Deadline(status()))),
+        Outcome::NotSent(reason) => Err(RequestError::NotSent(match reason {
+            ibkr_oauth::NotSent::LoggedOut => NotSent::LoggedOut,
+            ibkr_oauth::NotSent::Unsignable(error) => NotSent::Refused(error),
+            ibkr_oauth::NotSent::Deadline { retry_at } => NotSent::Deadline { status: status(), retry_at },
+            _ => NotSent::Deadline { status: status(), retry_at: None },
+        })),
         _ => Err(match failure {
             Some(error) if error.nothing_went_out() => RequestError::NotSent(NotSent::NotConnected(error)),
             error => RequestError::NoResponse(error.unwrap_or(TransportError::Deadline)),

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ibkr_oauth::{AccessToken, ApiRequest, Client, UnixTime};
+use ibkr_oauth::{AccessToken, ApiRequest, Client};
 use tokio::task::AbortHandle;
 
 use crate::builder::Builder;
@@ -46,7 +46,8 @@ impl WebApi {
     }
 
     /// Puts a request into the queue, at once, and returns the future of its answer. It goes out when there is a live session
-    /// (for `/iserver` also a brokerage session) and the request limits allow it; it is signed only then.
+    /// (for `/iserver` also a brokerage session) and the request limits allow it; it is signed only then. If it is known that
+    /// this will be too late ([`Client::beyond_deadline`]), it ends at once.
     ///
     /// A future that is dropped takes the request back if it has not gone out. If it has, the answer is discarded; nothing is
     /// repeated. An order is sent once at most, whatever happens.
@@ -70,13 +71,6 @@ impl WebApi {
     ) -> impl Future<Output = Result<http::Response<Bytes>, RequestError>> + Send + use<> {
         let pending = self.0.shared.begin(request);
         async move { pending.map_err(RequestError::NotSent)?.answer().await }
-    }
-
-    /// Returns when `request` could go out at the earliest, where that is not before its deadline; `None` if it may go out
-    /// in time, as far as is known. See [`Client::beyond_deadline`].
-    pub fn beyond_deadline(&self, request: &ApiRequest<'_>) -> Option<UnixTime> {
-        let now = crate::surroundings::now();
-        self.0.shared.change(|state| state.client.beyond_deadline(request, now))
     }
 
     /// Returns all events from now on.

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
 use crate::support::enrolled::ACCOUNT;
-use crate::support::{Reply, World, plain, request, soon, until};
+use crate::support::{PATIENCE, Reply, World, converse, plain, request, soon, until};
 
 pub const ORDERS: &str = "/v1/api/iserver/account/DU1234567/orders";
 const LOGIN: &str = "POST /v1/api/oauth/live_session_token ";
@@ -116,14 +116,16 @@ async fn after_too_many_requests_clients_are_told_how_long_to_wait() {
     assert_eq!(world.get("/healthz").await.status, 200);
 }
 
-/// Asks until the answer says when to ask again, as it does only if waiting is in vain.
-async fn told_when(world: &World, path: &str) -> (Reply, u64) {
+/// Asks until the answer says that it is in vain for so many seconds.
+async fn told_in_vain(world: &World, path: &str, seconds: u64) -> Reply {
     soon(async {
         loop {
             let reply = world.get(path).await;
             assert_eq!(reply.mark(), Some("not-sent"), "{reply:?}");
-            if let Some(seconds) = reply.header("retry-after").map(|seconds| seconds.parse().unwrap()) {
-                return (reply, seconds);
+            let retry_after: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=901).contains(&retry_after), "{reply:?}");
+            if retry_after > seconds {
+                return reply;
             }
         }
     })
@@ -136,9 +138,8 @@ async fn who_would_wait_in_vain_for_a_login_is_told_at_once() {
     world.post("/v1/api/logout", "").await;
     world.server.gateway().schedule(SystemTime::now(), Incident::Outage { lasts: Duration::MAX });
     let logins = world.relay.count(LOGIN);
-    let (reply, seconds) = told_when(&world, "/v1/api/portfolio/accounts").await;
+    let reply = told_in_vain(&world, "/v1/api/portfolio/accounts", 5).await;
     assert!(reply.status == 503 && reply.body.contains("not logged in"), "{reply:?}");
-    assert!((5..=901).contains(&seconds), "{reply:?}");
     assert_eq!((world.relay.count(LOGIN), world.relay.count("GET /v1/api/portfolio/accounts")), (logins + 1, 0));
 }
 
@@ -149,16 +150,16 @@ async fn who_would_wait_in_vain_for_a_brokerage_session_is_told_at_once() {
     world.server.gateway().schedule(SystemTime::now(), Incident::NightlyReset);
     world.api.doubt();
     soon(world.api.wait_until(|status| !status.is_ready())).await.unwrap();
-    let (reply, seconds) = told_when(&world, "/v1/api/iserver/account/orders").await;
+    let reply = told_in_vain(&world, "/v1/api/iserver/account/orders", 4).await;
     assert!(reply.status == 503 && reply.body.contains("no brokerage session"), "{reply:?}");
-    assert!((4..=901).contains(&seconds), "{reply:?}");
     assert_eq!(world.relay.count("GET /v1/api/iserver/account/orders"), 0);
     assert_eq!(world.get("/v1/api/portfolio/accounts").await.status, 200, "which needs none");
 }
 
 #[tokio::test]
 async fn who_asks_too_often_for_what_is_rare_is_told_at_once() {
-    let world = World::start().await;
+    // Whoever waits for its deadline fails the test.
+    let world = World::with(plain(), |client| client.with_request_deadline(10 * PATIENCE)).await;
     let first = world.get("/v1/api/iserver/scanner/params").await;
     assert_eq!(first.mark(), None, "{first:?}");
     let second = world.get("/v1/api/iserver/scanner/params").await;
@@ -166,6 +167,27 @@ async fn who_asks_too_often_for_what_is_rare_is_told_at_once() {
     let seconds: u64 = second.header("retry-after").unwrap().parse().unwrap();
     assert!((800..=901).contains(&seconds), "{second:?}");
     assert_eq!(world.relay.count("GET /v1/api/iserver/scanner/params"), 1);
+}
+
+#[tokio::test]
+async fn who_has_waited_in_vain_is_told_how_long_to_wait() {
+    let world = World::with(plain(), |client| client.with_request_deadline(Duration::from_secs(2))).await;
+    // IBKR allows one in a second.
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        let mut stream = world.connect().await;
+        stream.write_all(request("GET", "/v1/api/fyi/unreadnumber", &[], "").as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    let mut refusals = 0;
+    for stream in waiting {
+        let reply = converse(stream, "").await;
+        if reply.mark() == Some("not-sent") {
+            refusals += 1;
+            assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")), "{reply:?}");
+        }
+    }
+    assert!(refusals > 0);
 }
 
 #[tokio::test]
@@ -221,7 +243,7 @@ async fn an_order_whose_answer_is_lost_is_not_sent_again() {
     let line = format!("POST {ORDERS} HTTP/1.1");
     until(|| world.relay.count(&line) == 1).await;
     world.relay.cut();
-    let reply = crate::support::converse(stream, "").await;
+    let reply = converse(stream, "").await;
     world.relay.hold(false);
     assert_eq!((reply.status, reply.mark()), (502, Some("unanswered")), "{reply:?}");
     sleep(Duration::from_millis(500)).await;
@@ -282,7 +304,7 @@ async fn what_is_under_way_when_the_proxy_stops_is_answered() {
     stream.write_all(request("POST", ORDERS, &[], ORDER).as_bytes()).await.unwrap();
     until(|| world.relay.count(ORDERS) == 1).await;
     let holds = world.relay.holds();
-    let (reply, ()) = tokio::join!(crate::support::converse(stream, ""), async {
+    let (reply, ()) = tokio::join!(converse(stream, ""), async {
         let release = async {
             sleep(Duration::from_millis(300)).await;
             holds.send_replace(false);
@@ -305,7 +327,7 @@ async fn every_request_has_an_answer_whatever_happens() {
                     let path =
                         ["/v1/api/iserver/accounts", "/v1/api/portfolio2/x", "/v1/api/tickle"][(client + turn) % 3];
                     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-                    replies.push(crate::support::converse(stream, &request("GET", path, &[], "")).await);
+                    replies.push(converse(stream, &request("GET", path, &[], "")).await);
                     sleep(Duration::from_millis(100)).await;
                 }
                 replies

@@ -1,5 +1,7 @@
 //! Requests: answered, refused, given up, and never sent twice.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use ibkr_oauth_gateway::Incident;
@@ -208,6 +210,23 @@ async fn a_server_that_says_nothing_at_the_handshake_is_given_up() {
     let (_api, mut events) = WebApi::builder(enrolled.client()).limits(limits).start().unwrap();
     let event = soon(events.next()).await;
     assert!(format!("{event:?}").contains("none within 200ms"), "{event:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_would_be_too_late_ends_at_once_and_says_when_to_repeat_it() {
+    let server = Server::start().await;
+    let api = ready(&server, Limits::default()).await;
+    // Once in a quarter of an hour.
+    let parameters = ApiRequest::get("/iserver/scanner/params");
+    let first = SystemTime::now();
+    let _ = soon(api.request(&parameters)).await;
+    let Poll::Ready(Err(error)) = pin!(api.request(&parameters)).poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("it waits")
+    };
+    let RequestError::NotSent(NotSent::Deadline { retry_at: Some(at), .. }) = error else { panic!("{error:?}") };
+    let pause = at.saturating_since(first.into()).as_secs();
+    assert!((899..=960).contains(&pause), "{pause} s");
+    assert_eq!(server.count("GET /iserver/scanner/params"), 1);
 }
 
 #[tokio::test]
