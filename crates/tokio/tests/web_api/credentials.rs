@@ -187,6 +187,51 @@ async fn an_access_token_is_put_into_the_file_and_the_rest_of_it_stays() {
 }
 
 #[test]
+fn whether_an_access_token_could_be_stored_is_found_out_before() {
+    let folder = tempdir().unwrap();
+    let file = write(&folder, "credentials.toml", "consumer_key = 'TESTCONS'\n");
+    Credentials::try_storing(&file).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "consumer_key = 'TESTCONS'\n");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    for (content, expected) in [
+        ("access_token = 'a1b2c3d4e5f6a7b8c9d0'\n", "it has access_token already"),
+        ("{\n\"consumer_key\": 'TESTCONS' }", "is not JSON: see line 2"),
+    ] {
+        let file = write(&folder, "other", content);
+        let error = Credentials::try_storing(&file).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let gone = Credentials::try_storing(folder.path().join("gone")).unwrap_err();
+    assert!(gone.to_string().starts_with("cannot read "), "{gone}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stored_access_token_is_not_for_everybody() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempdir().unwrap();
+    let access_token = AccessToken::new("a1b2c3d4e5f6a7b8c9d0", "bm8gc2VjcmV0IG9mIG91cnM=").unwrap();
+    for (before, after) in [(0o600, 0o600), (0o640, 0o640), (0o644, 0o640), (0o666, 0o660)] {
+        let file = write(&folder, "credentials.toml", "consumer_key = 'TESTCONS'\n");
+        fs::set_permissions(&file, fs::Permissions::from_mode(before)).unwrap();
+        Credentials::store_access_token(&file, &access_token).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, after);
+    }
+}
+
+#[test]
+fn credentials_know_their_file() {
+    let folder = tempdir().unwrap();
+    let file = write(&folder, "credentials.toml", "consumer_key = 'TESTCONS'\n");
+    assert_eq!(Credentials::from_file(&file).unwrap().file(), Some(&*file));
+    let mut variables = HashMap::from([("IBKR_CREDENTIALS", file.to_str().unwrap().to_owned())]);
+    variables.insert("IBKR_OAUTH_REALM", "limited_poa".to_owned());
+    assert_eq!(from(&variables).unwrap().with_base_url("https://localhost").file(), Some(&*file));
+    variables.remove("IBKR_CREDENTIALS");
+    assert_eq!(from(&variables).unwrap().file(), None);
+}
+
+#[test]
 fn what_cannot_be_used_is_named_and_the_doctor_explains() {
     let mut variables = own_variables(&nobody());
     let public = signature_pem().replace("PRIVATE", "PUBLIC");
