@@ -15,7 +15,7 @@ use crate::output::{self, ForMachines};
 use crate::progress;
 use crate::session::{Trouble, Wanted, explain, first};
 
-/// The loopback port of the callback that IBKR's documentation has for an example.
+/// The loopback port of IBKR's example of a callback (protocol section 1).
 const PORT: u16 = 20_000;
 
 /// How a third party asks its user for consent.
