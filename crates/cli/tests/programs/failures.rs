@@ -6,7 +6,7 @@ use std::time::Duration;
 use ibkr_oauth_gateway::Incident;
 use serde_json::json;
 
-use crate::support::{LOGIN, World};
+use crate::support::{LOGIN, USER, World};
 
 #[test]
 fn each_kind_of_failure_has_its_exit_code_for_people_and_machines() {
@@ -61,7 +61,7 @@ fn an_order_whose_answer_is_lost_is_told_from_one_that_never_went_out() {
 #[test]
 fn a_brokerage_session_in_use_elsewhere_is_told_at_once() {
     let world = World::new("competing");
-    let user = "demo".to_owned();
+    let user = USER.to_owned();
     world.happens(Incident::CompetingLogin { user });
     let request = ["request", "GET", "/iserver/accounts"];
     world.run(&request).ends_with(7).says("in use elsewhere").says("--take-over");

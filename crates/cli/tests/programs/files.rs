@@ -1,26 +1,18 @@
 //! Nothing that a user has is ever overwritten.
 #![cfg(unix)]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::World;
+use crate::support::{World, contents};
 
 const OF_GATEWAY: [&str; 5] =
     ["credentials.json", "gateway-state.json", "private_signature.pem", "private_encryption.pem", "dhparam.pem"];
 const OF_KEYGEN: [&str; 5] =
     ["private_signature.pem", "private_encryption.pem", "public_signature.pem", "public_encryption.pem", "dhparam.pem"];
-
-/// The files of a folder, and what is in them.
-fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.filter(|path| path.is_file());
-    files.map(|path| (path.file_name().unwrap().to_str().unwrap().into(), fs::read(&path).unwrap())).collect()
-}
 
 /// A folder in which somebody else has files of these names.
 fn foreign_folder(world: &World, name: &str, files: &[&str]) -> String {
@@ -33,10 +25,10 @@ fn foreign_folder(world: &World, name: &str, files: &[&str]) -> String {
 
 /// Runs the program, which must fail, name a file that is in its way, and change none.
 fn leaves_alone(world: &World, folder: &str, arguments: &[&str]) {
-    let before = contents(Path::new(folder));
+    let before = contents(folder);
     let ran = world.run(arguments).ends_with(8);
     assert!(before.keys().any(|name| ran.stderr.contains(&format!("{folder}/{name}"))), "{ran:?}");
-    let after = contents(Path::new(folder));
+    let after = contents(folder);
     for (name, content) in &before {
         assert!(after.get(name) == Some(content), "{arguments:?} has changed {name}");
     }
@@ -52,7 +44,7 @@ fn files_of_somebody_else_are_safe_from_gateway_and_keygen() {
             number += 1;
             let folder = foreign_folder(&world, &number.to_string(), names);
             leaves_alone(&world, &folder, &[command, "--dir", &folder]);
-            assert_eq!(contents(Path::new(&folder)).len(), names.len(), "nothing is written beside them");
+            assert_eq!(contents(&folder).len(), names.len(), "nothing is written beside them");
         }
         let folder = foreign_folder(&world, &format!("link-{command}"), &[]);
         symlink("nowhere", Path::new(&folder).join("dhparam.pem")).unwrap();
@@ -61,9 +53,23 @@ fn files_of_somebody_else_are_safe_from_gateway_and_keygen() {
     }
     let made = world.path("made");
     world.run(&["keygen", "--group", "rfc3526-14", "--dir", &made]).ends_with(0);
-    assert_eq!(contents(Path::new(&made)).len(), 5);
+    assert_eq!(contents(&made).len(), 5);
     leaves_alone(&world, &made, &["keygen", "--dir", &made]);
     leaves_alone(&world, &made, &["gateway", "--dir", &made]);
+}
+
+#[test]
+fn files_of_somebody_else_are_safe_from_a_third_partys_login() {
+    let world = World::new("foreign-credentials");
+    let names = [&OF_GATEWAY[..], &OF_KEYGEN, &["credentials.toml", "access_token_secret.txt"]].concat();
+    let folder = foreign_folder(&world, "theirs", &names);
+    let before = contents(&folder);
+    for name in names {
+        let file = format!("{folder}/{name}");
+        let login = ["login", "--third-party", "--port", "0", "--credentials", &file];
+        world.run(&login).ends_with(3).says(&file);
+        assert!(contents(&folder) == before, "{name}");
+    }
 }
 
 #[test]
@@ -78,7 +84,7 @@ fn real_credentials_are_safe_from_the_gateway() {
         let folder = foreign_folder(&world, field, &[]);
         world.damaged(&format!("{field}/credentials.json"), &[(field, value)]);
         leaves_alone(&world, &folder, &["gateway", "--listen", "127.0.0.1:0", "--dir", &folder]);
-        assert_eq!(contents(Path::new(&folder)).len(), 1);
+        assert_eq!(contents(&folder).len(), 1);
     }
 }
 

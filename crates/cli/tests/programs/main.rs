@@ -14,4 +14,5 @@ mod request;
 mod secrets;
 mod session;
 mod setup;
+mod storing;
 mod support;

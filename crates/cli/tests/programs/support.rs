@@ -26,6 +26,8 @@ use crate::secrets::{Secrets, looks_harmless};
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 pub const CONSUMER_KEY: &str = "EXAMPLECO";
+/// Who uses it.
+pub const USER: &str = "demo";
 pub const LOGIN: &str = "POST /v1/api/oauth/live_session_token ";
 
 /// The 2048-bit MODP group (RFC 3526, group 14), as `openssl dhparam` writes it.
@@ -130,7 +132,7 @@ impl World {
         };
         let mut gateway = self.server().gateway();
         gateway.register_consumer(&consumer).unwrap();
-        let issued = gateway.issue_access_token("NEWCONSKW", "demo", &mut UnwrapErr(SysRng)).unwrap();
+        let issued = gateway.issue_access_token("NEWCONSKW", USER, &mut UnwrapErr(SysRng)).unwrap();
         (issued.token, issued.secret_base64)
     }
 
@@ -144,6 +146,11 @@ impl World {
     pub fn session_file(&self) -> PathBuf {
         let entries = std::fs::read_dir(self.file("store")).unwrap().map(|entry| entry.unwrap().path());
         entries.into_iter().find(|path| path.extension().is_some_and(|end| end == "session")).unwrap()
+    }
+
+    /// Calls `watch` with whatever the program sends from now on, before it is passed on.
+    pub fn watch(&self, watch: impl FnMut(&str) + Send + 'static) {
+        *self.relay.watch.lock().unwrap() = Box::new(watch);
     }
 
     /// How often this has been asked.
@@ -181,7 +188,7 @@ impl World {
         self.run_on(command)
     }
 
-    fn run_on(&self, mut command: Command) -> Running<'_> {
+    pub fn run_on(&self, mut command: Command) -> Running<'_> {
         let mut child = command.spawn().unwrap();
         let (stdout, said) = (child.stdout.take().unwrap(), Arc::<Mutex<Vec<u8>>>::default());
         let heard = Arc::clone(&said);
@@ -206,20 +213,27 @@ impl Drop for World {
             let said = String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned();
             // Where the files are is no secret, whatever the folder is called.
             let said = said.replace(self.folder.to_str().unwrap(), "");
-            let said = without_consent_pages(&said);
             let mut secrets = Secrets::default();
             secrets.read_all(&self.folder);
             assert!(secrets.len() > 5, "there is nothing to compare with");
             secrets.are_not_in(&said);
-            looks_harmless(&said);
+            looks_harmless(&without_consent_pages(&said));
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// The page that a user must open says for which request token.
+/// The files of a folder, and what is in them.
+pub fn contents(folder: impl AsRef<Path>) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.is_file());
+    files.map(|path| (path.file_name().unwrap().to_str().unwrap().into(), std::fs::read(&path).unwrap())).collect()
+}
+
+/// The page that a user must open says for which request token: it is good for this one consent, and only with the user's
+/// password.
 fn without_consent_pages(said: &str) -> String {
-    let mut parts = said.split("https://interactivebrokers.com/authorize?oauth_token=");
+    let mut parts = said.split("/authorize?oauth_token=");
     let before = parts.next().unwrap_or_default();
     let behind = parts.map(|part| part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
     [before].into_iter().chain(behind).collect()
@@ -295,12 +309,18 @@ impl Running<'_> {
         self.end()
     }
 
-    /// Waits until it ends by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
+    /// Waits until it ends by itself, though whoever sits at the keyboard stays there.
     pub fn end(mut self) -> Ran {
-        let mut child = self.child.take().unwrap();
-        // Whoever sits at the keyboard stays there.
-        let _keyboard = child.stdin.take();
-        let mut ran = Ran::from(child.wait_with_output().unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        while !self.has_ended() {
+            assert!(Instant::now() < deadline, "it does not end: {}", self.said());
+            thread::sleep(PAUSE);
+        }
+        let mut ran = Ran::from(self.child.take().unwrap().wait_with_output().unwrap());
         self.hearing.take().unwrap().join().unwrap();
         ran.stdout = self.said();
         self.world.hears(&ran);
@@ -335,8 +355,8 @@ fn enroll(gateway: &mut Gateway) -> Map<String, Value> {
     let private = |key: &PrivateKey| key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
     let [signature, encryption] = keys();
     gateway.register_consumer(&registration()).unwrap();
-    gateway.add_user(User { name: "demo".into(), accounts: vec!["DU1234567".into()], is_paper: true });
-    let issued = gateway.issue_access_token(CONSUMER_KEY, "demo", &mut UnwrapErr(SysRng)).unwrap();
+    gateway.add_user(User { name: USER.into(), accounts: vec!["DU1234567".into()], is_paper: true });
+    let issued = gateway.issue_access_token(CONSUMER_KEY, USER, &mut UnwrapErr(SysRng)).unwrap();
     let fields = json!({
         "consumer_key": CONSUMER_KEY,
         "realm": "limited_poa",
@@ -356,22 +376,28 @@ struct Relay {
     seen: Arc<Mutex<BTreeMap<SocketAddr, Vec<u8>>>>,
     /// Whether it hangs up on whoever says something.
     hangs_up: Arc<AtomicBool>,
+    /// Called with what a client sends, before that is passed on.
+    watch: Watch,
 }
+
+type Watch = Arc<Mutex<Box<dyn FnMut(&str) + Send>>>;
 
 impl Relay {
     fn start(listener: TcpListener, to: SocketAddr) -> Self {
-        let relay = Self { seen: Arc::default(), hangs_up: Arc::default() };
+        let watch: Watch = Arc::new(Mutex::new(Box::new(|_| {})));
+        let relay = Self { seen: Arc::default(), hangs_up: Arc::default(), watch: Arc::clone(&watch) };
         let (record, hangs_up) = (Arc::clone(&relay.seen), Arc::clone(&relay.hangs_up));
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect(to) else { continue };
-                let (peer, record, hangs_up) =
-                    (client.peer_addr().unwrap(), Arc::clone(&record), Arc::clone(&hangs_up));
+                let (peer, record, hangs_up, watch) =
+                    (client.peer_addr().unwrap(), Arc::clone(&record), Arc::clone(&hangs_up), Arc::clone(&watch));
                 let (from_client, mut to_client) = (client.try_clone().unwrap(), client);
                 let (from_server, mut to_server) = (server.try_clone().unwrap(), server);
                 thread::spawn(move || {
                     copy(from_client, |bytes| {
                         record.lock().unwrap().entry(peer).or_default().extend_from_slice(bytes);
+                        watch.lock().unwrap()(&String::from_utf8_lossy(bytes));
                         let _ = match hangs_up.load(Ordering::Relaxed) {
                             true => to_server.shutdown(Shutdown::Both),
                             false => to_server.write_all(bytes),
