@@ -165,7 +165,7 @@ fn nobody_is_asked_for_a_consent_that_could_not_be_stored() {
     for (field, value) in &fields {
         command.env(format!("IBKR_OAUTH_{}", field.to_uppercase()), value.as_str().unwrap());
     }
-    let refused = world.finish(command.spawn().unwrap()).ends_with(3);
+    let refused = world.run_on(command).end().ends_with(3);
     refused.says("come from the environment").says("no consent is asked for").says("--credentials");
     assert_eq!(world.count(TOKEN_REQUEST), 0);
 }

@@ -61,7 +61,9 @@ fn files_of_somebody_else_are_safe_from_gateway_and_keygen() {
 #[test]
 fn files_of_somebody_else_are_safe_from_a_third_partys_login() {
     let world = World::new("foreign-credentials");
-    let names = [&OF_GATEWAY[..], &OF_KEYGEN, &["credentials.toml", "access_token_secret.txt"]].concat();
+    let names =
+        [&OF_GATEWAY[..], &OF_KEYGEN, &["credentials.toml", "credentials.json.session", "access_token_secret.txt"]]
+            .concat();
     let folder = foreign_folder(&world, "theirs", &names);
     let before = contents(&folder);
     for name in names {

@@ -197,7 +197,7 @@ fn the_demonstration_needs_no_account_and_leaves_nothing_behind() {
     let mut command = world.command(&["demo"]);
     let before = std::fs::read_dir(world.file("")).unwrap().count();
     command.env_remove("IBKR_CREDENTIALS").env_remove("IBKR_OAUTH_STORE");
-    let said = world.finish(command.spawn().unwrap()).ends_with(0);
+    let said = world.run_on(command).end().ends_with(0);
     said.says("Logged in until").says("DU1234567").says(r#""selectedAccount":"DU1234567""#);
     assert_eq!(std::fs::read_dir(world.file("")).unwrap().count(), before);
 }

@@ -59,5 +59,5 @@ fn credentials_come_from_toml_and_from_ibinds_variables_too() {
     ] {
         command.env(name, value);
     }
-    world.finish(command.spawn().unwrap()).ends_with(0).says("Still logged in");
+    world.run_on(command).end().ends_with(0).says("Still logged in");
 }

@@ -48,7 +48,7 @@ fn times_are_local_with_their_zone_for_people_and_utc_for_machines() {
     let in_zone = |arguments: &[&str]| {
         let mut command = world.command(arguments);
         command.env("TZ", "XYZ-3");
-        world.finish(command.spawn().unwrap()).ends_with(0)
+        world.run_on(command).end().ends_with(0)
     };
     let utc = in_zone(&["login", "--json"]).json()["until"].as_str().unwrap().to_owned();
     let said = in_zone(&["login"]).says(" XYZ.").stdout;
@@ -62,11 +62,11 @@ fn commands_at_the_same_time_log_in_once() {
     let world = World::new("together");
     let start = |number: usize| {
         let path = if number.is_multiple_of(2) { "/portfolio/accounts" } else { "/iserver/accounts" };
-        world.command(&["request", "GET", path]).spawn().unwrap()
+        world.start(&["request", "GET", path])
     };
-    let children: Vec<_> = (0..12).map(start).collect();
-    for child in children {
-        world.finish(child).ends_with(0).says("DU1234567");
+    let commands: Vec<_> = (0..12).map(start).collect();
+    for command in commands {
+        command.end().ends_with(0).says("DU1234567");
     }
     assert_eq!(world.count(LOGIN), 1);
 }

@@ -70,7 +70,7 @@ fn an_access_token_is_stored_before_anything_else_is_sent() {
         }
     });
     let stored_in = format!("The access token is stored in {}", world.path("credentials.json"));
-    agree(&world, world.start_with_keyboard(&THIRD_PARTY_LOGIN)).ends_with(0).says(&stored_in).says("Logged in until");
+    agree(&world, world.start_with_keyboard(&THIRD_PARTY_LOGIN)).ends_with(0).says(&stored_in).says("DU1234567");
     let stored = stored.lock().unwrap().take();
     assert!(access_token(&world).is_some() && stored == Some(fs::read(world.file("credentials.json")).unwrap()));
     // No consent is needed again, and one login was enough.

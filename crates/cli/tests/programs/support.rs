@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use getrandom::SysRng;
@@ -24,7 +24,7 @@ use crate::secrets::{Secrets, looks_harmless};
 
 /// Nothing that a test waits for takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
 pub const CONSUMER_KEY: &str = "EXAMPLECO";
 /// Who uses it.
 pub const USER: &str = "demo";
@@ -168,13 +168,13 @@ impl World {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        self.finish(self.command(arguments).spawn().unwrap())
+        self.start(arguments).end()
     }
 
     pub fn run_with_stdin(&self, arguments: &[&str], stdin: &str) -> Ran {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-        self.finish(child)
+        let mut running = self.start_with_keyboard(arguments);
+        running.child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        running.end()
     }
 
     pub fn start(&self, arguments: &[&str]) -> Running<'_> {
@@ -190,16 +190,9 @@ impl World {
 
     pub fn run_on(&self, mut command: Command) -> Running<'_> {
         let mut child = command.spawn().unwrap();
-        let (stdout, said) = (child.stdout.take().unwrap(), Arc::<Mutex<Vec<u8>>>::default());
-        let heard = Arc::clone(&said);
-        let hearing = thread::spawn(move || copy(stdout, |bytes| heard.lock().unwrap().extend_from_slice(bytes)));
-        Running { world: self, child: Some(child), said, hearing: Some(hearing) }
-    }
-
-    pub fn finish(&self, child: Child) -> Ran {
-        let ran = Ran::from(child.wait_with_output().unwrap());
-        self.hears(&ran);
-        ran
+        let stdout = Ear::listen(child.stdout.take().unwrap());
+        let stderr = Ear::listen(child.stderr.take().unwrap());
+        Running { world: self, child, stdout, stderr }
     }
 
     fn hears(&self, ran: &Ran) {
@@ -247,13 +240,6 @@ pub struct Ran {
     pub stderr: String,
 }
 
-impl From<Output> for Ran {
-    fn from(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-}
-
 impl Ran {
     pub fn ends_with(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:#?}");
@@ -270,18 +256,37 @@ impl Ran {
     }
 }
 
-/// The program while it runs on and on.
+/// The program while it runs. It is killed if nobody waits for its end.
 pub struct Running<'a> {
     world: &'a World,
-    child: Option<Child>,
-    said: Arc<Mutex<Vec<u8>>>,
+    child: Child,
+    stdout: Ear,
+    stderr: Ear,
+}
+
+/// What the program says on one side.
+struct Ear {
+    heard: Arc<Mutex<Vec<u8>>>,
     /// Until the program has said its last word.
-    hearing: Option<thread::JoinHandle<()>>,
+    hearing: JoinHandle<()>,
+}
+
+impl Ear {
+    fn listen(side: impl Read + Send + 'static) -> Self {
+        let heard = Arc::<Mutex<Vec<u8>>>::default();
+        let hears = Arc::clone(&heard);
+        let hearing = thread::spawn(move || copy(side, |bytes| hears.lock().unwrap().extend_from_slice(bytes)));
+        Self { heard, hearing }
+    }
+
+    fn heard(&self) -> Vec<u8> {
+        self.heard.lock().unwrap().clone()
+    }
 }
 
 impl Running<'_> {
     pub fn said(&self) -> String {
-        String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.stdout.heard()).into_owned()
     }
 
     pub fn wait_for(&self, words: &str) -> String {
@@ -299,18 +304,20 @@ impl Running<'_> {
     }
 
     pub fn types(&mut self, line: &str) {
-        writeln!(self.child.as_mut().unwrap().stdin.as_mut().unwrap(), "{line}").unwrap();
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// Asks it to end, as a service manager does, and returns how it did.
     pub fn terminate(self) -> Ran {
-        let id = self.child.as_ref().unwrap().id().to_string();
+        let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         self.end()
     }
 
     pub fn has_ended(&mut self) -> bool {
-        self.child.as_mut().unwrap().try_wait().unwrap().is_some()
+        self.child.try_wait().unwrap().is_some()
+            && self.stdout.hearing.is_finished()
+            && self.stderr.hearing.is_finished()
     }
 
     /// Waits until it ends by itself, though whoever sits at the keyboard stays there.
@@ -320,9 +327,9 @@ impl Running<'_> {
             assert!(Instant::now() < deadline, "it does not end: {}", self.said());
             thread::sleep(PAUSE);
         }
-        let mut ran = Ran::from(self.child.take().unwrap().wait_with_output().unwrap());
-        self.hearing.take().unwrap().join().unwrap();
-        ran.stdout = self.said();
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        let [stdout, stderr] = [&self.stdout, &self.stderr].map(|ear| String::from_utf8(ear.heard()).unwrap());
+        let ran = Ran { code, stdout, stderr };
         self.world.hears(&ran);
         ran
     }
@@ -330,10 +337,8 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
