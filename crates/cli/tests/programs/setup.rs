@@ -58,8 +58,7 @@ fn setup_waits_for_activation_if_asked_and_for_nothing_else() {
     let setup = world.start(&waits);
     setup.wait_for_times("not active yet", 2);
     rejects(not_active, Duration::ZERO);
-    setup.wait_for("ogged in until");
-    setup.terminate().ends_with(0).says("DU1234567");
+    setup.end().ends_with(0).says("ogged in until").says("DU1234567");
     assert!(world.count(LOGIN) >= 4, "once without waiting, twice in vain, once with success");
 
     std::fs::remove_dir_all(world.file("store")).unwrap();
