@@ -80,6 +80,7 @@ fn real_credentials_are_safe_from_the_gateway() {
     let changes = [
         ("consumer_key", json!("MYCONSKEY")),
         ("private_encryption_pem", json!("somebody else's")),
+        ("dhparam_pem", json!("somebody else's")),
         ("base_url", json!("https://api.ibkr.com/v1/api")),
     ];
     for (field, value) in changes {

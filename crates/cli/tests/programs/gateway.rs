@@ -192,6 +192,31 @@ fn a_third_partys_credentials_have_no_access_token() {
 }
 
 #[test]
+fn clients_are_told_an_address_only_if_their_credentials_name_another() {
+    let world = World::new("address");
+    let start = |listen: &[&str]| {
+        let gateway = world.start(&[&["gateway", "--dir", "gateway"], listen].concat());
+        let said = gateway.wait_for("/v1/api\n");
+        (said.trim().rsplit('/').nth(2).unwrap().to_owned(), gateway.terminate().ends_with(0))
+    };
+    let (first, _) = start(&[]);
+    // The same, written otherwise.
+    let (again, ran) = start(&["--listen", &first.replace(':', ":0")]);
+    assert!(again == first && !ran.stderr.contains("--base-url"), "{again} {ran:?}");
+    let (other, ran) = start(&["--listen", "127.0.0.1:0"]);
+    ran.says(&format!("clients need --base-url http://{other}/v1/api"));
+}
+
+#[test]
+fn a_third_partys_gateway_needs_its_callback_each_time() {
+    let world = World::new("callback");
+    let gateway = world.start(&["gateway", "--dir", "gateway", "--callback", "http://localhost:20000/"]);
+    gateway.wait_for("listening on ");
+    gateway.terminate().ends_with(0);
+    world.run(&["gateway", "--dir", "gateway"]).ends_with(2).says("a third party's, whose gateway needs --callback");
+}
+
+#[test]
 fn the_demonstration_needs_no_account_and_leaves_nothing_behind() {
     let world = World::new("demo");
     let mut command = world.command(&["demo"]);

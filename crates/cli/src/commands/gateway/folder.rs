@@ -87,7 +87,7 @@ impl Folder {
         };
         self.provide(SIGNATURE, &private_pem(&keys.signature)?)?;
         self.provide(ENCRYPTION, &private_pem(&keys.encryption)?)?;
-        self.provide(DHPARAM, &dhparam_pem(&group_14()?)?)?;
+        self.provide(DHPARAM, &parameters()?)?;
         Ok(keys)
     }
 
@@ -114,7 +114,7 @@ impl Folder {
             consumer_key: CONSUMER_KEY.to_owned(),
             signature_public_key_pem: public_pem(&keys.signature)?,
             encryption_public_key_pem: public_pem(&keys.encryption)?,
-            dhparam_pem: dhparam_pem(&group_14()?)?,
+            dhparam_pem: parameters()?,
             callback_url: callback.map(str::to_owned),
         };
         gateway.register_consumer(&consumer).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
@@ -122,6 +122,7 @@ impl Folder {
             gateway.add_user(User { name: user.clone(), accounts: accounts(number), is_paper: true });
             let path = self.credentials_of(users, user);
             match Enrolled::read(&path)? {
+                Some(earlier) if earlier.is_third_partys() && callback.is_none() => return Err(no_callback(&path)),
                 Some(earlier) => earlier.restore(gateway, keys, user).ok_or_else(|| in_the_way(&path))?,
                 None => {
                     let enrolled = Enrolled::new(gateway, keys, user, callback)?;
@@ -138,6 +139,11 @@ fn accounts(number: usize) -> Vec<String> {
         0 => vec!["DU1234567".to_owned(), "DU7654321".to_owned()],
         more => vec![format!("DU2{more:06}")],
     }
+}
+
+/// The Diffie-Hellman parameters of the consumer, in PEM.
+fn parameters() -> Result<String, Failure> {
+    dhparam_pem(&group_14()?)
 }
 
 fn write(path: &Path, content: &str) -> Result<(), Failure> {
@@ -158,6 +164,11 @@ fn in_the_way(path: &Path) -> Failure {
     Failure::new(Exit::File, format!("{} {cause}", path.display()))
 }
 
+fn no_callback(path: &Path) -> Failure {
+    let cause = "has no access token: its credentials are a third party's, whose gateway needs --callback";
+    Failure::new(Exit::Usage, format!("{} {cause}", path.display()))
+}
+
 /// What is wrong with it is not told in detail: that could quote a secret.
 fn no_state(path: &Path) -> Failure {
     let cause = "is not the state of a gateway: it is damaged, or from another program or a later version";
@@ -175,7 +186,7 @@ impl Enrolled {
         fields.insert("realm".into(), json!("limited_poa"));
         fields.insert("private_signature_pem".into(), json!(private_pem(&keys.signature)?.as_str()));
         fields.insert("private_encryption_pem".into(), json!(private_pem(&keys.encryption)?.as_str()));
-        fields.insert("dhparam_pem".into(), json!(dhparam_pem(&group_14()?)?));
+        fields.insert("dhparam_pem".into(), json!(parameters()?));
         fields.insert("base_url".into(), json!(gateway.base_url()));
         if callback.is_none() {
             let issued = gateway.issue_access_token(CONSUMER_KEY, user, &mut rng());
@@ -201,7 +212,13 @@ impl Enrolled {
         self.0.get(name)?.as_str()
     }
 
+    fn is_third_partys(&self) -> bool {
+        self.text("access_token").is_none()
+    }
+
+    /// `None` if they, or the Diffie-Hellman parameters, are not what an earlier start has written.
     fn keys(&self) -> Option<Keys> {
+        parameters().ok().filter(|written| self.text("dhparam_pem") == Some(written))?;
         Keys::from_pem(self.text("private_signature_pem")?, self.text("private_encryption_pem")?)
     }
 

@@ -99,7 +99,7 @@ impl Gateway {
         let state = folder.earlier_state()?;
         let address = self.listen.clone().or(earlier.clone()).unwrap_or_else(|| "127.0.0.1:0".to_owned());
         let (mut gateway, listener) = listen(scheme, &address)?;
-        if earlier.is_some_and(|earlier| earlier != address) {
+        if earlier.is_some_and(|earlier| !gateway.base_url().starts_with(&format!("{scheme}://{earlier}/"))) {
             note(format!("The credentials name the earlier address: clients need --base-url {}", gateway.base_url()));
         }
         let keys = folder.keys();
