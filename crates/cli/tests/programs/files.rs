@@ -91,6 +91,34 @@ fn real_credentials_are_safe_from_the_gateway() {
     }
 }
 
+/// Whoever the party is.
+#[test]
+fn another_start_of_the_gateway_writes_what_is_missing_and_no_more() {
+    let world = World::new("again");
+    for (name, callback) in [("first-party", &[][..]), ("third-party", &["--callback", "http://localhost:20000/"])] {
+        let folder = world.path(name);
+        let arguments = [&["gateway", "--dir", &folder], callback].concat();
+        let gateway = world.start(&arguments);
+        gateway.wait_for("listening on ");
+        gateway.terminate().ends_with(0);
+        let before = contents(Path::new(&folder));
+        assert_eq!(before.len(), 5);
+        for file in before.keys() {
+            assert_eq!(fs::metadata(Path::new(&folder).join(file)).unwrap().mode() & 0o777, 0o600, "{file}");
+        }
+        fs::remove_file(Path::new(&folder).join("dhparam.pem")).unwrap();
+        let gateway = world.start(&arguments);
+        gateway.wait_for("listening on ");
+        assert!(
+            contents(Path::new(&folder)) == before,
+            "what was missing is there again, and nothing else has changed"
+        );
+        gateway.terminate().ends_with(0);
+        world.write(&format!("{name}/dhparam.pem"), "somebody else's");
+        leaves_alone(&world, &folder, &arguments);
+    }
+}
+
 #[test]
 fn a_state_that_no_gateway_can_read_is_named_and_left_alone() {
     let world = World::new("state");

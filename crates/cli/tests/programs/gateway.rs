@@ -2,11 +2,18 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+use ibkr_oauth::Outbound;
+use ibkr_oauth_tokio::Credentials;
 use serde_json::{Value, json};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::{Agent, http};
 
 use crate::support::{Ran, World};
 
@@ -183,12 +190,21 @@ fn answers_travel_as_badly_as_the_scenario_says() {
 }
 
 #[test]
-fn a_third_partys_credentials_have_no_access_token() {
-    let world = World::new("third");
-    let gateway = world.start(&["gateway", "--dir", "gateway", "--callback", "http://localhost:20000/", "--tls"]);
-    gateway.wait_for("END CERTIFICATE");
-    assert!(gateway.said().starts_with("listening on https://127.0.0.1:"));
-    world.run(&["login", "--credentials", "gateway/credentials.json"]).ends_with(3).says("access_token is missing");
+fn a_new_live_session_token_ends_the_earlier_unless_told_otherwise() {
+    let world = World::new("several");
+    for (folder, option, said) in
+        [("alone", None, "Logged in until"), ("beside", Some("--several-tokens"), "Still logged in")]
+    {
+        let gateway = world.start(&["gateway", "--dir", folder].into_iter().chain(option).collect::<Vec<_>>());
+        gateway.wait_for("listening on ");
+        let credentials = format!("{folder}/credentials.json");
+        let login = |store: &str| {
+            world.run(&["login", "--credentials", &credentials, "--store", &format!("{folder}-{store}")]).ends_with(0)
+        };
+        login("one").says("Logged in until");
+        login("other").says("Logged in until");
+        login("one").says(said);
+    }
 }
 
 #[test]
@@ -205,6 +221,67 @@ fn clients_are_told_an_address_only_if_their_credentials_name_another() {
     assert!(again == first && !ran.stderr.contains("--base-url"), "{again} {ran:?}");
     let (other, ran) = start(&["--listen", "127.0.0.1:0"]);
     ran.says(&format!("clients need --base-url http://{other}/v1/api"));
+}
+
+/// A login over TLS by a client that trusts this certificate only.
+fn log_in_trusting(certificate_pem: &str, credentials: &Path) {
+    let certificate = Certificate::from_pem(certificate_pem.as_bytes()).unwrap();
+    let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[certificate])).build();
+    let agent: Agent = Agent::config_builder().tls_config(tls).build().into();
+    let mut session = Credentials::from_file(credentials).unwrap().session().unwrap();
+    let now = || SystemTime::now().into();
+    while let Some(Outbound { request, exchange }) = session.poll_request(&mut UnwrapErr(SysRng), now()).unwrap() {
+        let (head, mut body) = agent.run(http::Request::try_from(request).unwrap()).unwrap().into_parts();
+        let response = http::Response::from_parts(head, body.read_to_vec().unwrap());
+        session.handle_response(exchange, &response.into(), now()).unwrap();
+    }
+    assert!(session.live(now()).is_some());
+}
+
+#[test]
+fn clients_that_trust_the_certificate_log_in_over_tls() {
+    let world = World::new("tls");
+    for _ in ["the first time", "again, with the same credentials"] {
+        let gateway = world.start(&["gateway", "--dir", "gateway", "--tls"]);
+        let said = gateway.wait_for("-----END CERTIFICATE-----\n");
+        assert!(said.starts_with("listening on https://127.0.0.1:"), "{said}");
+        log_in_trusting(&said[said.find("-----BEGIN").unwrap()..], &world.file("gateway/credentials.json"));
+    }
+}
+
+/// Agrees on the consent page of a gateway's only user, and returns the address that the browser is sent to.
+fn agree(consent_url: &str) -> String {
+    let browser: Agent = Agent::config_builder().max_redirects(0).max_redirects_will_error(false).build().into();
+    let sent_on = browser.get(format!("{consent_url}&approve=")).call().unwrap();
+    sent_on.headers()["location"].to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_third_party_asks_for_an_access_token_which_outlives_the_gateway() {
+    let world = World::new("third");
+    let arguments = ["gateway", "--dir", "gateway", "--callback", "http://localhost:20000/"];
+    let client = Client(&world);
+    let gateway = world.start(&arguments);
+    let said = gateway.wait_for("/v1/api\n");
+    client.run(&["login"]).ends_with(3).says("access_token is missing");
+    let authorize_url = said.trim().replace("listening on ", "").replace("/v1/api", "/authorize");
+    let consent = ["login", "--third-party", "--port", "0", "--authorize-url", &authorize_url];
+    let consent = [&consent[..], &["--credentials", "gateway/credentials.json"]].concat();
+    let mut login = world.start_with_keyboard(&consent);
+    let asked = login.wait_for("press Enter");
+    let consent_url = asked.lines().find(|line| line.contains("?oauth_token=")).unwrap().trim();
+    login.types(&agree(consent_url));
+    login.end().ends_with(0).says("DU1234567");
+    gateway.terminate().ends_with(0);
+
+    // The state knows the access token, and so does the file of credentials.
+    for store in ["with-state", "without-state"] {
+        let gateway = world.start(&arguments);
+        gateway.wait_for("listening on ");
+        client.run(&["login", "--store", store]).ends_with(0).says("Logged in until").says("DU1234567");
+        gateway.terminate().ends_with(0);
+        std::fs::remove_file(world.file("gateway/gateway-state.json")).unwrap();
+    }
 }
 
 #[test]
