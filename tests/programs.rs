@@ -112,7 +112,9 @@ impl Secrets {
         let secret = field("access_token_secret").and_then(|secret| BASE64.decode(secret).ok());
         if let (Some(key), Some(secret)) = (key, secret) {
             let keys = RsaKeys::new(key.clone(), key);
-            let prepend = keys.decrypt_pkcs1v15(&secret, &mut UnwrapErr(SysRng));
+            // With another's key, anything may come out, nothing at all too.
+            let prepend = keys.decrypt_pkcs1v15(&secret, &mut UnwrapErr(SysRng)).ok();
+            let prepend = prepend.filter(|prepend| prepend.expose().len() >= SECRET_LENGTH);
             self.0.extend(
                 prepend.iter().flat_map(|prepend| [hex_text(prepend.expose()), BASE64.encode(prepend.expose())]),
             );
