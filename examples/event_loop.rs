@@ -157,7 +157,7 @@ impl EventLoop {
         let Some(outcome) = self.calls.get_mut(&token).and_then(advance) else { return };
         let Some(InFlight { client, exchange, .. }) = self.calls.remove(&token) else { return };
         match outcome {
-            Ok(response) => self.clients[client].handle_response(exchange, &response, now()).unwrap_or_default(),
+            Ok(response) => _ = self.clients[client].handle_response(exchange, &response, now()), // too late: no harm
             Err(error) => self.failure = Some(error),
         }
     }

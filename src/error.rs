@@ -110,7 +110,7 @@ impl Error {
     }
 }
 
-/// `Retry-After: 0` is no invitation to a loop without a pause.
+/// The shortest pause, so that `Retry-After: 0` does not cause a busy loop.
 const SHORTEST_WISH: Duration = Duration::from_secs(1);
 
 impl From<Misuse> for Error {

@@ -1,4 +1,4 @@
-//! One lock, with the standard library or without it.
+//! A reader-writer lock: `std::sync::RwLock`, or `spin`'s without `std`.
 
 #[cfg(feature = "std")]
 use std::sync::{PoisonError, RwLock};

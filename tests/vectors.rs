@@ -123,7 +123,7 @@ fn the_double_encoding_mode_is_rfc_5849s() {
     assert_eq!(checked, 6);
 }
 
-/// The wiki's normalization cases, in which a name may be without value and names may repeat.
+/// The wiki's normalisation cases, in which a name may be without value and names may repeat.
 #[test]
 fn parameters_sort_as_the_oauth_wiki_has_it() {
     for (query, normalized) in object(&vector(RFC5849, "oauth-testcases-normalize")["outputs"]) {

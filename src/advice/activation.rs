@@ -26,8 +26,7 @@ const WEEKEND_SECOND: u64 = 3 * DAY.get() + RESTART_SECOND;
 /// weeks ([protocol section 7](crate::protocol#section-7)).
 ///
 /// ```
-/// use ibkr_oauth::{Error, UnixTime};
-/// use ibkr_oauth::ActivationWait;
+/// use ibkr_oauth::{ActivationWait, Error, UnixTime};
 /// # fn login() -> Result<(), Error> { Ok(()) }
 /// # let now = UnixTime::from_secs(1_714_650_000);
 /// let wait = ActivationWait::since(now); // when the key was registered

@@ -33,8 +33,7 @@ pub struct PacingError {
 /// That only five history requests may be open at once is not modelled: it needs to know when responses come.
 ///
 /// ```
-/// use ibkr_oauth::{ApiRequest, UnixTime};
-/// use ibkr_oauth::Pacing;
+/// use ibkr_oauth::{ApiRequest, Pacing, UnixTime};
 /// let now = UnixTime::from_secs(1_714_650_000);
 /// let in_five_seconds = UnixTime::from_secs(1_714_650_005);
 /// let accounts = ApiRequest::get("/portfolio/accounts");
@@ -142,9 +141,9 @@ impl Pacing {
     }
 
     /// Takes one of so many equal shares of each limit, for processes that send for one user and do not know of each other's
-    /// requests. Of a limit that has less requests than sharers, such as one in five seconds, each waits that much longer: one
-    /// in fifteen seconds among three. That keeps such a limit on the average; at one moment several may still take their
-    /// turn.
+    /// requests. If a limit allows fewer requests than there are sharers, each waits proportionally longer: of one request
+    /// in five seconds, each of three gets one in fifteen. Such a limit is then kept on average only, because several may
+    /// send at the same moment.
     #[must_use]
     pub fn shared_by(self, sharers: NonZeroU32) -> Self {
         Self { sharers, ..self }

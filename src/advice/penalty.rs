@@ -18,8 +18,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// `Penalty` to the [`Pacing`](crate::Pacing) of every user whose requests leave from the same address.
 ///
 /// ```
-/// use ibkr_oauth::{ApiRequest, UnixTime};
-/// use ibkr_oauth::{Pacing, Penalty};
+/// use ibkr_oauth::{ApiRequest, Pacing, Penalty, UnixTime};
 /// let penalty = Penalty::default();
 /// let mut alice = Pacing::default().with_penalty(penalty.clone());
 /// let mut bob = Pacing::default().with_penalty(penalty);

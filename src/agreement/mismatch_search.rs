@@ -1,7 +1,6 @@
 //! Why a live session token does not match the server's proof: known mistakes, tried one by one.
 //!
-//! It runs only after the check has failed, and its outcome changes nothing but the error: a proof that fits a mistake
-//! is no proof.
+//! It runs only after the check has failed. A match only chooses the error message; the login still fails.
 
 use alloc::vec::Vec;
 use zeroize::Zeroizing;

@@ -31,7 +31,7 @@ impl Contest {
         self.ours_since = None;
     }
 
-    /// Another has it. If it was ours, that counts, and there is a pause before it may be taken back once there is a contest.
+    /// Notes that another program took the session; once there is a contest, returns the pause before it may be taken back.
     pub(super) fn note_taken(&mut self, now: UnixTime) -> Option<Duration> {
         let ours_since = self.ours_since.take()?;
         let was_short = now.saturating_since(ours_since) < LONG_HELD;

@@ -2,7 +2,8 @@
 //!
 //! Three states are kept apart, because each can be lost without the others: the live session token
 //! ([`OAuthSession`](crate::OAuthSession)), the brokerage session behind it ([`BrokerageSession::phase`]), and the
-//! WebSocket ([`BrokerageSession::web_socket`]). "Token fine, bridge missing" has its own name here.
+//! WebSocket ([`BrokerageSession::web_socket`]). A valid token without a brokerage session is
+//! [`BrokeragePhase::Missing`].
 //!
 //! [`BrokerageSession`] keeps the contract of the first layer: `poll_request` returns the next request to send,
 //! `handle_response` takes the response, `poll_timeout` says when to come back; no clock, no timer, no IO.

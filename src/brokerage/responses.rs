@@ -19,7 +19,7 @@ const READY_PAUSE: Duration = Duration::from_secs(2);
 const MAX_CHECKS: u32 = 15;
 /// The longest pause between two such questions.
 const LONGEST_READY_PAUSE: Duration = Duration::from_secs(60);
-/// While a witness is younger, tickles that say nothing are enough.
+/// A tickle without `authStatus` is enough while the last confirmation is younger than this.
 const FRESH: Duration = Duration::from_secs(2 * 60);
 /// The longest pause while IBKR is known to restart.
 const MAINTENANCE_PAUSE: Duration = Duration::from_secs(60);
@@ -96,7 +96,8 @@ impl BrokerageSession {
         }
     }
 
-    /// A response is as old as its request, also if the clock was set back in between. A denial ends what was confirmed.
+    /// Counts the confirmation from when the request was sent, or from `now` if the clock has gone back since. Any other
+    /// status clears it.
     fn note_standing(&mut self, standing: Standing, now: UnixTime) {
         if standing == Standing::Ready {
             self.times.confirmed = self.times.confirmed.max(self.times.sent.map(|sent| sent.min(now)));
@@ -119,7 +120,7 @@ impl BrokerageSession {
         }
     }
 
-    /// A tickle speaks of a session that is there; it does not hurry one that is being opened.
+    /// A tickle changes the phase only in `Ready` and `Competing`.
     fn stands_by_tickle(&mut self, standing: Standing, now: UnixTime) -> BrokerageEvent {
         match (self.phase, standing) {
             (BrokeragePhase::Ready, Standing::Ready) => self.ready(),

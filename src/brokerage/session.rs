@@ -94,7 +94,7 @@ pub struct BrokerageSession {
     pub(super) policy: CompetePolicy,
     /// Whether the user has asked to take over this once.
     pub(super) takes_over_once: bool,
-    /// Never `Unconfirmed`, which is derived from `confirmed_at`.
+    /// Never `Unconfirmed`, which is derived from `times.confirmed`.
     pub(super) phase: BrokeragePhase,
     /// Whether a tickle is wanted at once, whatever the phase.
     pub(super) is_probing: bool,

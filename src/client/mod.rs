@@ -54,7 +54,7 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// loop {
 ///     match client.poll(&mut rng, now()) {
 ///         Output::Send { request, exchange } => match send(&request) { // any HTTP client, no redirects, no retries
-///             Some(response) => client.handle_response(exchange, &response, now()).unwrap_or_default(), // too late: no harm
+///             Some(response) => _ = client.handle_response(exchange, &response, now()), // too late: no harm
 ///             None => drop(exchange), // or `handle_no_response`, which says the same
 ///         },
 ///         Output::Event(event) => println!("{event:?}"),
@@ -77,7 +77,8 @@ const FAREWELL: Duration = Duration::from_secs(30);
 ///   when a request of its own was rejected, or nothing has succeeded for five minutes although the server answers. One
 ///   rejected request of the caller's only makes it ask, by a tickle.
 /// - It opens the brokerage session, tickles it every minute, and opens it again when it is lost ([`BrokerageSession`] has
-///   the table). [`BrokeragePhase::Ready`] is said only while a witness is younger than five minutes.
+///   the table). [`BrokeragePhase::Ready`] is reported only if a response has said "authenticated and established" in
+///   the last five minutes.
 /// - It paces all requests, and sends nothing for ten minutes after a 429.
 /// - It asks for no more than twelve live session tokens in any hour, with growing pauses between failures. The limit
 ///   outlives the process if a [snapshot](Self::snapshot) does.

@@ -306,7 +306,7 @@ impl OwnRequest {
         was_dropped || now >= self.deadline
     }
 
-    /// What is known of it; `reason` is why it goes no further.
+    /// The outcome of a request that ends here; `reason` is used if it was never sent.
     pub(super) fn outcome(self, reason: NotSent) -> Outcome {
         match (self.state, self.rejection) {
             (State::InFlight(_), _) => Outcome::NoResponse,

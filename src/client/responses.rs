@@ -181,7 +181,7 @@ impl Client {
         }
     }
 
-    /// What a rejection is blamed on, if that can be mended; and the mending begins.
+    /// Decides what must be repaired before a rejected GET is repeated, and starts the repair. `None` if nothing can be.
     fn blame(&mut self, exchange: &OwnExchange, diagnosis: Diagnosis, now: UnixTime) -> Option<Blame> {
         let token = exchange.receipt.token()?;
         match diagnosis {

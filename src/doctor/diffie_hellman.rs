@@ -133,7 +133,7 @@ impl Numbers {
         }
     }
 
-    /// Cheap checks before dear ones; the first that fails says it all.
+    /// Stops at the first failed check; the slow primality tests come last.
     fn examine_prime(&self, report: &mut Report) {
         let size = bits(&self.prime);
         if size < MIN_BITS {

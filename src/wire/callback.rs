@@ -114,8 +114,8 @@ impl Callback {
         self.request_token.as_str()
     }
 
-    /// Returns whether there is a verifier. Without one the user has refused, or the address is cut off; which of the
-    /// two is known to nobody, but it is known for which request token.
+    /// Returns whether there is a verifier. Without one the user has refused, or the address is cut off. The two cannot
+    /// be told apart; the request token is known in both.
     pub fn has_verifier(&self) -> bool {
         self.verifier.is_some()
     }

@@ -94,7 +94,7 @@ impl Gateway {
         })
     }
 
-    /// Without `ssoExpires` and `userId`, which may be missing under OAuth; `collission` is spelled as IBKR spells it.
+    /// Without `ssoExpires` and `userId`, which may be missing under OAuth; `collission` is spelt as IBKR spells it.
     fn tickle(&self, cookie: &str, standing: Standing) -> Value {
         let iserver = if self.schedule.suffers(Trouble::TicklesWithoutStatus) {
             json!({})

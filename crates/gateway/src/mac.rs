@@ -1,4 +1,4 @@
-//! HMAC (RFC 2104), as a key away from a message.
+//! Makes an HMAC (RFC 2104) from a key.
 
 use hmac::KeyInit;
 

@@ -1,4 +1,4 @@
-//! Is this request really from whom it says, and from now?
+//! Verifies signature, consumer, token, timestamp and nonce of a request.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;

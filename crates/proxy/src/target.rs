@@ -1,4 +1,4 @@
-//! Which part of the API a path means. A path that could mean different things to different servers means nothing.
+//! The path of the API that a request is for. Ambiguous paths are rejected: what is checked here must be what IBKR reads.
 
 use http::StatusCode;
 use percent_encoding::percent_decode_str;

@@ -1,14 +1,14 @@
-//! How things stand.
+//! The status of a client: login, brokerage session, WebSockets, and the pause after a 429.
 
 use ibkr_oauth::brokerage::BrokeragePhase;
 use ibkr_oauth::{Phase, UnixTime};
 use thiserror::Error;
 
-/// How things stand at one moment.
+/// The status of a client at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// What the client is about.
+    /// What the client is doing.
     pub activity: Activity,
     /// How far the login has come.
     pub login: Phase,
@@ -54,7 +54,7 @@ impl Status {
     }
 }
 
-/// What a client is about.
+/// What a client is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Activity {
@@ -63,7 +63,7 @@ pub enum Activity {
     /// No login is possible before something is changed on this machine, and [`WebApi::open`](crate::WebApi::open) is
     /// called: [`ibkr_oauth::Event::Stopped`] has the reason.
     Stopped,
-    /// It tells the server good-bye.
+    /// It has sent, or is about to send, `/logout`.
     LoggingOut,
     /// Nothing is sent before [`WebApi::open`](crate::WebApi::open).
     LoggedOut,

@@ -1,4 +1,4 @@
-//! A gateway behind hyper, with a record of what it was asked, and manners that can be spoiled.
+//! A gateway behind hyper that records its requests, and can be made to misbehave.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
