@@ -111,7 +111,7 @@ pub fn next_event(client: &mut Client, agent: &Agent, until: UnixTime) -> Option
             Output::Event(event) => return Some(event),
             Output::Send { request, exchange } => match send(agent, request) {
                 Ok(response) => _ = client.handle_response(exchange, &response, now()), // too late: no harm
-                Err(error) => println!("No response: {error}."), // and the exchange is dropped
+                Err(error) => println!("No response: {error}."),                        // and the exchange is dropped
             },
             Output::Wait(_) if now() >= until => return None,
             Output::Wait(at) => thread::sleep(at.min(until).saturating_since(now())),

@@ -19,7 +19,8 @@ const RESTART_SECOND: u64 = 5 * 60 * 60;
 /// The restart of each weekend, as seconds of a week that begins on Thursday: Sunday, 5:00 UTC.
 const WEEKEND_SECOND: u64 = 3 * DAY.get() + RESTART_SECOND;
 
-/// Tells "not active yet" from "wrong", as far as that can be told, and says when to ask again.
+/// The wait for a consumer key to become active: tells "not active yet" from "wrong", as far as that can be told, and says
+/// when to ask again.
 ///
 /// A key that was registered is rejected with `invalid consumer` until it becomes active. IBKR's documentation says:
 /// after midnight in New York, Zug or Hong Kong; its e-mails: after the restart of each weekend; users report up to two

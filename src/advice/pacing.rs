@@ -14,7 +14,7 @@ use crate::time::UnixTime;
 use crate::wire::api_request::ApiRequest;
 use crate::wire::method::Method;
 
-/// The request must wait: too many of its kind have been sent, or a 429 came.
+/// The error of a request that must wait: too many of its kind have been sent, or a 429 came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[error("too many requests: IBKR's limits allow this one at {retry_at}")]
 #[non_exhaustive]
@@ -23,8 +23,8 @@ pub struct PacingError {
     pub retry_at: UnixTime,
 }
 
-/// Counts requests against IBKR's limits, and says when the next may be sent. Nothing asks it by itself: a request that
-/// is sent without asking is not counted here, but on the server's side.
+/// A count of requests against IBKR's limits, which says when the next may be sent. Nothing asks it by itself: a request
+/// that is sent without asking is not counted here, but on the server's side.
 ///
 /// [`Pacing::default`] allows ten requests in a second, and what is documented for each endpoint. Limits hold per
 /// username: share one `Pacing` among all sessions of a user, and ask it before the sessions' own requests too. A 429

@@ -1,4 +1,4 @@
-//! Two programs that take one brokerage session from each other.
+//! Competing sessions: two programs that take one brokerage session from each other.
 
 use core::time::Duration;
 

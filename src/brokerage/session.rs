@@ -28,7 +28,7 @@ const WITNESS_LIFETIME: Duration = Duration::from_secs(5 * 60);
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(10);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 
-/// Opens a brokerage session behind a live session, tickles it every minute, and opens it again when it is lost.
+/// The brokerage session behind a live session: opens it, tickles it every minute, and opens it again when it is lost.
 ///
 /// [`Client`](crate::Client) drives one of these together with the login; use it by itself where you want them apart.
 ///

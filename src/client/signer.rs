@@ -18,8 +18,8 @@ use crate::wire::receipt::Receipt;
 use crate::wire::request::Request;
 use crate::wire::response::Response;
 
-/// Signs API requests with the current live session token of a [`Client`](crate::Client), or of a `Follower`: it follows
-/// every refresh, new login and log-out, where a clone of a [`LiveSession`] ends with its token.
+/// A handle that signs API requests with the current live session token of a [`Client`](crate::Client), or of a `Follower`:
+/// it follows every refresh, new login and log-out, where a clone of a [`LiveSession`] ends with its token.
 ///
 /// Cheap to clone, `Send` and `Sync`: hand clones to as many threads and tasks as you like. Signing waits for nothing and
 /// allocates nothing beyond what [`LiveSession`] allocates. A token that was replaced is wiped when the last signature in

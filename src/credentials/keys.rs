@@ -49,13 +49,13 @@ pub(crate) const MAX_BITS: u32 = 8192;
 /// }
 /// ```
 pub trait ConsumerKeys: Send + Sync {
-    /// RSASSA-PKCS1-v1_5 with SHA-256 over `message`, by the private *signature* key.
+    /// Signs `message` with the private *signature* key: RSASSA-PKCS1-v1_5 with SHA-256.
     ///
     /// # Errors
     /// [`KeyError::Sign`], or another that says what happened.
     fn sign_rsa_sha256(&self, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Vec<u8>, KeyError>;
 
-    /// RSAES-PKCS1-v1_5 decryption by the private *encryption* key.
+    /// Decrypts `ciphertext` with the private *encryption* key: RSAES-PKCS1-v1_5.
     ///
     /// Bad padding may give unpredictable bytes instead of an error (implicit rejection): a wrong key is then found by
     /// the server, or by the check of the live session token.

@@ -1,6 +1,6 @@
-//! How bad a finding is.
+//! The severity of a finding.
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[allow(clippy::exhaustive_enums, reason = "callers map all three, to exit codes for instance")]

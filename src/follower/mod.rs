@@ -18,8 +18,8 @@ use question::Question;
 use search::Search;
 use shared_session::SharedSession;
 
-/// Signs with the live session of an owner in another process or on another machine: without private keys, and without a way
-/// to log in.
+/// A signer with the live session of an owner in another process or on another machine: without private keys, and without a
+/// way to log in.
 ///
 /// Only one process may log in with an access token, because each new live session token ends the one before. That process,
 /// the owner, runs a [`Client`](crate::Client) and shares what [`Client::shared`](crate::Client::shared) gives, by whatever
@@ -235,25 +235,26 @@ pub struct FollowerBuilder {
 }
 
 impl FollowerBuilder {
-    /// Default: `test_realm` for `TESTCONS`, `limited_poa` for every other consumer key.
+    /// Sets the realm. Default: `test_realm` for `TESTCONS`, `limited_poa` for every other consumer key.
     pub fn realm(mut self, realm: &str) -> Self {
         self.terms.realm = realm.into();
         self
     }
 
-    /// Default: `https://api.ibkr.com/v1/api`. No session of another base URL is followed.
+    /// Sets the base URL. Default: `https://api.ibkr.com/v1/api`. No session of another base URL is followed.
     pub fn base_url(mut self, url: &str) -> Self {
         self.terms.base_url = Some(url.into());
         self
     }
 
-    /// Default: `ibkr-oauth/VERSION`.
+    /// Sets the `User-Agent` header. Default: `ibkr-oauth/VERSION`.
     pub fn user_agent(mut self, user_agent: &str) -> Self {
         self.terms.user_agent = user_agent.into();
         self
     }
 
-    /// Default: [`ParameterEncoding::Single`]. No session of an owner with another is followed.
+    /// Sets how parameters are encoded. Default: [`ParameterEncoding::Single`]. No session of an owner with another is
+    /// followed.
     pub fn parameter_encoding(mut self, encoding: ParameterEncoding) -> Self {
         self.terms.parameter_encoding = encoding;
         self

@@ -1,4 +1,4 @@
-//! When a follower asks the owner, and about what.
+//! The questions of a follower to the owner: when, and about which generation of the live session token.
 
 use core::time::Duration;
 

@@ -10,8 +10,8 @@ use crate::wire::response::Response;
 /// Responses of the OAuth endpoints have under 2,000 bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Reads the response to one request out of the bytes of a connection, however they are cut. Make a new one for each
-/// request.
+/// The decoder of the response to one request, out of the bytes of a connection, however they are cut. Make a new one for
+/// each request.
 ///
 /// Interim responses are passed over. Memory is bounded: 16 KiB and 100 headers of a head, the limit of the body, and
 /// nothing else.

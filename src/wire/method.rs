@@ -55,7 +55,7 @@ impl FromStr for Method {
     }
 }
 
-/// The text names none of the four methods of the Web API.
+/// A text that names none of the four methods of the Web API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[error("unknown HTTP method: it must be GET, POST, PUT or DELETE, in upper case")]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! How the program ends, and what it says then.
+//! Exit codes and error messages: how the program ends.
 
 use std::fmt::{self, Display};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Time and randomness, which the libraries are handed.
+//! The system's clock and random source, which the libraries are handed.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! What happens to a client, in a trader's words.
+//! The messages about the events of a client, in a trader's words.
 
 use ibkr_oauth::brokerage::BrokeragePhase;
 use ibkr_oauth::{Error, Maintenance};

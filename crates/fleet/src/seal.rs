@@ -1,4 +1,4 @@
-//! Secrets that the store, and who reads its backups, cannot read.
+//! Authenticated encryption of secrets, which the store, and who reads its backups, cannot read.
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
@@ -7,11 +7,11 @@ use zeroize::Zeroizing;
 
 const NONCE: usize = 24;
 
-/// Seals bytes under a key of yours, with XChaCha20-Poly1305 (`draft-irtf-cfrg-xchacha`). Give owners and followers different
-/// keys: followers need no access token secret.
+/// A key of yours that encrypts bytes with XChaCha20-Poly1305 (`draft-irtf-cfrg-xchacha`). Give owners and followers
+/// different keys: followers need no access token secret.
 ///
-/// Each seal is bound to a name: what was sealed for one user opens for no other. It does not say how old it is: whoever can
-/// write to the store can put back what was sealed for this user before.
+/// Each ciphertext is bound to a name: what was sealed for one user decrypts for no other. It does not say how old it is:
+/// whoever can write to the store can put back what was sealed for this user before.
 #[derive(Clone)]
 pub struct Seal {
     cipher: XChaCha20Poly1305,
@@ -19,20 +19,20 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// Seals and opens with this key: 32 bytes that nobody can guess.
+    /// Encrypts and decrypts with this key: 32 bytes that nobody can guess.
     pub fn new(key: &[u8; 32]) -> Self {
         Self { cipher: XChaCha20Poly1305::new(&Key::from(*key)), older: Vec::new() }
     }
 
-    /// Also opens what was sealed with an older key. So keys are replaced: first all members get both keys, then the older is
-    /// dropped when everything is written anew, a day later.
+    /// Decrypts what was sealed with an older key, too. So keys are replaced: first all members get both keys, then the older
+    /// is dropped when everything is written anew, a day later.
     #[must_use]
     pub fn with_older(mut self, key: &[u8; 32]) -> Self {
         self.older.push(XChaCha20Poly1305::new(&Key::from(*key)));
         self
     }
 
-    /// Seals `secret` under `name`. `nonce` must be drawn anew, from a cryptographic random source, for each seal.
+    /// Encrypts `secret` for `name`. `nonce` must be drawn anew, from a cryptographic random source, for each call.
     pub fn seal(&self, name: &str, secret: &[u8], nonce: [u8; NONCE]) -> Vec<u8> {
         let payload = Payload { msg: secret, aad: name.as_bytes() };
         // It fails for messages of 256 GiB only.
@@ -40,7 +40,7 @@ impl Seal {
         [&nonce[..], &sealed].concat()
     }
 
-    /// Opens what was sealed under `name`; `None` if it was not, or was changed since. The result is wiped on drop.
+    /// Decrypts what was sealed for `name`; `None` if it was not, or was changed since. The result is wiped on drop.
     pub fn open(&self, name: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
         let ciphers = [&self.cipher].into_iter().chain(&self.older);

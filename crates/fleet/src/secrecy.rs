@@ -32,18 +32,18 @@ enum Form {
 const LENGTH: usize = 4096;
 
 impl Secrecy {
-    /// As they are: whoever can read the store can trade.
+    /// Stores logins as they are: whoever can read the store can trade.
     pub fn plain() -> Self {
         Self(Form::Plain)
     }
 
-    /// Sealed: for owners under one key, for followers under another.
+    /// Encrypts logins: for owners under one key, for followers under another.
     #[cfg(feature = "seal")]
     pub fn sealed(private: Seal, public: Seal) -> Self {
         Self(Form::Sealed { private: Some(private), public })
     }
 
-    /// The half of [`sealed`](Self::sealed) that followers get.
+    /// Returns the half of [`sealed`](Self::sealed) that followers get.
     #[cfg(feature = "seal")]
     pub fn sealed_for_followers(public: Seal) -> Self {
         Self(Form::Sealed { private: None, public })

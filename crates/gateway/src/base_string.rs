@@ -1,4 +1,4 @@
-//! The text under a signature, rebuilt from what arrived (protocol section 3).
+//! The signature base string, rebuilt from the request that arrived (protocol section 3).
 
 use crate::percent_encoding::{Space, percent_encode};
 

@@ -1,4 +1,4 @@
-//! Where the gateway believes it is: the address that every signature covers.
+//! The base URL: the address of the gateway, which every signature covers.
 
 use http::Uri;
 

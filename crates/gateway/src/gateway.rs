@@ -44,7 +44,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that is reached under this base URL, such as `http://127.0.0.1:4000/v1/api`, and knows nobody yet.
+    /// Returns a gateway that is reached under this base URL, such as `http://127.0.0.1:4000/v1/api`, and knows nobody yet.
     ///
     /// Signatures must cover this URL, whatever the `Host` header says.
     ///
@@ -64,7 +64,7 @@ impl Gateway {
         })
     }
 
-    /// The base URL, in the form that signatures must cover.
+    /// Returns the base URL, in the form that signatures must cover.
     pub fn base_url(&self) -> String {
         self.base_url.to_string()
     }
@@ -84,7 +84,7 @@ impl Gateway {
         self.registry.add_user(user);
     }
 
-    /// The users, by name.
+    /// Returns the users, by name.
     pub fn users(&self) -> impl Iterator<Item = &User> {
         self.registry.users()
     }

@@ -1,5 +1,8 @@
 #![cfg_attr(feature = "server", doc = include_str!("../README.md"))]
 #![cfg_attr(not(feature = "server"), doc = "Interactive Brokers' half of the OAuth 1.0a login to its Web API.")]
+//!
+//! "Protocol section N" in these pages is a section of `docs/protocol.md` of `ibkr-oauth`, published as
+//! `ibkr_oauth::protocol`.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]

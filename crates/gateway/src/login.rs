@@ -66,16 +66,16 @@ impl Gateway {
         Ok(())
     }
 
-    /// The consumer key that asks for consent under this request token, for a consent page to show (protocol
+    /// Returns the consumer key that asks for consent under this request token, for a consent page to show (protocol
     /// section 1); `None` if the flow is unknown, or decided.
     pub fn awaiting_consent(&self, request_token: &str) -> Option<&str> {
         self.registry.awaiting_consent(request_token).map(|consumer| consumer.key.as_str())
     }
 
-    /// The user's decision on the consent page (protocol section 1).
+    /// Takes the user's decision on the consent page (protocol section 1), and returns the URL that the browser is sent on
+    /// to: the consumer's registered callback, with `oauth_token` and, if granted, `oauth_verifier`.
     ///
-    /// Returns the URL that the browser is sent on to: the consumer's registered callback, with `oauth_token` and, if
-    /// granted, `oauth_verifier`. Where IBKR sends a user who said no is not documented; here the verifier is missing.
+    /// Where IBKR sends a user who said no is not documented; here the verifier is missing.
     ///
     /// # Errors
     /// [`GatewayError::UnknownUser`], and [`GatewayError::UnknownRequestToken`] if it was never issued, is already

@@ -1,4 +1,4 @@
-//! The ways in which IBKR says no: status and body of each, verbatim where they are known (protocol section 6.2).
+//! The rejections of IBKR: status and body of each, verbatim where they are known (protocol section 6.2).
 
 use http::header::LOCATION;
 use http::{HeaderName, HeaderValue, StatusCode};

@@ -16,7 +16,7 @@ pub struct RegisteredConsumer {
 }
 
 impl RegisteredConsumer {
-    /// The realm to send: `test_realm` for `TESTCONS`, else `limited_poa` (protocol section 9).
+    /// Returns the realm to send: `test_realm` for `TESTCONS`, else `limited_poa` (protocol section 9).
     pub fn realm(&self) -> &'static str {
         if self.consumer_key == "TESTCONS" { "test_realm" } else { "limited_poa" }
     }

@@ -1,4 +1,4 @@
-//! Where connections come from.
+//! The listener: accepts connections on TCP and Unix sockets.
 
 use std::io;
 use std::net::SocketAddr;

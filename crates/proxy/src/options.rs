@@ -1,4 +1,4 @@
-//! What whoever starts a proxy decides.
+//! The options of a proxy: addresses, access, TLS and limits.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What keeps a client going: it polls, sends, and waits.
+//! The driver task of a client: polls it, sends what it hands out, and waits.
 
 use std::future::Future;
 use std::sync::Arc;

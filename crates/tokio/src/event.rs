@@ -1,4 +1,4 @@
-//! What happens, as it happens.
+//! The events of a client, as a stream.
 
 use futures_util::stream::{self, Stream};
 use tokio::sync::broadcast::Receiver;

@@ -1,4 +1,4 @@
-//! How a request can fail.
+//! The errors of a request.
 
 use bytes::Bytes;
 use ibkr_oauth::UnixTime;

@@ -79,7 +79,7 @@ impl Credentials {
         Self::from_variables(|name| env::var_os(name))
     }
 
-    /// As [`from_environment`](Self::from_environment), with the variables that `variable` knows.
+    /// Reads what [`from_environment`](Self::from_environment) does, from the variables that `variable` knows.
     ///
     /// # Errors
     /// The same.
@@ -98,7 +98,7 @@ impl Credentials {
         if pieces.is_empty() { Err(CredentialsError::NoneFound) } else { Ok(Self { pieces, file }) }
     }
 
-    /// The same credentials for another server.
+    /// Sets the base URL: the same credentials for another server.
     #[must_use]
     pub fn with_base_url(mut self, url: &str) -> Self {
         let text = Secret::new(url.to_owned());
