@@ -103,7 +103,7 @@ async fn run(account: &Account) -> Result<(), Error> {
             },
         }
     }
-    println!("Requests signed, sent and answered at the same time: {count}.");
+    println!("Requests in flight at the same time, each with its response: {count}.");
     Ok(())
 }
 

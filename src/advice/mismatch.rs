@@ -4,7 +4,7 @@ use core::fmt;
 
 /// What explains a live session token that does not match the server's proof of it.
 ///
-/// All but the last two name a derivation which the server, or whatever answers in its place, has used instead of that
+/// All but the last two name a derivation which the server, or whatever responds in its place, has used instead of that
 /// of [protocol section 5](crate::protocol#section-5). `Display` gives cause and remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]

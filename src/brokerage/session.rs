@@ -110,7 +110,7 @@ pub struct BrokerageSession {
     /// Live session tokens in a row that were rejected, and the step that was, last.
     pub(super) rejections: u32,
     pub(super) rejected_step: Option<Step>,
-    /// Questions in a row whether it is ready, answered with no.
+    /// Checks in a row that found the session not ready.
     pub(super) checks: u32,
     /// Sessions in a row that never got ready.
     pub(super) vain_openings: u32,

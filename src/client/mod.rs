@@ -74,7 +74,7 @@ const FAREWELL: Duration = Duration::from_secs(30);
 ///
 /// # What it does by itself
 /// - It logs in, refreshes the live session token before it expires, and logs in again when the token is dead: that is,
-///   when a request of its own was rejected, or nothing has succeeded for five minutes although the server answers. One
+///   when a request of its own was rejected, or nothing has succeeded for five minutes although the server responds. One
 ///   rejected request of the caller's only makes it ask, by a tickle.
 /// - It opens the brokerage session, tickles it every minute, and opens it again when it is lost ([`BrokerageSession`] has
 ///   the table). [`BrokeragePhase::Ready`] is reported only if a response has said "authenticated and established" in

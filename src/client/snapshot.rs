@@ -29,7 +29,7 @@ impl Client {
 
     /// Takes a follower's question and returns whether its generation is still the current one. What it says of an older
     /// generation is stale and changes nothing; what it says of the current one is looked into, as if a [signer](Self::signer)
-    /// had said it: by a tickle, so that one refused request costs no token.
+    /// had said it: by a tickle, so that one rejected request costs no token.
     pub fn handle_question(&mut self, question: &Question) -> bool {
         let is_current = self.oauth.stored_live().is_some() && question.generation() == self.oauth.generation();
         if is_current {

@@ -5,19 +5,19 @@ use core::time::Duration;
 use crate::time::UnixTime;
 use crate::wire::response::Response;
 
-/// A token for which nothing has succeeded for so long, although the server answers, is replaced.
+/// A token for which nothing has succeeded for so long, although the server responds, is replaced.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// Each replacement that did not help doubles the patience with the next, up to this.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// What a response says of the token that signed the request.
 ///
-/// Some servers answer a dead token with a redirect or an HTML page instead of a 401. A business error of the API is given
+/// Some servers respond to a dead token with a redirect or an HTML page instead of a 401. A business error of the API is given
 /// after the token was accepted. An outage says nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sign {
     Accepted,
-    /// The server answers, and does not do what was asked.
+    /// The server responds, and does not do what was asked.
     Fruitless,
     Nothing,
 }
@@ -40,7 +40,7 @@ impl Sign {
     }
 }
 
-/// When something last succeeded with the token, and whether the server has answered since.
+/// When something last succeeded with the token, and whether the server has responded since.
 #[derive(Default)]
 pub(super) struct TokenHealth {
     succeeded: UnixTime,

@@ -119,7 +119,7 @@ impl fmt::Debug for Consumer {
 /// use std::time::Duration;
 /// let consumer = Consumer::builder("MYCONSKEY", keys, dh)
 ///     .user_agent("my-trader/1.0")
-///     .base_url("https://1.api.ibkr.com/v1/api") // if the usual host answers 410
+///     .base_url("https://1.api.ibkr.com/v1/api") // if the usual host responds with 410
 ///     .query_policy(QueryPolicy::Fold) // if only requests with a query are rejected
 ///     .refresh_margin(Duration::from_secs(30 * 60))
 ///     .build()?;

@@ -74,7 +74,7 @@ kinds! {
 
     // Consumer key, realm, access token: protocol section 9.
     Warning ConsumerKeyLowerCase: "the consumer key has lower-case letters, but the portal registers it in upper case",
-        "write it in upper case; in lower case IBKR answers 401 `invalid consumer`";
+        "write it in upper case; in lower case IBKR rejects it with 401 `invalid consumer`";
     Warning ConsumerKeyLength: "the consumer key does not have the nine characters that IBKR's keys have",
         "compare it with the portal, character by character";
     Warning ConsumerKeyHex: "the consumer key looks like the 25 hexadecimal digits that old documentation speaks of",
@@ -189,7 +189,7 @@ kinds! {
          token secret",
         "exchange the two files; nothing has to be uploaded again, because the secret was made for the key that the \
          portal has as encryption key";
-    Error SecretDoesNotOpen: "the access token secret does not decrypt with the encryption key: it was made for another \
+    Error SecretDoesNotDecrypt: "the access token secret does not decrypt with the encryption key: it was made for another \
          key, or a character of it is wrong",
         "copy it again from the portal; if it persists, use the newest secret, because each `Generate Tokens` makes the one \
          before worthless, and compare the fingerprint of your encryption key with the public key you uploaded";

@@ -51,7 +51,7 @@ impl KeyText<'_> {
         };
         let wanted = ["PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"];
         let block = damaged_pem::read(pem, &wanted, self.credential, report)?;
-        let key = self.open(&block, report)?;
+        let key = self.parse(&block, report)?;
         if let Some(repaired) = block.repaired {
             report.add_repaired(self.credential, repaired);
         }
@@ -59,7 +59,7 @@ impl KeyText<'_> {
         Some(key)
     }
 
-    fn open(&self, block: &Block, report: &mut Report) -> Option<RsaPrivateKey> {
+    fn parse(&self, block: &Block, report: &mut Report) -> Option<RsaPrivateKey> {
         if block.label == "ENCRYPTED PRIVATE KEY" {
             return self.decrypt(block, report);
         }

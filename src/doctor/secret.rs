@@ -51,16 +51,16 @@ pub(super) fn examine(credentials: &Credentials<'_>, keys: &Keys, rng: &mut dyn 
             report.add_repaired(CREDENTIAL, base64);
         }
     }
-    match Opening::attempt(ciphertext.expose(), keys, rng) {
-        Opening::Encryption { length } => {
+    match Decryption::attempt(ciphertext.expose(), keys, rng) {
+        Decryption::Encryption { length } => {
             report.add(FindingKind::SecretDecrypts, CREDENTIAL, format!("{length} bytes come out"))
         }
-        Opening::Signature { length } => {
+        Decryption::Signature { length } => {
             report.add(FindingKind::KeysSwapped, CREDENTIAL, format!("{length} bytes come out with the signature key"));
         }
-        Opening::Neither if !is_whole => copy.report_length(report),
-        Opening::Neither => report.add(FindingKind::SecretDoesNotOpen, CREDENTIAL, tried(keys)),
-        Opening::Untried => {}
+        Decryption::Neither if !is_whole => copy.report_length(report),
+        Decryption::Neither => report.add(FindingKind::SecretDoesNotDecrypt, CREDENTIAL, tried(keys)),
+        Decryption::Untried => {}
     }
 }
 
@@ -203,7 +203,7 @@ impl Copy {
 }
 
 /// Which key the secret was made for.
-enum Opening {
+enum Decryption {
     Encryption {
         length: usize,
     },
@@ -215,7 +215,7 @@ enum Opening {
     Untried,
 }
 
-impl Opening {
+impl Decryption {
     fn attempt(ciphertext: &[u8], keys: &Keys, rng: &mut dyn CryptoRng) -> Self {
         let mut try_key = |key: &Option<RsaPrivateKey>| key.as_ref().and_then(|key| decrypts(key, ciphertext, rng));
         match (try_key(&keys.encryption), try_key(&keys.signature)) {

@@ -37,7 +37,7 @@ use shared_session::SharedSession;
 /// let signer = follower.signer(); // for any number of threads
 /// loop {
 ///     match follower.poll(now()) {
-///         // The owner hands the question to `Client::handle_question`, and answers with what `Client::shared` gives.
+///         // The owner hands the question to `Client::handle_question`, and sends back what `Client::shared` gives.
 ///         FollowerOutput::Ask(question) => match ask_owner(question) {
 ///             Some(shared) => {
 ///                 follower.follow(&shared, now())?;
@@ -53,9 +53,9 @@ use shared_session::SharedSession;
 /// signer.handle_response(request.receipt(), &response, now())?;
 /// # Ok(()) }
 /// ```
-/// Poll until it says [`FollowerOutput::Wait`], again when that moment has come, and after a rejected request. A question may
-/// get no answer, or the answer may be late: the follower asks again, after pauses that grow from a second to a minute. What
-/// the owner shares unasked is followed as well.
+/// Poll until it says [`FollowerOutput::Wait`], again when that moment has come, and after a rejected request. If the owner
+/// sends nothing back, or is late, the follower asks again, after pauses that grow from a second to a minute. What the owner
+/// shares unasked is followed as well.
 ///
 /// # What it does by itself
 /// - It checks the server's proof of each token, and that the session is of its own consumer key, realm and base URL. It
@@ -103,7 +103,7 @@ pub enum Followed {
 #[must_use = "a follower does nothing by itself"]
 #[allow(clippy::exhaustive_enums, reason = "a driver that ignores one kind of output stands still")]
 pub enum FollowerOutput {
-    /// Ask the owner, or look where it stores what it shares, and hand the answer to [`Follower::follow`].
+    /// Ask the owner, or look where it stores what it shares, and hand what you get to [`Follower::follow`].
     Ask(Question),
     /// There is nothing to do before this moment, unless a request is rejected. It is later than `now`, by a minute at most.
     Wait(UnixTime),

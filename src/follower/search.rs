@@ -8,7 +8,7 @@ use crate::time::UnixTime;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Questions that repeat with growing pauses, until there is an answer that ends them.
+/// Questions that repeat with growing pauses, until what the owner shares ends them.
 pub(super) struct Search {
     is_rejected: bool,
     has_no_bridge: bool,

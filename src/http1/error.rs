@@ -81,7 +81,7 @@ pub enum Http1Error {
     /// ([RFC 9112 section 7.1](https://www.rfc-editor.org/rfc/rfc9112#section-7.1)).
     #[error("a chunk is longer than it says")]
     ChunkEnd,
-    /// Bytes behind the response. Requests are not pipelined here, so they answer none.
+    /// Bytes behind the response. Requests are not pipelined here, so they belong to none.
     #[error("there is more behind the end of the response")]
     TrailingBytes,
 }

@@ -165,10 +165,10 @@ fn common_cases() -> Vec<Case> {
         KeysSwapped @ AccessTokenSecret: |s| std::mem::swap(&mut s.signature, &mut s.encryption), not |s| put(&mut s.encryption, SIGNATURE_PEM);
         KeysSwapped @ AccessTokenSecret: |s| { put(&mut s.signature, ENCRYPTION_PEM); put(&mut s.encryption, PUBLIC_PEM) }, not |s| { put(&mut s.signature, ENCRYPTION_PEM) };
         KeysSwapped @ AccessTokenSecret: |s| { put(&mut s.signature, ENCRYPTION_PEM); put(&mut s.encryption, pkcs8(&others().bits_3072)) }, not |s| put(&mut s.signature, pkcs8(&others().bits_3072));
-        SecretDoesNotOpen @ AccessTokenSecret: |s| put(&mut s.secret, secret_for(&others().bits_2048, 1)), not |s| { put(&mut s.encryption, pkcs8(&others().bits_2048)); put(&mut s.secret, secret_for(&others().bits_2048, 1)) };
-        SecretDoesNotOpen @ AccessTokenSecret: |s| { s.signature = None; put(&mut s.encryption, SIGNATURE_PEM) }, not |s| s.encryption = None;
-        SecretDoesNotOpen @ AccessTokenSecret: |s| put(&mut s.secret, "/".repeat(341) + "w=="), not |s| put(&mut s.secret, "/".repeat(341));
-        SecretDoesNotOpen @ AccessTokenSecret: |s| edit(&mut s.secret, mistyped), not |s| edit(&mut s.secret, |t| t.trim_end_matches('=').to_string());
+        SecretDoesNotDecrypt @ AccessTokenSecret: |s| put(&mut s.secret, secret_for(&others().bits_2048, 1)), not |s| { put(&mut s.encryption, pkcs8(&others().bits_2048)); put(&mut s.secret, secret_for(&others().bits_2048, 1)) };
+        SecretDoesNotDecrypt @ AccessTokenSecret: |s| { s.signature = None; put(&mut s.encryption, SIGNATURE_PEM) }, not |s| s.encryption = None;
+        SecretDoesNotDecrypt @ AccessTokenSecret: |s| put(&mut s.secret, "/".repeat(341) + "w=="), not |s| put(&mut s.secret, "/".repeat(341));
+        SecretDoesNotDecrypt @ AccessTokenSecret: |s| edit(&mut s.secret, mistyped), not |s| edit(&mut s.secret, |t| t.trim_end_matches('=').to_string());
         SecretDecrypted @ AccessTokenSecret: |s| put(&mut s.secret, hex(PREPEND)), not |s| put(&mut s.secret, format!("{}g", &hex(PREPEND)[1..]));
         SecretDecrypted @ AccessTokenSecret: |s| put(&mut s.secret, "0AbC".repeat(10)), not |s| put(&mut s.secret, &"0AbC".repeat(10)[1..]);
         SecretDecrypted @ AccessTokenSecret: |s| put(&mut s.secret, "9f".repeat(64)), not |s| put(&mut s.secret, "9f".repeat(64) + "9");

@@ -367,10 +367,10 @@ fn a_secret_opens_if_its_padding_is_right_and_only_then() {
     for (kind, block) in [
         (FindingKind::SecretDecrypts, block([0, 2], 8, 0)),
         (FindingKind::SecretDecrypts, block([0, 2], 253, 0)),
-        (FindingKind::SecretDoesNotOpen, block([0, 2], 7, 0)),
-        (FindingKind::SecretDoesNotOpen, block([0, 2], 8, 1)),
-        (FindingKind::SecretDoesNotOpen, block([0, 1], 8, 0)),
-        (FindingKind::SecretDoesNotOpen, block([1, 2], 8, 0)),
+        (FindingKind::SecretDoesNotDecrypt, block([0, 2], 7, 0)),
+        (FindingKind::SecretDoesNotDecrypt, block([0, 2], 8, 1)),
+        (FindingKind::SecretDoesNotDecrypt, block([0, 1], 8, 0)),
+        (FindingKind::SecretDoesNotDecrypt, block([1, 2], 8, 0)),
     ] {
         let number = BoxedUint::from_be_slice(&block, 2048).unwrap();
         let secret = rsa::hazmat::rsa_encrypt(&key, &number).unwrap().to_be_bytes();
@@ -385,7 +385,7 @@ fn a_wrong_key_opens_nothing_however_often_it_is_tried() {
     for seed in 0..40 {
         let secret = secret_for(&keys.bits_2048, seed);
         let set = Set { secret: Some(secret), dh: None, ..Set::healthy() };
-        assert!(set.examine().has(FindingKind::SecretDoesNotOpen));
+        assert!(set.examine().has(FindingKind::SecretDoesNotDecrypt));
     }
 }
 

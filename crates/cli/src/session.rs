@@ -115,7 +115,7 @@ impl Wanted {
     }
 }
 
-/// A request that did not succeed, and the answer's body if there was an answer.
+/// A request that did not succeed, and the response's body if there was one.
 pub struct Unsuccessful {
     pub failure: Failure,
     pub body: Option<Bytes>,
@@ -131,7 +131,7 @@ fn rejected_body(error: RequestError) -> Option<Bytes> {
     error.into_response().map(Response::into_body)
 }
 
-/// What ends a command before its answer.
+/// What ends a command before its response.
 pub enum Trouble {
     Login(Error),
     Other(Failure),
@@ -170,7 +170,7 @@ fn trouble(event: Event, wanted: Wanted) -> Option<Trouble> {
         Event::Client(Brokerage(BrokeragePhase::Competing)) if wanted == YIELDING => {
             Trouble::Other(Failure::new(Exit::NotReady, IN_USE))
         }
-        Event::NoAnswer(error) => Trouble::Other(Failure::network(&error)),
+        Event::NoResponse(error) => Trouble::Other(Failure::network(&error)),
         Event::NotStored(error) => Trouble::Other(error.into()),
         _ => return None,
     })

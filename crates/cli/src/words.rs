@@ -22,7 +22,7 @@ pub fn tell(event: &Event, output: ForMachines) -> Result<(), Failure> {
 fn in_words(event: &Event) -> Option<String> {
     Some(match event {
         Event::Client(event) => client_event(event)?,
-        Event::NoAnswer(error) => format!("no answer: {error}"),
+        Event::NoResponse(error) => format!("no response: {error}"),
         Event::NotStored(error) => format!("the session is not stored: {error}"),
         Event::Missed(count) => format!("{count} events were missed"),
         _ => return None,
@@ -47,7 +47,7 @@ fn name(event: &Event) -> &'static str {
         Event::Client(OfClient::BrokerageContested) => "brokerage-contested",
         Event::Client(OfClient::BrokerageFailed { .. }) => "brokerage-failed",
         Event::Client(OfClient::LoggedOut) => "logged-out",
-        Event::NoAnswer(_) => "no-answer",
+        Event::NoResponse(_) => "no-response",
         Event::NotStored(_) => "not-stored",
         _ => "other",
     }

@@ -29,7 +29,7 @@ impl Builder {
         Self { client, limits: Limits::default(), tls: None, store: None, keeper: None }
     }
 
-    /// Sets how long each part of an exchange may take, and how large an answer may be.
+    /// Sets how long each part of an exchange may take, and how large a response may be.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self

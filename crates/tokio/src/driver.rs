@@ -113,11 +113,11 @@ impl Drop for Driver {
 
 async fn send(shared: &Shared, transport: &Transport, request: Request, exchange: ClientExchange) {
     let is_tickle = request.url().ends_with(TICKLE);
-    let answer = transport.send(request).await;
-    if is_tickle && answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
+    let response = transport.send(request).await;
+    if is_tickle && response.as_ref().is_ok_and(|response| response.status().is_success()) {
         shared.change(|state| state.note_tickled());
     }
-    shared.answered(exchange, answer);
+    shared.finish_exchange(exchange, response);
 }
 
 /// Asks for a live session token, unless another process has one: one process asks at a time.
@@ -136,17 +136,17 @@ async fn log_in(shared: &Shared, transport: &Transport, store: &Store, request: 
             return send(shared, transport, request, exchange).await;
         }
     }
-    let answer = transport.send(request).await;
+    let response = transport.send(request).await;
     // Until the token is stored nothing is done with it: a process that ends early would lose it.
     let (failure, login) = shared.change(|state| {
         state.set_storing(true);
-        (state.answered(exchange, answer), state.login())
+        (state.finish_exchange(exchange, response), state.login())
     });
     let stored = Storing { shared };
     tell_failure(shared, store.keep(locked, login).await);
     drop(stored);
     if let Some(error) = failure {
-        shared.tell(Event::NoAnswer(error));
+        shared.tell(Event::NoResponse(error));
     }
 }
 

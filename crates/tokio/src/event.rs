@@ -15,10 +15,10 @@ pub(crate) const KEPT: usize = 256;
 #[non_exhaustive]
 pub enum Event {
     /// What the client says of login and brokerage session. [`Finished`](ibkr_oauth::Event::Finished) is not among it: its
-    /// place is the answer to the request.
+    /// place is the result of the request.
     Client(ibkr_oauth::Event),
-    /// A request of the client's own, to log in or to keep the session alive, got no answer. It is asked again.
-    NoAnswer(TransportError),
+    /// A request of the client's own, to log in or to keep the session alive, got no response. It is asked again.
+    NoResponse(TransportError),
     /// The session could not be stored, or the store not be locked. The client goes on; a login that others may be making at
     /// this moment is put off.
     NotStored(StoreError),

@@ -1,13 +1,13 @@
-//! How long each part of an exchange may take, and how large an answer may be.
+//! Time limits for each part of an exchange, and the size limit of a response.
 
 use std::time::Duration;
 
-/// How long each part of an exchange with the server may take, and how large an answer may be.
+/// How long each part of an exchange with the server may take, and how large a response may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// For the connection: name, TCP and TLS. Default: 10 seconds.
     pub connect: Duration,
-    /// From the moment a request is handed over, the connection included, until the head of the answer is there. Default: 30
+    /// From the moment a request is handed over, the connection included, until the head of the response is there. Default: 30
     /// seconds.
     pub head: Duration,
     /// From there until the last byte of the body. Default: 30 seconds.

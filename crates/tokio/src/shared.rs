@@ -15,7 +15,7 @@ use crate::surroundings::{now, rng};
 use crate::transport::TransportError;
 
 /// How a request ended.
-pub(crate) type Answer = Result<http::Response<Bytes>, RequestError>;
+pub(crate) type RequestResult = Result<http::Response<Bytes>, RequestError>;
 
 pub(crate) struct Shared {
     state: Mutex<State>,
@@ -38,11 +38,11 @@ pub(crate) struct State {
     is_storing: bool,
 }
 
-/// Somebody who waits for an answer.
+/// Somebody who waits for a response.
 struct Waiting {
-    reply: oneshot::Sender<Answer>,
-    /// The latest answer, with all its headers.
-    answer: Option<http::Response<Bytes>>,
+    reply: oneshot::Sender<RequestResult>,
+    /// The latest response, with all its headers.
+    response: Option<http::Response<Bytes>>,
     failure: Option<TransportError>,
 }
 
@@ -124,7 +124,7 @@ impl Shared {
 
     /// Puts a request into the client's queue.
     pub(crate) fn begin(self: &Arc<Self>, request: &ApiRequest<'_>) -> Result<Pending, NotSent> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let ticket = self.change(|state| match state.activity {
             Activity::ShutDown => Err(NotSent::ShutDown),
             Activity::LoggingOut | Activity::LoggedOut => Err(NotSent::LoggedOut),
@@ -133,19 +133,23 @@ impl Shared {
                     return Err(NotSent::Deadline { status: state.status(now()), retry_at: Some(at) });
                 }
                 let ticket = state.client.request(request, now()).map_err(NotSent::Refused)?;
-                state.waiting.insert(ticket, Waiting { reply, answer: None, failure: None });
+                state.waiting.insert(ticket, Waiting { reply, response: None, failure: None });
                 Ok(ticket)
             }
         })?;
-        Ok(Pending { shared: Arc::clone(self), ticket, answer })
+        Ok(Pending { shared: Arc::clone(self), ticket, result })
     }
 
-    /// Hands the client the answer to a request, or the news that none will come.
-    pub(crate) fn answered(&self, exchange: ClientExchange, answer: Result<http::Response<Bytes>, TransportError>) {
+    /// Hands the client the response to a request, or the news that none will come.
+    pub(crate) fn finish_exchange(
+        &self,
+        exchange: ClientExchange,
+        response: Result<http::Response<Bytes>, TransportError>,
+    ) {
         let is_own = exchange.request().is_some();
-        let failure = self.change(|state| state.answered(exchange, answer));
+        let failure = self.change(|state| state.finish_exchange(exchange, response));
         match failure {
-            Some(error) => self.tell(Event::NoAnswer(error)),
+            Some(error) => self.tell(Event::NoResponse(error)),
             // A session id may be new, which is no event.
             None if !is_own => self.changed.send_replace(()),
             None => {}
@@ -235,19 +239,19 @@ impl State {
         self.farewells.clear();
     }
 
-    /// Returns why no answer came, if nobody else is told.
-    pub(crate) fn answered(
+    /// Returns why no response came, if nobody else is told.
+    pub(crate) fn finish_exchange(
         &mut self,
         exchange: ClientExchange,
-        answer: Result<http::Response<Bytes>, TransportError>,
+        response: Result<http::Response<Bytes>, TransportError>,
     ) -> Option<TransportError> {
         let ticket = exchange.request();
-        match answer {
-            Ok(answer) => {
+        match response {
+            Ok(response) => {
                 // A response that is not awaited any more changes nothing.
-                let is_taken = self.client.handle_response(exchange, &Response::from(&answer), now()).is_ok();
+                let is_taken = self.client.handle_response(exchange, &Response::from(&response), now()).is_ok();
                 if let Some(ticket) = ticket.filter(|_| is_taken) {
-                    self.keep_for(ticket, |waiting| waiting.answer = Some(answer));
+                    self.keep_for(ticket, |waiting| waiting.response = Some(response));
                 }
                 None
             }
@@ -271,9 +275,9 @@ impl State {
     }
 
     fn finish(&mut self, ticket: RequestTicket, outcome: Outcome) {
-        if let Some(Waiting { reply, answer, failure }) = self.waiting.remove(&ticket) {
+        if let Some(Waiting { reply, response, failure }) = self.waiting.remove(&ticket) {
             // Whoever waited may be gone by now.
-            let _ = reply.send(answer_of(outcome, answer, failure, || self.status(now())));
+            let _ = reply.send(result_of(outcome, response, failure, || self.status(now())));
         }
     }
 
@@ -296,14 +300,14 @@ impl State {
     }
 }
 
-/// An outcome of the client's, with the answer that it stands for.
-fn answer_of(
+/// An outcome of the client's, with all headers of the response that it stands for.
+fn result_of(
     outcome: Outcome,
-    answer: Option<http::Response<Bytes>>,
+    with_headers: Option<http::Response<Bytes>>,
     failure: Option<TransportError>,
     status: impl FnOnce() -> Status,
-) -> Answer {
-    let whole = |response: Response<'static>| answer.unwrap_or_else(|| without_headers(&response));
+) -> RequestResult {
+    let whole = |response: Response<'static>| with_headers.unwrap_or_else(|| without_headers(&response));
     match outcome {
         Outcome::Responded(response) => Ok(whole(response)),
         Outcome::Rejected { error, response } => {
@@ -323,24 +327,24 @@ fn answer_of(
 }
 
 fn without_headers(response: &Response<'_>) -> http::Response<Bytes> {
-    let mut answer = http::Response::new(Bytes::copy_from_slice(response.body()));
+    let mut bare = http::Response::new(Bytes::copy_from_slice(response.body()));
     if let Ok(status) = http::StatusCode::from_u16(response.status()) {
-        *answer.status_mut() = status;
+        *bare.status_mut() = status;
     }
-    answer
+    bare
 }
 
 /// A request that is waiting, or under way. Dropping it takes it back if it has not gone out.
 pub(crate) struct Pending {
     shared: Arc<Shared>,
     ticket: RequestTicket,
-    answer: oneshot::Receiver<Answer>,
+    result: oneshot::Receiver<RequestResult>,
 }
 
 impl Pending {
-    pub(crate) async fn answer(mut self) -> Answer {
+    pub(crate) async fn result(mut self) -> RequestResult {
         let ended = |_| Err(RequestError::NoResponse(TransportError::ShutDown));
-        (&mut self.answer).await.unwrap_or_else(ended)
+        (&mut self.result).await.unwrap_or_else(ended)
     }
 }
 

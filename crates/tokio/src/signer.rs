@@ -13,8 +13,8 @@ use crate::surroundings::{now, rng};
 /// with the current live session token, through every refresh and new login.
 ///
 /// Such requests are neither paced nor repeated, and wait for nothing: [`WebApi::wait_until`](crate::WebApi::wait_until)
-/// tells when there is a live session. Hand each answer back with [`handle_response`](Self::handle_response), so that the
-/// client learns of refusals, of the request limits and of the server's clock. IBKR wants a `User-Agent` header, and a
+/// tells when there is a live session. Hand each response back with [`handle_response`](Self::handle_response), so that the
+/// client learns of rejections, of the request limits and of the server's clock. IBKR wants a `User-Agent` header, and a
 /// `Content-Length` with every POST.
 ///
 /// ```
@@ -27,8 +27,8 @@ use crate::surroundings::{now, rng};
 /// let url = "https://api.ibkr.com/v1/api/iserver/marketdata/snapshot?conids=265598&fields=31";
 /// let signature = signer.authorization(&Method::GET, url, &[])?;
 /// let request = Request::get(url).header("Authorization", signature.value).header("User-Agent", "example").body(())?;
-/// let answer = send(request).await; // any HTTP client
-/// signer.handle_response(signature.receipt, &Response::from(&answer))?; // a refusal explains itself
+/// let response = send(request).await; // any HTTP client
+/// signer.handle_response(signature.receipt, &Response::from(&response))?; // a rejection explains itself
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -43,7 +43,7 @@ pub struct Signer {
 pub struct Signature {
     /// The value of the `Authorization` header. It is marked as sensitive, and so not shown by `Debug`.
     pub value: HeaderValue,
-    /// What to hand in with the answer.
+    /// What to hand in with the response.
     pub receipt: Receipt,
 }
 
@@ -104,7 +104,7 @@ impl Signer {
         self.signer.sign(request, &mut rng(), now())
     }
 
-    /// Takes the answer to a request that was signed here: a refusal becomes an error that explains itself, and the client
+    /// Takes the response to a request that was signed here: a rejection becomes an error that explains itself, and the client
     /// does what follows from it.
     ///
     /// # Errors

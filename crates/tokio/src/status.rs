@@ -20,7 +20,7 @@ pub struct Status {
     pub clock_skew: i32,
     /// When the pause after a 429 ends, if there is one.
     pub penalty_ends_at: Option<UnixTime>,
-    /// When a tickle was last answered with success.
+    /// When a tickle last succeeded.
     pub tickled_at: Option<UnixTime>,
     /// The client's WebSockets.
     pub web_sockets: WebSockets,

@@ -1,4 +1,4 @@
-//! Requests out, answers in: hyper over rustls, with a limit to everything.
+//! Requests out, responses in: hyper over rustls, with a limit to everything.
 
 use std::error::Error;
 use std::future::Future;
@@ -26,21 +26,21 @@ use crate::limits::Limits;
 /// Shorter than servers keep connections, so that seldom one is used that is being closed.
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
-/// Why no answer came.
+/// Why no response came.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TransportError {
     /// There was no connection, and nothing went out.
     #[error("no connection: {0}")]
     Connect(String),
-    /// The answer did not begin in time.
-    #[error("no answer within {0:?}")]
+    /// The response did not begin in time.
+    #[error("no response within {0:?}")]
     HeadTimeout(Duration),
-    /// The answer began, and did not end in time.
-    #[error("the answer is incomplete after {0:?}")]
+    /// The response began, and did not end in time.
+    #[error("the response is incomplete after {0:?}")]
     BodyTimeout(Duration),
-    /// The answer is larger than is read.
-    #[error("the answer is longer than {0} bytes")]
+    /// The response is larger than is read.
+    #[error("the response is longer than {0} bytes")]
     BodyTooLarge(usize),
     /// The connection broke.
     #[error("the connection broke: {0}")]
@@ -48,7 +48,7 @@ pub enum TransportError {
     /// The time that the request had was up.
     #[error("the request's time was up")]
     Deadline,
-    /// The client was shut down before the answer came.
+    /// The client was shut down before the response came.
     #[error("the client was shut down")]
     ShutDown,
     /// The request cannot be written as HTTP: its URL is too long.
@@ -91,8 +91,9 @@ impl Transport {
         let request = http::Request::try_from(request).map_err(|error| TransportError::Unsendable(in_full(&error)))?;
         let request = request.map(|body| Full::from(Bytes::from(body)));
         let Limits { head, body: body_time, body_size, .. } = self.limits;
-        let answer = timeout(head, self.http.request(request)).await.map_err(|_| TransportError::HeadTimeout(head))?;
-        let (head, body) = answer.map_err(failure)?.into_parts();
+        let response =
+            timeout(head, self.http.request(request)).await.map_err(|_| TransportError::HeadTimeout(head))?;
+        let (head, body) = response.map_err(failure)?.into_parts();
         let body = timeout(body_time, Limited::new(body, body_size).collect()).await;
         let body = body.map_err(|_| TransportError::BodyTimeout(body_time))?.map_err(|error| {
             if error.is::<LengthLimitError>() {

@@ -45,11 +45,11 @@ impl WebApi {
         Self(Arc::new(Inner { shared, transport, task }))
     }
 
-    /// Puts a request into the queue, at once, and returns the future of its answer. It goes out when there is a live session
+    /// Puts a request into the queue, at once, and returns the future of its response. It goes out when there is a live session
     /// (for `/iserver` also a brokerage session) and the request limits allow it; it is signed only then. If it is known that
     /// this will be too late ([`Client::beyond_deadline`]), it ends at once.
     ///
-    /// A future that is dropped takes the request back if it has not gone out. If it has, the answer is discarded; nothing is
+    /// A future that is dropped takes the request back if it has not gone out. If it has, the response is discarded; nothing is
     /// repeated. An order is sent once at most, whatever happens.
     ///
     /// ```
@@ -70,7 +70,7 @@ impl WebApi {
         request: &ApiRequest<'_>,
     ) -> impl Future<Output = Result<http::Response<Bytes>, RequestError>> + Send + use<> {
         let pending = self.0.shared.begin(request);
-        async move { pending.map_err(RequestError::NotSent)?.answer().await }
+        async move { pending.map_err(RequestError::NotSent)?.result().await }
     }
 
     /// Returns all events from now on.
@@ -125,7 +125,7 @@ impl WebApi {
         });
     }
 
-    /// Logs out: requests that have not gone out end, and the server is told. Returns when it has answered, after 30 seconds
+    /// Logs out: requests that have not gone out end, and the server is told. Returns when it has responded, after 30 seconds
     /// at most, or when [`open`](Self::open) is called meanwhile.
     ///
     /// All that share the session are logged out with it. To end a program whose session is stored, for the next to go on

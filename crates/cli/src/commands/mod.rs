@@ -56,7 +56,7 @@ impl Command {
             Self::Keygen(command) => command.output.json,
             Self::Gateway(command) => command.output.json,
             Self::Probe(command) => command.output.json,
-            // What it writes is the server's answer.
+            // What it writes is the server's response.
             Self::Request(_) | Self::Demo(_) | Self::Setup(_) => false,
         }
     }

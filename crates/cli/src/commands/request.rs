@@ -13,10 +13,10 @@ use crate::output;
 use crate::progress;
 use crate::session::{Session, Wanted};
 
-/// Send one signed request and write the answer's body as it is
+/// Send one signed request and write the response's body as it is
 ///
 /// A path below /iserver opens the brokerage session first, if there is none. A rejection's body is written too, and exit
-/// code 1 tells it from an answer. A request is sent once; code 6 says that it was sent and that its effect is not known.
+/// code 1 tells it from a success. A request is sent once; code 6 says that it was sent and that its effect is not known.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -60,7 +60,7 @@ impl Request {
             request = request.json(body);
         }
         let mut session = Session::start(&self.access, self.wanted()).await?;
-        let outcome = progress::show("waiting for the answer", session.request(self.method, request)).await;
+        let outcome = progress::show("waiting for the response", session.request(self.method, request)).await;
         session.api.shut_down().await;
         match outcome {
             Ok(answer) => output::bytes(answer.body()).map(|()| Exit::Done),

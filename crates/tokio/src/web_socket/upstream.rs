@@ -25,7 +25,7 @@ use crate::transport::{Stream, Transport, in_full};
 
 /// Between two signs of life.
 const HEARTBEAT: Duration = Duration::from_secs(60);
-/// A server that does not answer signs of life for so long is gone.
+/// A server that does not respond to signs of life for so long is gone.
 const SILENCE: Duration = Duration::from_secs(3 * 60);
 /// How long a message may take to be sent.
 const SEND_TIME: Duration = Duration::from_secs(30);
@@ -251,13 +251,13 @@ async fn connect(transport: &Transport, request: &WebSocketRequest) -> Result<So
     match timeout(limits.head, opening).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(error)) => Err(reason(&error)),
-        Err(_) => Err(format!("no answer within {:?}", limits.head)),
+        Err(_) => Err(format!("no response within {:?}", limits.head)),
     }
 }
 
 fn reason(error: &SocketError) -> String {
     match error {
-        SocketError::Http(response) => format!("the server answered HTTP {}", response.status().as_u16()),
+        SocketError::Http(response) => format!("the server responded with HTTP {}", response.status().as_u16()),
         other => in_full(other),
     }
 }

@@ -20,7 +20,7 @@ async fn a_server_that_was_away_is_found_again() {
     server.stop().await;
     api.doubt();
     loop {
-        if let Event::NoAnswer(TransportError::Connect(cause)) = soon(events.next()).await.unwrap() {
+        if let Event::NoResponse(TransportError::Connect(cause)) = soon(events.next()).await.unwrap() {
             assert!(cause.contains("refused"), "{cause}");
             break;
         }
@@ -37,7 +37,7 @@ async fn a_server_that_is_not_there_yet_is_waited_for() {
     server.stop().await;
     let (api, mut events) = WebApi::builder(server.enrolled.client()).start().unwrap();
     let request = api.request(&IN_BROKERAGE);
-    assert!(matches!(soon(events.next()).await, Some(Event::NoAnswer(TransportError::Connect(_)))));
+    assert!(matches!(soon(events.next()).await, Some(Event::NoResponse(TransportError::Connect(_)))));
     server.restart().await;
     soon(request).await.unwrap();
 }
@@ -60,7 +60,7 @@ async fn a_login_that_is_not_answered_is_tried_again() {
     server.spoil("/oauth/live_session_token", Manners::Silent);
     let limits = Limits { head: Duration::from_millis(300), ..Limits::default() };
     let (api, mut events) = WebApi::builder(server.enrolled.client()).limits(limits).start().unwrap();
-    assert_eq!(soon(events.next()).await, Some(Event::NoAnswer(TransportError::HeadTimeout(limits.head))));
+    assert_eq!(soon(events.next()).await, Some(Event::NoResponse(TransportError::HeadTimeout(limits.head))));
     server.behave();
     soon(api.wait_until(Status::is_logged_in)).await.unwrap();
     assert_eq!(server.count(LOGIN), 2);

@@ -37,7 +37,7 @@ pub struct Doctor {
     /// A folder with private_signature.pem, private_encryption.pem and dhparam.pem, for what the credentials do not have
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
-    /// The Date header of an answer of the server, to compare this machine's clock with
+    /// The Date header of a response of the server, to compare this machine's clock with
     #[arg(long, value_name = "DATE")]
     server_date: Option<String>,
     /// A folder for texts that were damaged and could be repaired for certain, as new files
