@@ -159,7 +159,7 @@ fn a_get_whose_repetition_has_no_time_is_rejected_and_not_unsent() {
 #[test]
 fn six_hundred_requests_rejected_for_their_query_cost_no_token() {
     let mut world = ready();
-    world.pair.gateway.set_query_policy(Expected::Refuse);
+    world.pair.gateway.set_query_policy(Expected::Reject);
     let mut tickets = Vec::new();
     for _ in 0..600 {
         tickets.push(world.request(&SNAPSHOT));

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::brokerage::Standing;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::schedule::Trouble;
 use crate::signed_request::SignedRequest;
 use crate::time::{UnixTime, millis};
@@ -22,13 +22,13 @@ impl Gateway {
         endpoint: &str,
         request: &SignedRequest<'_>,
         now: UnixTime,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Rejection> {
         let (token, name) = (caller.access_token.as_str(), caller.user.as_str());
         if self.brokerage.touch(name, token, now) {
             self.note_change();
         }
         let standing = self.brokerage.standing(name, token, now);
-        let user = self.registry.user(name).ok_or(Refusal::Unauthorized("the user is no longer known"))?;
+        let user = self.registry.user(name).ok_or(Rejection::Unauthorized("the user is no longer known"))?;
         let has_accounts = self.has_accounts(name, now);
         match (request.method, endpoint) {
             ("GET", "/portfolio/accounts") => Ok(portfolio_accounts(user)),
@@ -36,13 +36,15 @@ impl Gateway {
             ("GET" | "POST", "/iserver/auth/status") => Ok(self.auth_status(standing)),
             ("GET" | "POST", "/iserver/auth/ssodh/init") => self.open_brokerage_session(caller, request, now),
             ("GET" | "POST", "/logout") => Ok(self.log_out(caller)),
-            (_, endpoint) if endpoint.starts_with("/iserver/") && standing != Standing::Ready => Err(Refusal::NoBridge),
+            (_, endpoint) if endpoint.starts_with("/iserver/") && standing != Standing::Ready => {
+                Err(Rejection::NoBridge)
+            }
             ("GET", "/iserver/accounts") if has_accounts => Ok(iserver_accounts(user, &caller.session.cookie)),
             ("GET", "/iserver/accounts") => Ok(iserver_accounts(&without_accounts(user), &caller.session.cookie)),
-            (_, endpoint) if endpoint.starts_with("/iserver/") && !has_accounts => Err(Refusal::NoAccounts),
+            (_, endpoint) if endpoint.starts_with("/iserver/") && !has_accounts => Err(Rejection::NoAccounts),
             ("GET", "/iserver/marketdata/snapshot") => snapshot(request, now),
             (_, endpoint) if endpoint.starts_with("/iserver/") => self.order_api(caller, endpoint, request, now),
-            _ => Err(Refusal::NotFound),
+            _ => Err(Rejection::NotFound),
         }
     }
 
@@ -51,10 +53,10 @@ impl Gateway {
         caller: &Caller,
         request: &SignedRequest<'_>,
         now: UnixTime,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Rejection> {
         let (publish, compete) = (boolean(request, "publish")?, boolean(request, "compete")?);
         if !publish {
-            return Err(Refusal::NoBrokerageSession("publish must be true"));
+            return Err(Rejection::NoBrokerageSession("publish must be true"));
         }
         self.schedule.admit_to_brokerage()?;
         self.note_change();
@@ -118,11 +120,11 @@ fn argument(request: &SignedRequest<'_>, name: &str) -> Option<String> {
 }
 
 /// An argument in any letter case, because Python writes `True`; false where there is none.
-pub(crate) fn boolean(request: &SignedRequest<'_>, name: &str) -> Result<bool, Refusal> {
+pub(crate) fn boolean(request: &SignedRequest<'_>, name: &str) -> Result<bool, Rejection> {
     match argument(request, name) {
         Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
         Some(word) if !word.eq_ignore_ascii_case("false") => {
-            Err(Refusal::Malformed("a boolean is neither true nor false"))
+            Err(Rejection::Malformed("a boolean is neither true nor false"))
         }
         _ => Ok(false),
     }
@@ -170,13 +172,13 @@ fn iserver_accounts(user: &User, cookie: &str) -> Value {
 }
 
 /// Prices made up from the contract's number, the same in every call.
-fn snapshot(request: &SignedRequest<'_>, now: UnixTime) -> Result<Value, Refusal> {
-    let conids = argument(request, "conids").ok_or(Refusal::Malformed("conids are missing"))?;
+fn snapshot(request: &SignedRequest<'_>, now: UnixTime) -> Result<Value, Rejection> {
+    let conids = argument(request, "conids").ok_or(Rejection::Malformed("conids are missing"))?;
     let fields = argument(request, "fields").unwrap_or_default();
     let conids: Result<Vec<u32>, _> = conids.split(',').map(str::parse).collect();
-    let conids = conids.map_err(|_| Refusal::Malformed("conids are not numbers"))?;
+    let conids = conids.map_err(|_| Rejection::Malformed("conids are not numbers"))?;
     if conids.len() > MAX_CONTRACTS {
-        return Err(Refusal::Malformed("more than 100 conids"));
+        return Err(Rejection::Malformed("more than 100 conids"));
     }
     Ok(conids.into_iter().map(|conid| Value::from(quote(conid, &fields, now))).collect())
 }

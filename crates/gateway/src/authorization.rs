@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::percent_encoding::percent_decode;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 
 /// Longest header value that is read, in bytes: a DH challenge and a signature by the largest keys fit several times.
 const MAX_LENGTH: usize = 16 * 1024;
@@ -16,32 +16,32 @@ pub(crate) struct Authorization {
 
 impl Authorization {
     /// Accepts the realm anywhere, quoted or not, and commas with or without space, in any order.
-    pub(crate) fn parse(value: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(value: &[u8]) -> Result<Self, Rejection> {
         if value.len() > MAX_LENGTH {
-            return Err(Refusal::Malformed("the Authorization header is too long"));
+            return Err(Rejection::Malformed("the Authorization header is too long"));
         }
         let text =
-            std::str::from_utf8(value).map_err(|_| Refusal::Malformed("the Authorization header is not text"))?;
+            std::str::from_utf8(value).map_err(|_| Rejection::Malformed("the Authorization header is not text"))?;
         let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text, ""));
         if !scheme.eq_ignore_ascii_case("OAuth") {
-            return Err(Refusal::Malformed("the Authorization header does not start with OAuth"));
+            return Err(Rejection::Malformed("the Authorization header does not start with OAuth"));
         }
         let mut parameters = BTreeMap::new();
         while !rest.is_empty() {
             let (name, value, after) = split_parameter(rest).ok_or(BROKEN_PAIR)?;
             let value = percent_decode(value.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
-            let value = value.ok_or(Refusal::Malformed("a parameter is not percent-encoded UTF-8"))?;
+            let value = value.ok_or(Rejection::Malformed("a parameter is not percent-encoded UTF-8"))?;
             if parameters.insert(String::from(name), value).is_some() {
-                return Err(Refusal::Malformed("a parameter occurs twice"));
+                return Err(Rejection::Malformed("a parameter occurs twice"));
             }
             rest = after;
         }
         Ok(Self { parameters })
     }
 
-    /// The value of a parameter; a refusal that names it if the header has none.
-    pub(crate) fn get(&self, name: &'static str) -> Result<&str, Refusal> {
-        self.parameters.get(name).map(String::as_str).ok_or(Refusal::Missing(name))
+    /// The value of a parameter; a rejection that names it if the header has none.
+    pub(crate) fn get(&self, name: &'static str) -> Result<&str, Rejection> {
+        self.parameters.get(name).map(String::as_str).ok_or(Rejection::Missing(name))
     }
 
     /// What the signature covers: all but itself and the realm (protocol section 2.1).
@@ -51,7 +51,7 @@ impl Authorization {
     }
 }
 
-const BROKEN_PAIR: Refusal = Refusal::Malformed("the Authorization header is not a list of name=\"value\"");
+const BROKEN_PAIR: Rejection = Rejection::Malformed("the Authorization header is not a list of name=\"value\"");
 
 /// The first `name="value"` or `name=value`, and what follows its comma.
 fn split_parameter(text: &str) -> Option<(&str, &str, &str)> {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_header_is_refused() {
+    fn a_broken_header_is_rejected() {
         for broken in [
             "",
             "Bearer abc",
@@ -115,8 +115,8 @@ mod tests {
             r#"OAuth oauth_nonce="%zz""#,
             r#"OAuth oauth_nonce="%ff""#,
         ] {
-            let refusal = Authorization::parse(broken.as_bytes()).unwrap_err();
-            assert!(matches!(refusal, Refusal::Malformed(_)), "{broken}");
+            let rejection = Authorization::parse(broken.as_bytes()).unwrap_err();
+            assert!(matches!(rejection, Rejection::Malformed(_)), "{broken}");
         }
         assert!(Authorization::parse(&[b'O'; MAX_LENGTH + 1]).is_err());
         assert!(Authorization::parse(b"OAuth \xff=1").is_err());
@@ -125,6 +125,6 @@ mod tests {
     #[test]
     fn a_missing_parameter_is_named() {
         let authorization = Authorization::parse(br#"OAuth realm="limited_poa""#).unwrap();
-        assert_eq!(authorization.get("oauth_nonce").unwrap_err(), Refusal::Missing("oauth_nonce"));
+        assert_eq!(authorization.get("oauth_nonce").unwrap_err(), Rejection::Missing("oauth_nonce"));
     }
 }

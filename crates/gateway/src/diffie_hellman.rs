@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_that_betrays_the_secret_is_refused() {
+    fn a_challenge_that_betrays_the_secret_is_rejected() {
         let prime = number(&vectors::ibkr("synthetic-k-2047-bits")["inputs"]["primeHex"]);
         let group = Group { prime: prime.clone() };
         let hex = |number: BigUint| number.to_str_radix(16);

@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::base_url::BaseUrl;
 use crate::brokerage::BrokerageSessions;
 use crate::orders::Orders;
-use crate::refusal::Refusal;
 use crate::registry::{Consumer, Registry};
+use crate::rejection::Rejection;
 use crate::replay::ReplayGuard;
 use crate::response::{JSON, Response, dated, response};
 use crate::schedule::Schedule;
@@ -38,7 +38,7 @@ pub struct Gateway {
     pub(crate) orders: Orders,
     pub(crate) schedule: Schedule,
     pub(crate) settings: Settings,
-    /// The `id` in error messages: counts refusals.
+    /// The `id` in error messages: counts rejections.
     pub(crate) trace: u32,
     pub(crate) revision: u64,
 }
@@ -96,7 +96,7 @@ impl Gateway {
     /// (`Content-Length`, `Connection`) is the carrier's to add, and so is what a [`Delivery`](crate::Delivery) among its
     /// extensions says.
     ///
-    /// Statuses and bodies are those of protocol section 6. A refusal says why in its `Gateway-Reason` header. Only a
+    /// Statuses and bodies are those of protocol section 6. A rejection says why in its `Gateway-Reason` header. Only a
     /// request whose signature is verified changes anything.
     pub fn handle<B: AsRef<[u8]>>(
         &mut self,
@@ -107,15 +107,15 @@ impl Gateway {
         let now = self.catch_up(now);
         let mut response = match self.answer(request, rng, now) {
             Ok(response) => dated(response, self.schedule.date(now)),
-            Err(refusal) => self.refuse(refusal, now),
+            Err(rejection) => self.reject(rejection, now),
         };
         self.schedule.delivery().map(|delivery| response.extensions_mut().insert(delivery));
         response
     }
 
-    pub(crate) fn refuse(&mut self, refusal: Refusal, now: UnixTime) -> Response {
+    pub(crate) fn reject(&mut self, rejection: Rejection, now: UnixTime) -> Response {
         self.trace = self.trace.wrapping_add(1);
-        dated(refusal.into_response(self.trace), self.schedule.date(now))
+        dated(rejection.into_response(self.trace), self.schedule.date(now))
     }
 
     fn answer<B: AsRef<[u8]>>(
@@ -123,10 +123,10 @@ impl Gateway {
         request: &Request<B>,
         rng: &mut dyn CryptoRng,
         now: UnixTime,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, Rejection> {
         admit(request)?;
         self.schedule.admit()?;
-        let target = self.base_url.resolve(request.uri()).ok_or(Refusal::NotFound)?;
+        let target = self.base_url.resolve(request.uri()).ok_or(Rejection::NotFound)?;
         if let Some(odd) = self.schedule.odd_response(target.endpoint) {
             return Ok(odd);
         }
@@ -141,7 +141,7 @@ impl Gateway {
         endpoint: &str,
         rng: &mut dyn CryptoRng,
         now: UnixTime,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Rejection> {
         match (request.method, endpoint) {
             ("POST", "/oauth/request_token") => self.request_token(request, rng, now),
             ("POST", "/oauth/access_token") => self.access_token(request, rng, now),
@@ -156,16 +156,16 @@ impl Gateway {
 }
 
 /// What the edge in front of IBKR asks of any request (protocol sections 2.3 and 2.4).
-pub(crate) fn admit<B: AsRef<[u8]>>(request: &Request<B>) -> Result<(), Refusal> {
+pub(crate) fn admit<B: AsRef<[u8]>>(request: &Request<B>) -> Result<(), Rejection> {
     let headers = request.headers();
     if headers.get(USER_AGENT).is_none_or(|value| value.is_empty()) {
-        return Err(Refusal::NoUserAgent);
+        return Err(Rejection::NoUserAgent);
     }
     if request.method() == Method::POST && !headers.contains_key(CONTENT_LENGTH) {
-        return Err(Refusal::NoContentLength);
+        return Err(Rejection::NoContentLength);
     }
     if request.body().as_ref().len() > MAX_BODY {
-        return Err(Refusal::BodyTooLarge);
+        return Err(Rejection::BodyTooLarge);
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub enum Incident {
         /// For so long.
         lasts: Duration,
     },
-    /// Every live session token dies: API requests are refused as
+    /// Every live session token dies: API requests are rejected as
     /// [`set_dead_token_response`](crate::Gateway::set_dead_token_response) says.
     LiveSessionsEnd,
     /// API requests are answered with 410 until somebody fetches a live session token.

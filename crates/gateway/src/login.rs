@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::diffie_hellman::SignByte;
 use crate::percent_encoding::hex;
-use crate::refusal::Refusal;
 use crate::registry::{LiveSession, random_hex};
+use crate::rejection::Rejection;
 use crate::schedule::Trouble;
 use crate::signed_request::SignedRequest;
 use crate::time::{UnixTime, millis};
@@ -112,12 +112,12 @@ impl Gateway {
         request: &SignedRequest<'_>,
         rng: &mut dyn CryptoRng,
         now: UnixTime,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Rejection> {
         request.oauth("oauth_callback")?;
         self.verify_rsa(request, "", now)?;
         let consumer_key = request.oauth("oauth_consumer_key")?;
         let callback = self.registry.consumer(consumer_key).and_then(|consumer| consumer.callback_url.as_ref());
-        callback.ok_or(Refusal::InvalidConsumer("the consumer is a first party: it has no callback URL"))?;
+        callback.ok_or(Rejection::InvalidConsumer("the consumer is a first party: it has no callback URL"))?;
         self.note_change();
         Ok(json!({ "oauth_token": self.registry.open_flow(consumer_key, rng) }))
     }
@@ -128,15 +128,15 @@ impl Gateway {
         request: &SignedRequest<'_>,
         rng: &mut dyn CryptoRng,
         now: UnixTime,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Rejection> {
         let (token, verifier) = (request.oauth("oauth_token")?, request.oauth("oauth_verifier")?);
         self.verify_rsa(request, "", now)?;
         let consumer_key = request.oauth("oauth_consumer_key")?;
         self.note_change();
         let user = self.registry.redeem(consumer_key, token, verifier);
-        let user = user.ok_or(Refusal::InvalidConsumer("no user granted this request token with this verifier"))?;
+        let user = user.ok_or(Rejection::InvalidConsumer("no user granted this request token with this verifier"))?;
         let issued = self.issue_access_token(consumer_key, &user, rng);
-        let issued = issued.map_err(|_| Refusal::InvalidConsumer("no access token can be issued for this user"))?;
+        let issued = issued.map_err(|_| Rejection::InvalidConsumer("no access token can be issued for this user"))?;
         let is_paper = self.registry.user(&user).is_some_and(|user| user.is_paper);
         let (token, secret) = (issued.token, issued.secret_base64);
         Ok(json!({ "is_paper": is_paper, "oauth_token": token, "oauth_token_secret": secret }))
@@ -148,12 +148,12 @@ impl Gateway {
         request: &SignedRequest<'_>,
         rng: &mut dyn CryptoRng,
         now: UnixTime,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Rejection> {
         let (token, challenge) = (request.oauth("oauth_token")?, request.oauth("diffie_hellman_challenge")?);
-        let consumer = known_consumer(&self.registry, request)?.map_err(Refusal::InvalidConsumer)?;
+        let consumer = known_consumer(&self.registry, request)?.map_err(Rejection::InvalidConsumer)?;
         let access = self.registry.access_token(token);
         let access = access.filter(|access| access.consumer_key == consumer.key);
-        let secret = access.ok_or(Refusal::NoAccessSecret)?.secret;
+        let secret = access.ok_or(Rejection::NoAccessSecret)?.secret;
         self.verify_rsa(request, &hex(&secret), now)?;
 
         let consumer_key = request.oauth("oauth_consumer_key")?;
@@ -161,7 +161,8 @@ impl Gateway {
         let sign_byte = self.sign_byte();
         let agreement =
             consumer.and_then(|consumer| consumer.group.agree(challenge, &secret, consumer_key, sign_byte, rng));
-        let agreement = agreement.ok_or(Refusal::LoginFailed("diffie_hellman_challenge is no number from 2 to p-2"))?;
+        let agreement =
+            agreement.ok_or(Rejection::LoginFailed("diffie_hellman_challenge is no number from 2 to p-2"))?;
         let session = LiveSession {
             token: agreement.token,
             expires: now.saturating_add(LIVE_SESSION_LIFETIME),

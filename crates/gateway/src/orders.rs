@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Gateway;
 use crate::api::{boolean, quote_cents};
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::signed_request::SignedRequest;
 use crate::time::{UnixTime, millis};
 use crate::verification::Caller;
@@ -76,7 +76,7 @@ impl Gateway {
         endpoint: &str,
         request: &SignedRequest<'_>,
         now: UnixTime,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, Rejection> {
         if request.method != "GET" {
             self.note_change();
         }
@@ -84,7 +84,7 @@ impl Gateway {
         let accounts = self.registry.user(&caller.user).map(|user| user.accounts.as_slice()).unwrap_or_default();
         let known = |account: &str| {
             let is_known = accounts.iter().any(|known| known == account);
-            if is_known { Ok(()) } else { Err(Refusal::Order("the account is not the user's")) }
+            if is_known { Ok(()) } else { Err(Rejection::Order("the account is not the user's")) }
         };
         match (request.method, segments.as_slice()) {
             ("POST", ["account", account, "orders"]) => {
@@ -97,14 +97,14 @@ impl Gateway {
                 known(account)?;
                 self.orders.cancel(account, id)
             }
-            _ => Err(Refusal::NotFound),
+            _ => Err(Rejection::NotFound),
         }
     }
 }
 
 impl Orders {
     /// Places the orders, or asks whether they are meant.
-    fn place(&mut self, user: &str, orders: Vec<Order>) -> Result<Value, Refusal> {
+    fn place(&mut self, user: &str, orders: Vec<Order>) -> Result<Value, Rejection> {
         let doubts: Vec<_> = orders.iter().filter_map(Order::doubt).collect();
         if doubts.is_empty() {
             return self.submit(orders);
@@ -120,26 +120,26 @@ impl Orders {
     }
 
     /// Places the orders that were questioned, or drops them. What IBKR answers to a no is not documented.
-    fn reply(&mut self, user: &str, id: &str, is_confirmed: bool) -> Result<Value, Refusal> {
+    fn reply(&mut self, user: &str, id: &str, is_confirmed: bool) -> Result<Value, Rejection> {
         let position = self.questions.iter().position(|question| question.id == id && question.user == user);
         let question = position.and_then(|position| self.questions.remove(position));
-        let question = question.ok_or(Refusal::Order("no orders wait for this reply"))?;
+        let question = question.ok_or(Rejection::Order("no orders wait for this reply"))?;
         if is_confirmed { self.submit(question.orders) } else { Ok(json!({ "error": "the orders are dropped" })) }
     }
 
-    fn submit(&mut self, orders: Vec<Order>) -> Result<Value, Refusal> {
+    fn submit(&mut self, orders: Vec<Order>) -> Result<Value, Rejection> {
         self.check_references(&orders)?;
         Ok(orders.into_iter().map(|order| self.submit_one(order)).collect())
     }
 
     /// No order counts twice: of each account, a client's own id is good for one.
-    fn check_references(&self, orders: &[Order]) -> Result<(), Refusal> {
+    fn check_references(&self, orders: &[Order]) -> Result<(), Rejection> {
         let mut references: Vec<_> = self.placed.values().chain(orders).filter_map(Order::key).collect();
         let all = references.len();
         references.sort_unstable();
         references.dedup();
         let is_unique = references.len() == all;
-        if is_unique { Ok(()) } else { Err(Refusal::Order("an order of this cOID is registered already")) }
+        if is_unique { Ok(()) } else { Err(Rejection::Order("an order of this cOID is registered already")) }
     }
 
     fn submit_one(&mut self, order: Order) -> Value {
@@ -161,12 +161,12 @@ impl Orders {
         json!({ "orders": orders, "snapshot": true })
     }
 
-    fn cancel(&mut self, account: &str, id: &str) -> Result<Value, Refusal> {
-        let id: u64 = id.parse().map_err(|_| Refusal::Order("the order id is not a number"))?;
+    fn cancel(&mut self, account: &str, id: &str) -> Result<Value, Rejection> {
+        let id: u64 = id.parse().map_err(|_| Rejection::Order("the order id is not a number"))?;
         let order = self.placed.get_mut(&id).filter(|order| order.account == account);
-        let order = order.ok_or(Refusal::Order("the account has no such order"))?;
+        let order = order.ok_or(Rejection::Order("the account has no such order"))?;
         if order.status != Status::Submitted {
-            return Err(Refusal::Order("the order does not work any more"));
+            return Err(Rejection::Order("the order does not work any more"));
         }
         order.status = Status::Cancelled;
         Ok(json!({ "msg": "Request was submitted", "order_id": id, "conid": order.conid, "account": account }))
@@ -180,31 +180,31 @@ impl Orders {
 
 impl Order {
     /// Reads one of a list, for this account.
-    fn read(fields: &Map<String, Value>, account: &str, now: UnixTime) -> Result<Self, Refusal> {
+    fn read(fields: &Map<String, Value>, account: &str, now: UnixTime) -> Result<Self, Rejection> {
         let word = |name| fields.get(name).and_then(Value::as_str).filter(|word| word.len() <= MAX_WORD);
         let amount = |name| fields.get(name).and_then(Value::as_f64).filter(|amount| *amount > 0.0);
         if word("acctId").is_some_and(|given| given != account) {
-            return Err(Refusal::Order("acctId is another account than the path's"));
+            return Err(Rejection::Order("acctId is another account than the path's"));
         }
         let conid = fields.get("conid").and_then(Value::as_u64).and_then(|conid| u32::try_from(conid).ok());
         let mut order = Self {
             account: account.into(),
-            conid: conid.ok_or(Refusal::Order("conid is not a contract's number"))?,
+            conid: conid.ok_or(Rejection::Order("conid is not a contract's number"))?,
             buys: match word("side") {
                 Some("BUY") => true,
                 Some("SELL") => false,
-                _ => return Err(Refusal::Order("side is neither BUY nor SELL")),
+                _ => return Err(Rejection::Order("side is neither BUY nor SELL")),
             },
-            order_type: word("orderType").ok_or(Refusal::Order("orderType is missing"))?.into(),
-            quantity: amount("quantity").ok_or(Refusal::Order("quantity is not a positive number"))?,
+            order_type: word("orderType").ok_or(Rejection::Order("orderType is missing"))?.into(),
+            quantity: amount("quantity").ok_or(Rejection::Order("quantity is not a positive number"))?,
             limit: amount("price"),
-            time_in_force: word("tif").ok_or(Refusal::Order("tif is missing"))?.into(),
+            time_in_force: word("tif").ok_or(Rejection::Order("tif is missing"))?.into(),
             reference: word("cOID").map(str::to_string),
             status: Status::Submitted,
             placed: now,
         };
         if order.order_type == "LMT" && order.limit.is_none() {
-            return Err(Refusal::Order("price is not a positive number"));
+            return Err(Rejection::Order("price is not a positive number"));
         }
         if order.fills() {
             order.status = Status::Filled;
@@ -277,11 +277,11 @@ impl Order {
 }
 
 /// The orders of `{"orders":[...]}`.
-fn read_orders(body: &[u8], account: &str, now: UnixTime) -> Result<Vec<Order>, Refusal> {
-    let body: Value = serde_json::from_slice(body).map_err(|_| Refusal::Order("the body is not JSON"))?;
+fn read_orders(body: &[u8], account: &str, now: UnixTime) -> Result<Vec<Order>, Rejection> {
+    let body: Value = serde_json::from_slice(body).map_err(|_| Rejection::Order("the body is not JSON"))?;
     let orders = body.get("orders").and_then(Value::as_array).filter(|orders| (1..=MAX_LIST).contains(&orders.len()));
-    let orders = orders.ok_or(Refusal::Order("the body has no list of 1 to 20 orders"))?;
+    let orders = orders.ok_or(Rejection::Order("the body has no list of 1 to 20 orders"))?;
     let read =
-        |order: &Value| Order::read(order.as_object().ok_or(Refusal::Order("an order is no object"))?, account, now);
+        |order: &Value| Order::read(order.as_object().ok_or(Rejection::Order("an order is no object"))?, account, now);
     orders.iter().map(read).collect()
 }

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_escapes_are_refused() {
+    fn broken_escapes_are_rejected() {
         for broken in ["%", "%4", "%zz", "a%4", "%4%41", "%%41", "%41%"] {
             assert_eq!(percent_decode(broken.as_bytes()), None, "{broken}");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::authorization::Authorization;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::time::UnixTime;
 
 /// How far a request may fall behind the newest of its consumer: concurrent requests overtake one another on the way.
@@ -34,13 +34,13 @@ pub(crate) struct Stamp<'r> {
 
 impl<'r> Stamp<'r> {
     /// "Values beyond 10 digits will result in an error."
-    pub(crate) fn read(authorization: &'r Authorization) -> Result<Self, Refusal> {
+    pub(crate) fn read(authorization: &'r Authorization) -> Result<Self, Rejection> {
         let (text, nonce) = (authorization.get("oauth_timestamp")?, authorization.get("oauth_nonce")?);
         let digits = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit());
         let timestamp = text.parse().ok().filter(|_| digits);
-        let timestamp = timestamp.ok_or(Refusal::Malformed("oauth_timestamp is not seconds in 10 digits"))?;
+        let timestamp = timestamp.ok_or(Rejection::Malformed("oauth_timestamp is not seconds in 10 digits"))?;
         if nonce.is_empty() || nonce.len() > MAX_NONCE_LENGTH {
-            return Err(Refusal::Malformed("oauth_nonce is empty or too long"));
+            return Err(Rejection::Malformed("oauth_nonce is empty or too long"));
         }
         Ok(Self { timestamp, nonce })
     }
@@ -66,7 +66,7 @@ impl ReplayGuard {
         self.window = window;
     }
 
-    /// Is the request from now, or near it? On refusal, the reason.
+    /// Is the request from now, or near it? On rejection, the reason.
     pub(crate) fn check_clock(&self, stamp: &Stamp<'_>, now: UnixTime) -> Result<(), &'static str> {
         if now.as_secs().abs_diff(stamp.timestamp) > self.window.as_secs() {
             return Err("oauth_timestamp is too far from the time of the Date header");
@@ -100,7 +100,7 @@ impl ReplayGuard {
         Ok(())
     }
 
-    /// Forgets some of what [`Self::check_clock`] refuses anyway.
+    /// Forgets some of what [`Self::check_clock`] rejects anyway.
     fn forget(&mut self, now: UnixTime) {
         let oldest = now.saturating_sub(self.window).as_secs();
         for _ in 0..FORGOTTEN_AT_ONCE {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_stamps_are_refused() {
+    fn odd_stamps_are_rejected() {
         for (timestamp, nonce) in [
             ("170000000", "n"),
             ("17000000000", "n"),
@@ -210,7 +210,7 @@ mod tests {
         ] {
             let header = format!(r#"OAuth oauth_timestamp="{timestamp}", oauth_nonce="{nonce}""#);
             let authorization = Authorization::parse(header.as_bytes()).unwrap();
-            assert!(matches!(Stamp::read(&authorization), Err(Refusal::Malformed(_))), "{header}");
+            assert!(matches!(Stamp::read(&authorization), Err(Rejection::Malformed(_))), "{header}");
         }
     }
 }

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_signature_of_anything_else() {
+    fn rejects_a_signature_of_anything_else() {
         let (key, base_string, signature) = published(PUBLISHED[0]);
         assert!(!key.verifies(base_string.to_lowercase().as_bytes(), &signature));
         assert!(!key.verifies(base_string.as_bytes(), &[&[0], &signature[..]].concat()));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_a_public_rsa_key() {
+    fn rejects_what_is_not_a_public_rsa_key() {
         let pem = vectors::ibkr(PUBLISHED[0])["inputs"]["signing_public_key_pem"].as_str().unwrap().to_owned();
         assert!(RsaKey::from_pem(&pem.replace('\n', "\r\n")).is_some(), "line ends do not matter");
         for bad in ["", "not a key", &pem.replace("MIIB", "MIIC"), &pem[..200]] {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_numbers_that_make_no_key() {
+    fn rejects_numbers_that_make_no_key() {
         assert!(reads(1024, 1, 3) && reads(8192, 1, 3));
         assert!(!reads(1016, 1, 3) && !reads(8200, 1, 3), "too short, too long");
         assert!(!reads(1024, 0, 3), "even");

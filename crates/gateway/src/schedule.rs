@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::response::{HTML, JSON, Response, TEXT, response};
 use crate::time::{UnixTime, shifted, unix_time};
 use crate::{Delivery, Gateway, Incident};
@@ -149,18 +149,18 @@ impl Schedule {
         self.gone = false;
     }
 
-    pub(crate) fn admit(&self) -> Result<(), Refusal> {
-        refuse_if(self.suffers(Trouble::Outage), Refusal::Unavailable)?;
-        refuse_if(self.suffers(Trouble::TooManyRequests), Refusal::TooManyRequests)
+    pub(crate) fn admit(&self) -> Result<(), Rejection> {
+        reject_if(self.suffers(Trouble::Outage), Rejection::Unavailable)?;
+        reject_if(self.suffers(Trouble::TooManyRequests), Rejection::TooManyRequests)
     }
 
-    pub(crate) fn admit_to_api(&self) -> Result<(), Refusal> {
-        refuse_if(self.gone, Refusal::Gone)
+    pub(crate) fn admit_to_api(&self) -> Result<(), Rejection> {
+        reject_if(self.gone, Rejection::Gone)
     }
 
-    pub(crate) fn admit_to_brokerage(&self) -> Result<(), Refusal> {
-        let refusal = Refusal::NoBrokerageSession("scheduled: no brokerage sessions");
-        refuse_if(self.suffers(Trouble::NoBrokerageSessions), refusal)
+    pub(crate) fn admit_to_brokerage(&self) -> Result<(), Rejection> {
+        let rejection = Rejection::NoBrokerageSession("scheduled: no brokerage sessions");
+        reject_if(self.suffers(Trouble::NoBrokerageSessions), rejection)
     }
 
     /// The response that is scheduled for this endpoint, if any.
@@ -199,6 +199,6 @@ impl Schedule {
     }
 }
 
-fn refuse_if(condition: bool, refusal: Refusal) -> Result<(), Refusal> {
-    if condition { Err(refusal) } else { Ok(()) }
+fn reject_if(condition: bool, rejection: Rejection) -> Result<(), Rejection> {
+    if condition { Err(rejection) } else { Ok(()) }
 }

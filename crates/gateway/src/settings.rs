@@ -27,11 +27,11 @@ pub enum QueryPolicy {
     Fold,
     /// Nothing of the query.
     Exclude,
-    /// Requests with a query are refused, however they are signed.
-    Refuse,
+    /// Requests with a query are rejected, however they are signed.
+    Reject,
 }
 
-/// How an API request with a dead live session token is answered: one that has expired, was logged out, or has given
+/// The response to an API request with a dead live session token: one that has expired, was logged out, or has given
 /// way to a newer one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum DeadTokenResponse {

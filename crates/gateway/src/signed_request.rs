@@ -10,7 +10,7 @@ use crate::authorization::Authorization;
 use crate::base_string::{Order, Pair, base_string};
 use crate::base_url::{BaseUrl, Target};
 use crate::percent_encoding::{Space, form_decode, form_pairs};
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 
 /// All that goes into a base string, decoded.
 pub(crate) struct SignedRequest<'r> {
@@ -30,9 +30,9 @@ impl<'r> SignedRequest<'r> {
         request: &'r Request<B>,
         base_url: &BaseUrl,
         target: Target<'_>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Rejection> {
         let (headers, body) = (request.headers(), request.body().as_ref());
-        let header = headers.get(AUTHORIZATION).ok_or(Refusal::Unauthorized("there is no Authorization header"))?;
+        let header = headers.get(AUTHORIZATION).ok_or(Rejection::Unauthorized("there is no Authorization header"))?;
         let form = if is_form(headers) { body } else { &[] };
         Ok(Self {
             method: request.method().as_str(),
@@ -45,13 +45,13 @@ impl<'r> SignedRequest<'r> {
         })
     }
 
-    /// The value of an OAuth parameter; a refusal that names it if there is none.
-    pub(crate) fn oauth(&self, name: &'static str) -> Result<&str, Refusal> {
+    /// The value of an OAuth parameter; a rejection that names it if there is none.
+    pub(crate) fn oauth(&self, name: &'static str) -> Result<&str, Rejection> {
         self.authorization.get(name)
     }
 
     /// The signature's bytes; none if it is not base64, and no signature is that short.
-    pub(crate) fn signature(&self) -> Result<Vec<u8>, Refusal> {
+    pub(crate) fn signature(&self) -> Result<Vec<u8>, Rejection> {
         let encoded = self.authorization.get("oauth_signature")?;
         Ok(BASE64_STANDARD.decode(encoded).unwrap_or_default())
     }
@@ -70,7 +70,7 @@ impl<'r> SignedRequest<'r> {
             QueryPolicy::Any => [&EXCLUDED, &FOLDED, &IN_THE_URL],
             QueryPolicy::Fold => [&FOLDED, &[], &[]],
             QueryPolicy::Exclude => [&EXCLUDED, &[], &[]],
-            QueryPolicy::Refuse => [&[]; 3],
+            QueryPolicy::Reject => [&[]; 3],
         };
         readings.into_iter().flatten().map(|reading| self.read_as(*reading))
     }
@@ -129,7 +129,7 @@ fn is_form(headers: &HeaderMap) -> bool {
     essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
-const BROKEN_ESCAPE: Refusal = Refusal::Malformed("a percent escape in the query or the body is broken");
+const BROKEN_ESCAPE: Rejection = Rejection::Malformed("a percent escape in the query or the body is broken");
 
 #[cfg(test)]
 mod tests {

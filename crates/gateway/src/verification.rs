@@ -4,8 +4,8 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use crate::mac::keyed;
-use crate::refusal::Refusal;
 use crate::registry::{Consumer, LiveSession, Registry};
+use crate::rejection::Rejection;
 use crate::replay::Stamp;
 use crate::signed_request::SignedRequest;
 use crate::time::UnixTime;
@@ -26,48 +26,48 @@ impl Gateway {
         request: &SignedRequest<'_>,
         prepend: &str,
         now: UnixTime,
-    ) -> Result<(), Refusal> {
-        let consumer = known_consumer(&self.registry, request)?.map_err(Refusal::InvalidConsumer)?;
+    ) -> Result<(), Rejection> {
+        let consumer = known_consumer(&self.registry, request)?.map_err(Rejection::InvalidConsumer)?;
         let (method, signature) = (request.oauth("oauth_signature_method")?, request.signature()?);
         let stamp = Stamp::read(&request.authorization)?;
         if method != "RSA-SHA256" {
-            return Err(Refusal::InvalidConsumer("oauth_signature_method is not RSA-SHA256"));
+            return Err(Rejection::InvalidConsumer("oauth_signature_method is not RSA-SHA256"));
         }
-        self.replay.check_clock(&stamp, now).map_err(Refusal::InvalidConsumer)?;
+        self.replay.check_clock(&stamp, now).map_err(Rejection::InvalidConsumer)?;
         let base_string = format!("{prepend}{}", request.base_string());
         if !consumer.signature_key.verifies(base_string.as_bytes(), &signature) {
-            return Err(Refusal::InvalidConsumer("the signature is not the consumer's, of this request"));
+            return Err(Rejection::InvalidConsumer("the signature is not the consumer's, of this request"));
         }
         let token = request.oauth("oauth_token").unwrap_or_default();
-        self.replay.admit(&consumer.key, token, &stamp, now).map_err(Refusal::InvalidConsumer)
+        self.replay.admit(&consumer.key, token, &stamp, now).map_err(Rejection::InvalidConsumer)
     }
 
     /// Verifies a request signed with a live session token (protocol section 5).
-    pub(crate) fn verify_hmac(&mut self, request: &SignedRequest<'_>, now: UnixTime) -> Result<Caller, Refusal> {
-        let consumer = known_consumer(&self.registry, request)?.map_err(Refusal::Unauthorized)?;
+    pub(crate) fn verify_hmac(&mut self, request: &SignedRequest<'_>, now: UnixTime) -> Result<Caller, Rejection> {
+        let consumer = known_consumer(&self.registry, request)?.map_err(Rejection::Unauthorized)?;
         let (method, signature) = (request.oauth("oauth_signature_method")?, request.signature()?);
         let (token, stamp) = (request.oauth("oauth_token")?, Stamp::read(&request.authorization)?);
         if method != "HMAC-SHA256" {
-            return Err(Refusal::Unauthorized("oauth_signature_method is not HMAC-SHA256"));
+            return Err(Rejection::Unauthorized("oauth_signature_method is not HMAC-SHA256"));
         }
         let access = self.registry.access_token(token).filter(|access| access.consumer_key == consumer.key);
-        let access = access.ok_or(Refusal::Unauthorized("the access token is unknown, or another consumer's"))?;
+        let access = access.ok_or(Rejection::Unauthorized("the access token is unknown, or another consumer's"))?;
         if access.live_sessions(now).next().is_none() {
-            let refusal = Refusal::Unauthorized("the access token has no live session token, or an expired one");
-            return Err(refusal.or_login(self.settings.dead_token_response));
+            let rejection = Rejection::Unauthorized("the access token has no live session token, or an expired one");
+            return Err(rejection.or_login(self.settings.dead_token_response));
         }
-        self.replay.check_clock(&stamp, now).map_err(Refusal::Unauthorized)?;
+        self.replay.check_clock(&stamp, now).map_err(Rejection::Unauthorized)?;
         let policy = self.settings.query_policy;
-        if policy == QueryPolicy::Refuse && !request.query.is_empty() {
-            return Err(Refusal::Query);
+        if policy == QueryPolicy::Reject && !request.query.is_empty() {
+            return Err(Rejection::Query);
         }
         let Some(signer) = signer(access.live_sessions(now), request.api_base_strings(policy), &signature) else {
             return Err(match signer(access.sessions(), request.api_base_strings(policy), &signature) {
-                Some(_) => Refusal::DeadSignature.or_login(self.settings.dead_token_response),
-                None => Refusal::InvalidSignature,
+                Some(_) => Rejection::DeadSignature.or_login(self.settings.dead_token_response),
+                None => Rejection::InvalidSignature,
             });
         };
-        self.replay.admit(&consumer.key, token, &stamp, now).map_err(Refusal::Unauthorized)?;
+        self.replay.admit(&consumer.key, token, &stamp, now).map_err(Rejection::Unauthorized)?;
         Ok(Caller { access_token: token.into(), user: access.user.clone(), session: signer.clone() })
     }
 }
@@ -76,7 +76,7 @@ impl Gateway {
 pub(crate) fn known_consumer<'g>(
     registry: &'g Registry,
     request: &SignedRequest<'_>,
-) -> Result<Result<&'g Consumer, &'static str>, Refusal> {
+) -> Result<Result<&'g Consumer, &'static str>, Rejection> {
     let (key, realm) = (request.oauth("oauth_consumer_key")?, request.oauth("realm")?);
     Ok(match registry.consumer(key) {
         None => Err("the consumer key is unknown"),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::brokerage::Standing;
 use crate::gateway::admit;
 use crate::percent_encoding::form_pairs;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::time::UnixTime;
 use crate::{Gateway, api};
 
@@ -26,7 +26,7 @@ pub struct WebSocket {
 }
 
 impl Gateway {
-    /// Decides on a WebSocket upgrade: the open WebSocket and the first messages for the client, or the refusal to
+    /// Decides on a WebSocket upgrade: the open WebSocket and the first messages for the client, or the rejection to
     /// send. The handshake itself (`Sec-WebSocket-Key` and the like) is the carrier's.
     ///
     /// The query must name an access token with a login that stands. The cookie `api` is the session id of a tickle; a
@@ -34,14 +34,14 @@ impl Gateway {
     ///
     /// # Errors
     /// A response like those of [`Gateway::handle`].
-    #[expect(clippy::result_large_err, reason = "a refusal is a response, and moved once")]
+    #[expect(clippy::result_large_err, reason = "a rejection is a response, and moved once")]
     pub fn open_web_socket<B: AsRef<[u8]>>(
         &mut self,
         upgrade: &Request<B>,
         now: SystemTime,
     ) -> Result<(WebSocket, Vec<String>), http::Response<Vec<u8>>> {
         let now = self.catch_up(now);
-        self.admit_web_socket(upgrade, now).map_err(|refusal| self.refuse(refusal, now))
+        self.admit_web_socket(upgrade, now).map_err(|rejection| self.reject(rejection, now))
     }
 
     /// Takes a message, and gives the client's answers: to `{"session":"ID"}` for a WebSocket that waits for it, to
@@ -77,25 +77,25 @@ impl Gateway {
         &self,
         upgrade: &Request<B>,
         now: UnixTime,
-    ) -> Result<(WebSocket, Vec<String>), Refusal> {
+    ) -> Result<(WebSocket, Vec<String>), Rejection> {
         admit(upgrade)?;
         self.schedule.admit()?;
         let target = self.base_url.resolve(upgrade.uri()).filter(|target| target.endpoint == "/ws");
-        let target = target.filter(|_| upgrade.method() == Method::GET).ok_or(Refusal::NotFound)?;
+        let target = target.filter(|_| upgrade.method() == Method::GET).ok_or(Rejection::NotFound)?;
         let web_socket = WebSocket {
-            access_token: access_token(target.query).ok_or(Refusal::Unauthorized("the query has no oauth_token"))?,
+            access_token: access_token(target.query).ok_or(Rejection::Unauthorized("the query has no oauth_token"))?,
             session_id: upgrade.headers().get(COOKIE).and_then(session_cookie),
         };
         let access = self.registry.access_token(&web_socket.access_token);
         if access.is_none_or(|access| access.live_sessions(now).next().is_none()) {
-            return Err(Refusal::Unauthorized("oauth_token is no access token with a login that stands"));
+            return Err(Rejection::Unauthorized("oauth_token is no access token with a login that stands"));
         }
         self.schedule.admit_to_api()?;
         if web_socket.session_id.is_none() {
             return Ok((web_socket, [waiting_message()].into()));
         }
         let user = self.user_of(&web_socket, now);
-        let user = user.ok_or(Refusal::Unauthorized("the cookie is no session id of this access token"))?;
+        let user = user.ok_or(Rejection::Unauthorized("the cookie is no session id of this access token"))?;
         let greeting = [system_message(user), self.standing_message(user, &web_socket)];
         Ok((web_socket, greeting.into()))
     }
@@ -132,7 +132,7 @@ fn access_token(query: &str) -> Option<String> {
     String::from_utf8(token).ok()
 }
 
-/// The bare session id; the JSON that one of IBKR's samples has for a value is refused (protocol section 8).
+/// The bare session id; the JSON that one of IBKR's samples has for a value is rejected (protocol section 8).
 fn session_cookie(header: &HeaderValue) -> Option<String> {
     let mut cookies = std::str::from_utf8(header.as_bytes()).ok()?.split(';').map(str::trim);
     cookies.find_map(|cookie| cookie.strip_prefix("api=")).map(str::to_string)

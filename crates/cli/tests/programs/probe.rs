@@ -27,7 +27,7 @@ fn how_queries_are_signed_is_found() {
         (QueryPolicy::Any, "either way is accepted"),
         (QueryPolicy::Exclude, "no"),
         (QueryPolicy::Fold, "yes"),
-        (QueryPolicy::Refuse, "neither way is accepted"),
+        (QueryPolicy::Reject, "neither way is accepted"),
     ] {
         let world = World::new("probe-query");
         world.server().gateway().set_query_policy(policy);

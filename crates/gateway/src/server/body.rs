@@ -1,4 +1,4 @@
-//! Bodies of requests: whole, in time and within bounds, or refused.
+//! Bodies of requests: whole, in time and within bounds, or rejected.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ const MAX_BODY: usize = 1024 * 1024;
 
 /// How long a body may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// How long a client is listened to whose body is refused. A connection that is closed with bytes unread is reset, and the
+/// How long a client is listened to whose body is rejected. A connection that is closed with bytes unread is reset, and the
 /// response may be lost (RFC 9112 section 9.6).
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// Returns the request with all of its body, or the refusal to send.
+/// Returns the request with all of its body, or the rejection to send.
 pub(crate) async fn receive(request: Request<Incoming>) -> Result<Request<Vec<u8>>, Response> {
     let (head, mut body) = request.into_parts();
     match timeout(BODY_TIME, read(&mut body)).await {
         Ok(Ok(Some(bytes))) => Ok(Request::from_parts(head, bytes)),
         Ok(Ok(None)) => {
             let _ = timeout(LINGER_TIME, async { while let Some(Ok(_)) = body.frame().await {} }).await;
-            Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"))
+            Err(rejection(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"))
         }
-        Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, "the body is malformed or incomplete")),
-        Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+        Ok(Err(_)) => Err(rejection(StatusCode::BAD_REQUEST, "the body is malformed or incomplete")),
+        Err(_) => Err(rejection(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
     }
 }
 
@@ -49,8 +49,8 @@ async fn read(body: &mut Incoming) -> hyper::Result<Option<Vec<u8>>> {
 }
 
 /// Says what is wrong, and closes the connection: where the next request begins is not known.
-fn refusal(status: StatusCode, why: &str) -> Response {
-    let mut refusal = response(status, TEXT, why.to_owned());
-    refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    refusal
+fn rejection(status: StatusCode, why: &str) -> Response {
+    let mut rejection = response(status, TEXT, why.to_owned());
+    rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    rejection
 }

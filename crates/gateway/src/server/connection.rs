@@ -87,7 +87,7 @@ impl Service {
     ) -> Result<http::Response<Body>, HangUp> {
         let upgrade = is_web_socket_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
         let response = match (body::receive(request).await, upgrade) {
-            (Err(refusal), _) => refusal,
+            (Err(rejection), _) => rejection,
             (Ok(request), None) => self.handle(&request),
             (Ok(request), Some(upgrade)) => {
                 let now = SystemTime::now();

@@ -52,13 +52,13 @@ const CLOSING_TIME: Duration = Duration::from_millis(500);
 /// are spared.
 ///
 /// # Limits
-/// A client that breaks a limit is refused or disconnected; the others are served as before.
+/// A client that breaks a limit is rejected or disconnected; the others are served as before.
 ///
 /// | what | limit |
 /// |---|---|
 /// | connections at once | 256 |
 /// | head of a request | 64 KiB, 100 headers, 60 seconds after the connection or the response before it |
-/// | body of a request | 1 MiB, 10 seconds; the gateway itself refuses more than 64 KiB |
+/// | body of a request | 1 MiB, 10 seconds; the gateway itself rejects more than 64 KiB |
 /// | TLS handshake | 10 seconds |
 /// | message of a WebSocket | 64 KiB, 5 minutes after the one before |
 /// | response that the client does not read | 5 seconds |

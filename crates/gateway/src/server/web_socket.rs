@@ -31,7 +31,7 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Returns the response that opens a WebSocket, and the WebSocket; or the refusal.
+    /// Returns the response that opens a WebSocket, and the WebSocket; or the rejection.
     pub(crate) fn new(
         gateway: &mut Gateway,
         request: &Request<Vec<u8>>,
@@ -40,7 +40,7 @@ impl Opening {
     ) -> (Response, Option<Self>) {
         let (web_socket, greeting) = match gateway.open_web_socket(request, now) {
             Ok(allowed) => allowed,
-            Err(refusal) => return (refusal, None),
+            Err(rejection) => return (rejection, None),
         };
         match create_response_with_body(request, Vec::new) {
             Ok(opened) => (opened, Some(Self { upgrade, web_socket, greeting })),

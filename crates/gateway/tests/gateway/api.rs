@@ -26,8 +26,8 @@ const NO_BRIDGE: &str = r#"{"error":"Bad Request: no bridge","statusCode":400}"#
 #[test]
 fn trading_takes_a_brokerage_session() {
     let (mut world, live) = live();
-    let refusal = world.api("GET", "/iserver/accounts", &live);
-    assert_eq!((refusal.status().as_u16(), text(&refusal)), (400, NO_BRIDGE));
+    let rejection = world.api("GET", "/iserver/accounts", &live);
+    assert_eq!((rejection.status().as_u16(), text(&rejection)), (400, NO_BRIDGE));
     assert_eq!(json(&world.api("POST", "/iserver/auth/status", &live))["authenticated"], false);
 
     let opened = json(&open_brokerage_session(&mut world, &live, COMPETE));
@@ -40,8 +40,11 @@ fn trading_takes_a_brokerage_session() {
 #[test]
 fn a_brokerage_session_wants_to_be_published() {
     let (mut world, live) = live();
-    let refusal = open_brokerage_session(&mut world, &live, r#"{"compete":true}"#);
-    assert_eq!((refusal.status().as_u16(), text(&refusal)), (500, r#"{"error":"failed to generate sso dh token"}"#));
+    let rejection = open_brokerage_session(&mut world, &live, r#"{"compete":true}"#);
+    assert_eq!(
+        (rejection.status().as_u16(), text(&rejection)),
+        (500, r#"{"error":"failed to generate sso dh token"}"#)
+    );
 }
 
 /// Python writes `True`.
@@ -63,8 +66,8 @@ fn a_boolean_may_be_a_word_in_any_letter_case_and_no_other_word() {
         r#"{"publish":true,"compete":1}"#,
         r#"{"publish":true,"compete":""}"#,
     ] {
-        let refusal = open_brokerage_session(&mut world, &live, words);
-        assert_eq!(refusal.status(), 400, "{words}: {}", said(&refusal));
+        let rejection = open_brokerage_session(&mut world, &live, words);
+        assert_eq!(rejection.status(), 400, "{words}: {}", said(&rejection));
     }
 }
 
@@ -94,8 +97,8 @@ fn a_brokerage_session_ends_when_nobody_tickles() {
         assert_eq!(tickled["session"].as_str().unwrap().len(), 32);
     }
     world.wait(Duration::from_secs(6 * 60));
-    let refusal = world.api("GET", "/iserver/accounts", &live);
-    assert_eq!(text(&refusal), NO_BRIDGE);
+    let rejection = world.api("GET", "/iserver/accounts", &live);
+    assert_eq!(text(&rejection), NO_BRIDGE);
     assert_eq!(world.api("GET", "/portfolio/accounts", &live).status(), 200, "the login outlives it");
 }
 

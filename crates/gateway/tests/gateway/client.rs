@@ -210,8 +210,8 @@ impl World {
         (call, exponent)
     }
 
-    /// The answer to a request for a live session token and the shared secret, or the refusal.
-    #[expect(clippy::result_large_err, reason = "a refusal is a response, and moved once")]
+    /// The answer to a request for a live session token and the shared secret, or the rejection.
+    #[expect(clippy::result_large_err, reason = "a rejection is a response, and moved once")]
     pub fn exchange(&mut self, login: &Login) -> Result<(Value, Vec<u8>), Response<Vec<u8>>> {
         let (call, exponent) = self.live_session_call(login);
         let response = self.send(&call.signed_by(login));
@@ -225,8 +225,8 @@ impl World {
         Ok((answer, power(&response, &exponent)))
     }
 
-    /// Logs in, or gives the refusal.
-    #[expect(clippy::result_large_err, reason = "a refusal is a response, and moved once")]
+    /// Logs in, or gives the rejection.
+    #[expect(clippy::result_large_err, reason = "a rejection is a response, and moved once")]
     pub fn try_live(&mut self, login: &Login) -> Result<Live, Response<Vec<u8>>> {
         let (answer, mut secret) = self.exchange(login)?;
         if secret[0] >= 0x80 {
@@ -239,7 +239,7 @@ impl World {
     }
 
     pub fn live(&mut self, login: &Login) -> Live {
-        self.try_live(login).unwrap_or_else(|refusal| panic!("{}", said(&refusal)))
+        self.try_live(login).unwrap_or_else(|rejection| panic!("{}", said(&rejection)))
     }
 
     /// An API request, not signed yet.

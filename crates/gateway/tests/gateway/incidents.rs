@@ -15,9 +15,9 @@ fn who_asks_too_often_waits() {
     let (mut world, login) = World::first_party();
     let live = world.live(&login);
     world.gateway.schedule(world.now, Incident::TooManyRequests { lasts: MINUTE });
-    let refusal = world.api("GET", "/portfolio/accounts", &live);
-    assert_eq!((refusal.status().as_u16(), text(&refusal)), (429, ""));
-    assert_eq!(header(&refusal, "Gateway-Reason"), Some("scheduled: too many requests"));
+    let rejection = world.api("GET", "/portfolio/accounts", &live);
+    assert_eq!((rejection.status().as_u16(), text(&rejection)), (429, ""));
+    assert_eq!(header(&rejection, "Gateway-Reason"), Some("scheduled: too many requests"));
     world.wait(MINUTE);
     assert_eq!(world.api("GET", "/portfolio/accounts", &live).status(), 200);
 }
@@ -31,8 +31,11 @@ fn there_may_be_no_brokerage_session_for_a_while() {
         let call = world.api_call("POST", "/iserver/auth/ssodh/init", &live);
         world.send(&call.with_body("application/json", OPEN).signed_with(&live.token))
     };
-    let refusal = open(&mut world);
-    assert_eq!((refusal.status().as_u16(), text(&refusal)), (500, r#"{"error":"failed to generate sso dh token"}"#));
+    let rejection = open(&mut world);
+    assert_eq!(
+        (rejection.status().as_u16(), text(&rejection)),
+        (500, r#"{"error":"failed to generate sso dh token"}"#)
+    );
     world.wait(MINUTE);
     assert_eq!(json(&open(&mut world))["authenticated"], true);
 }
@@ -56,8 +59,8 @@ fn accounts_may_be_empty_until_told_otherwise() {
     let live = world.live(&login);
     world.open_brokerage_session(&live);
     world.gateway.schedule(world.now, Incident::EmptyAccounts { lasts: Duration::MAX });
-    let refusal = world.api("GET", "/iserver/marketdata/snapshot?conids=1", &live);
-    assert_eq!(text(&refusal), r#"{"error":"Bad Request: no bridge","statusCode":400}"#);
+    let rejection = world.api("GET", "/iserver/marketdata/snapshot?conids=1", &live);
+    assert_eq!(text(&rejection), r#"{"error":"Bad Request: no bridge","statusCode":400}"#);
     let answer = json(&world.api("GET", "/iserver/accounts", &live));
     assert_eq!((&answer["accounts"], &answer["selectedAccount"]), (&json!([]), &json!(null)));
     assert_eq!(json(&world.api("POST", "/iserver/auth/status", &live))["authenticated"], true);
@@ -179,8 +182,8 @@ fn a_response_says_how_it_travels_and_the_request_has_had_its_effect() {
     let call = world.api_call("POST", "/iserver/auth/ssodh/init", &live).with_body("application/json", OPEN);
     let response = world.send(&call.signed_with(&live.token));
     assert_eq!((response.status().as_u16(), response.extensions().get()), (200, Some(&Delivery::Lost)));
-    let refusal = world.api("GET", "/nowhere", &live);
-    assert_eq!((refusal.status().as_u16(), refusal.extensions().get()), (404, Some(&Delivery::Lost)));
+    let rejection = world.api("GET", "/nowhere", &live);
+    assert_eq!((rejection.status().as_u16(), rejection.extensions().get()), (404, Some(&Delivery::Lost)));
     world.wait(MINUTE);
     let status = world.api("POST", "/iserver/auth/status", &live);
     assert_eq!((&json(&status)["authenticated"], status.extensions().get::<Delivery>()), (&json!(true), None));

@@ -138,7 +138,7 @@ fn an_order_sent_twice_is_placed_once() {
 }
 
 #[test]
-fn an_order_that_makes_no_sense_is_refused_whole() {
+fn an_order_that_makes_no_sense_is_rejected_whole() {
     let (mut world, live) = trader();
     for (name, value) in [
         ("conid", json!(null)),
@@ -153,9 +153,9 @@ fn an_order_that_makes_no_sense_is_refused_whole() {
     ] {
         let mut order = limit("BUY", 93.0);
         order[name] = value.clone();
-        let refusal = post(&mut world, &live, ORDERS, &json!({ "orders": [limit("BUY", 93.0), order] }));
-        assert_eq!(refusal.status(), 400, "{name} {value}: {}", said(&refusal));
-        assert!(json(&refusal)["error"].is_string());
+        let rejection = post(&mut world, &live, ORDERS, &json!({ "orders": [limit("BUY", 93.0), order] }));
+        assert_eq!(rejection.status(), 400, "{name} {value}: {}", said(&rejection));
+        assert!(json(&rejection)["error"].is_string());
     }
     for body in [json!({}), json!([]), json!({ "orders": [] }), json!({ "orders": vec![limit("BUY", 93.0); 21] })] {
         assert_eq!(post(&mut world, &live, ORDERS, &body).status(), 400, "{body}");

@@ -14,7 +14,7 @@ fn register(spoil: Spoil) -> Result<(), GatewayError> {
 }
 
 #[test]
-fn unsound_material_is_refused_by_name() {
+fn unsound_material_is_rejected_by_name() {
     let cases: [(Spoil, GatewayError); 9] = [
         (|c| c.consumer_key.clear(), GatewayError::ConsumerKey),
         (|c| c.consumer_key = "tradingco".into(), GatewayError::ConsumerKey),

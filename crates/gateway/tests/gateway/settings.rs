@@ -24,10 +24,10 @@ fn a_new_token_invalidates_the_one_before() {
     let old = world.live(&login);
     let cookie = session_id(&mut world, &old);
     let new = world.live(&login);
-    let refusal = accounts(&mut world, &old);
-    assert_eq!((refusal.status().as_u16(), text(&refusal)), (401, "Invalid signature"));
+    let rejection = accounts(&mut world, &old);
+    assert_eq!((rejection.status().as_u16(), text(&rejection)), (401, "Invalid signature"));
     let reason = "the live session token that made this signature is dead: fetch a new one";
-    assert_eq!(header(&refusal, "Gateway-Reason"), Some(reason));
+    assert_eq!(header(&rejection, "Gateway-Reason"), Some(reason));
     assert_eq!(accounts(&mut world, &new).status(), 200);
     assert_ne!(session_id(&mut world, &new), cookie);
 
@@ -87,7 +87,7 @@ fn a_query_may_have_to_be_signed_one_way_or_not_at_all() {
         (QueryPolicy::Any, 200, 200, 200),
         (QueryPolicy::Fold, 200, 401, 401),
         (QueryPolicy::Exclude, 401, 200, 401),
-        (QueryPolicy::Refuse, 401, 401, 401),
+        (QueryPolicy::Reject, 401, 401, 401),
     ] {
         let (mut world, login) = World::first_party();
         let live = world.live(&login);
@@ -101,8 +101,8 @@ fn a_query_may_have_to_be_signed_one_way_or_not_at_all() {
         let base_string = format!("GET&{url}&{}", encode(&call.parameters()));
         assert_eq!(world.send(&call.signed_as(&live.token, &base_string)).status(), in_url, "{policy:?}");
         let reason = world.api("GET", QUERY, &live);
-        let is_refused_as_such = header(&reason, "Gateway-Reason") == Some("set: requests with a query are refused");
-        assert_eq!(is_refused_as_such, policy == QueryPolicy::Refuse);
+        let is_rejected_as_such = header(&reason, "Gateway-Reason") == Some("set: requests with a query are rejected");
+        assert_eq!(is_rejected_as_such, policy == QueryPolicy::Reject);
         assert_eq!(accounts(&mut world, &live).status(), 200, "{policy:?}: without a query");
     }
 }

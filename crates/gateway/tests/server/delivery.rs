@@ -27,7 +27,7 @@ fn schedule(service: &Service, delivery: Delivery, lasts: Duration) {
     service.server.gateway().schedule(SystemTime::UNIX_EPOCH, Incident::BadDelivery { delivery, lasts });
 }
 
-/// An HTTP client that does not take a refusal for an error.
+/// An HTTP client that does not take a rejection for an error.
 fn agent(with: impl FnOnce(ConfigBuilder<AgentScope>) -> ConfigBuilder<AgentScope>) -> Agent {
     with(Agent::config_builder().http_status_as_error(false)).build().into()
 }

@@ -21,13 +21,13 @@ fn without_id(response: &Response<Vec<u8>>) -> String {
     }
 }
 
-/// Makes a request that should be refused.
+/// Makes a request that should be rejected.
 type Spoil = fn(Call, &Login) -> Call;
 
 const INVALID_CONSUMER: &str = r#"{"error":"id: N, error: invalid consumer","statusCode":401}"#;
 
 #[track_caller]
-fn assert_refused(response: &Response<Vec<u8>>, status: u16, body: &str, reason: &str) {
+fn assert_rejected(response: &Response<Vec<u8>>, status: u16, body: &str, reason: &str) {
     assert_eq!((response.status().as_u16(), without_id(response).as_str()), (status, body), "{}", said(response));
     let told = header(response, "Gateway-Reason").unwrap();
     assert!(told.contains(reason), "{told}");
@@ -52,7 +52,7 @@ fn whatever_is_wrong_with_a_signature_ibkr_says_invalid_consumer() {
     ];
     for (reason, spoil) in cases {
         let call = live_session_call(&mut world, &login);
-        assert_refused(&world.send(&spoil(call, &login)), 401, INVALID_CONSUMER, reason);
+        assert_rejected(&world.send(&spoil(call, &login)), 401, INVALID_CONSUMER, reason);
     }
 }
 
@@ -70,11 +70,11 @@ fn a_missing_piece_is_named() {
     ] {
         let call = live_session_call(&mut world, &login).signed_by(&login).without(name);
         let body = format!(r#"{{"error":"id: N, error: missing {name}","statusCode":400}}"#);
-        assert_refused(&world.send(&call), 400, &body, name);
+        assert_rejected(&world.send(&call), 400, &body, name);
     }
     let call = live_session_call(&mut world, &login).signed_by(&login);
     let call = Call { layout: |call| format!("OAuth {}", call.pairs().join(", ")), ..call };
-    assert_refused(&world.send(&call), 400, r#"{"error":"id: N, error: missing realm","statusCode":400}"#, "realm");
+    assert_rejected(&world.send(&call), 400, r#"{"error":"id: N, error: missing realm","statusCode":400}"#, "realm");
     for (endpoint, name) in [("/oauth/request_token", "oauth_callback"), ("/oauth/access_token", "oauth_verifier")] {
         let call = world.call("POST", endpoint, &login.consumer_key, &login.realm).with("oauth_token", "t");
         assert!(without_id(&world.send(&call.signed_rsa(&keys().signature, ""))).contains(name));
@@ -86,19 +86,19 @@ fn an_access_token_without_a_secret_is_named() {
     let (mut world, login) = World::first_party();
     let body = r#"{"error":"id: N, error: LST failed, error: No access secret key found for ***","statusCode":401}"#;
     let call = live_session_call(&mut world, &login).with("oauth_token", "a1b2c3d4e5f6a7b8c9d0").signed_by(&login);
-    assert_refused(&world.send(&call), 401, body, "unknown");
+    assert_rejected(&world.send(&call), 401, body, "unknown");
     let other = world.enroll_first_party("OTHERCONS");
     let call = live_session_call(&mut world, &login).with("oauth_token", &other.token).signed_by(&login);
-    assert_refused(&world.send(&call), 401, body, "another consumer's");
+    assert_rejected(&world.send(&call), 401, body, "another consumer's");
 }
 
 #[test]
-fn a_challenge_that_gives_the_secret_away_is_refused() {
+fn a_challenge_that_gives_the_secret_away_is_rejected() {
     let (mut world, login) = World::first_party();
     let body = r#"{"error":"id: N, error: LST failed, error: ","statusCode":401}"#;
     for challenge in ["0", "1", "", "xyz", "+5", "5_5", &"f".repeat(512), &"f".repeat(10_000)] {
         let call = live_session_call(&mut world, &login).with("diffie_hellman_challenge", challenge);
-        assert_refused(&world.send(&call.signed_by(&login)), 401, body, "diffie_hellman_challenge");
+        assert_rejected(&world.send(&call.signed_by(&login)), 401, body, "diffie_hellman_challenge");
     }
 }
 
@@ -107,28 +107,28 @@ fn an_api_request_without_a_good_signature_is_unauthorized() {
     let (mut world, login) = World::first_party();
     let early = world.call("GET", "/portfolio/accounts", &login.consumer_key, &login.realm);
     let early = early.with("oauth_token", &login.token).signed_with(b"nothing to sign with");
-    assert_refused(&world.send(&early), 401, "Unauthorized", "no live session token");
+    assert_rejected(&world.send(&early), 401, "Unauthorized", "no live session token");
 
     let live = world.live(&login);
     let call = world.api_call("GET", "/portfolio/accounts", &live).signed_with(b"not the token");
-    assert_refused(&world.send(&call), 401, "Invalid signature", "signature");
+    assert_rejected(&world.send(&call), 401, "Invalid signature", "signature");
     let call = world.api_call("GET", "/portfolio/accounts", &live).signed_by(&login);
-    assert_refused(&world.send(&call), 401, "Unauthorized", "not HMAC-SHA256");
+    assert_rejected(&world.send(&call), 401, "Unauthorized", "not HMAC-SHA256");
     let call = world.api_call("GET", "/portfolio/accounts", &live).with("oauth_token", "0").signed_with(&live.token);
-    assert_refused(&world.send(&call), 401, "Unauthorized", "access token");
+    assert_rejected(&world.send(&call), 401, "Unauthorized", "access token");
     let call = world.api_call("GET", "/portfolio/accounts", &live).signed_with(&live.token);
     let call = Call { realm: "test_realm".into(), ..call };
-    assert_refused(&world.send(&call), 401, "Unauthorized", "realm");
+    assert_rejected(&world.send(&call), 401, "Unauthorized", "realm");
     let call = world.api_call("GET", "/portfolio/accounts", &live).signed_with(&live.token);
     let call = Call { method: "POST", endpoint: "/logout".into(), ..call };
-    assert_refused(&world.send(&call), 401, "Invalid signature", "signature");
+    assert_rejected(&world.send(&call), 401, "Invalid signature", "signature");
 
     let other = world.enroll_first_party("OTHERCONS");
     let call = world.api_call("GET", "/portfolio/accounts", &live).with("oauth_consumer_key", &other.consumer_key);
-    assert_refused(&world.send(&call.signed_with(&live.token)), 401, "Unauthorized", "another consumer's");
+    assert_rejected(&world.send(&call.signed_with(&live.token)), 401, "Unauthorized", "another consumer's");
 
     let bare = Request::get("/v1/api/portfolio/accounts").header("User-Agent", "test").body("").unwrap();
-    assert_refused(&world.send_raw(&bare), 401, "Unauthorized", "no Authorization");
+    assert_rejected(&world.send_raw(&bare), 401, "Unauthorized", "no Authorization");
 }
 
 #[test]
@@ -136,11 +136,11 @@ fn a_request_counts_once() {
     let (mut world, login) = World::first_party();
     let call = live_session_call(&mut world, &login).signed_by(&login);
     assert_eq!(world.send(&call).status(), 200);
-    assert_refused(&world.send(&call), 401, INVALID_CONSUMER, "nonce");
+    assert_rejected(&world.send(&call), 401, INVALID_CONSUMER, "nonce");
     let live = world.live(&login);
     let call = world.api_call("GET", "/portfolio/accounts", &live).signed_with(&live.token);
     assert_eq!(world.send(&call).status(), 200);
-    assert_refused(&world.send(&call), 401, "Unauthorized", "nonce");
+    assert_rejected(&world.send(&call), 401, "Unauthorized", "nonce");
 }
 
 /// A nonce is used up by its consumer only; someone who can't sign must not get in its way.
@@ -164,20 +164,20 @@ fn a_clock_may_be_minutes_off_but_not_run_backwards() {
         let call = live_session_call(&mut world, &login).with("oauth_timestamp", &seconds.to_string());
         world.send(&call.signed_by(&login))
     };
-    assert_refused(&at(-301), 401, INVALID_CONSUMER, "too far");
+    assert_rejected(&at(-301), 401, INVALID_CONSUMER, "too far");
     assert_eq!(at(-300).status(), 200);
     assert_eq!(at(0).status(), 200);
     assert_eq!(at(-5).status(), 200, "requests overtake one another");
-    assert_refused(&at(-6), 401, INVALID_CONSUMER, "older");
+    assert_rejected(&at(-6), 401, INVALID_CONSUMER, "older");
     assert_eq!(at(300).status(), 200);
-    assert_refused(&at(301), 401, INVALID_CONSUMER, "too far");
-    assert_refused(&at(0), 401, INVALID_CONSUMER, "older");
+    assert_rejected(&at(301), 401, INVALID_CONSUMER, "too far");
+    assert_rejected(&at(0), 401, INVALID_CONSUMER, "older");
 
     let (mut world, login) = World::first_party();
     world.gateway.set_timestamp_window(Duration::from_secs(10));
     let seconds = (seconds(world.now) - 11).to_string();
     let call = live_session_call(&mut world, &login).with("oauth_timestamp", &seconds);
-    assert_refused(&world.send(&call.signed_by(&login)), 401, INVALID_CONSUMER, "too far");
+    assert_rejected(&world.send(&call.signed_by(&login)), 401, INVALID_CONSUMER, "too far");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_timestamp_has_ten_digits() {
     let (mut world, login) = World::first_party();
     for timestamp in ["1714669716258", "171466971", "+171466971", "now"] {
         let call = live_session_call(&mut world, &login).with("oauth_timestamp", timestamp).signed_by(&login);
-        assert_refused(&world.send(&call), 400, "Bad Request", "10 digits");
+        assert_rejected(&world.send(&call), 400, "Bad Request", "10 digits");
     }
 }
 
@@ -201,7 +201,7 @@ fn a_broken_header_is_a_bad_request() {
     ];
     for layout in layouts {
         let response = world.send(&Call { layout, ..call.clone() });
-        assert_refused(&response, 400, "Bad Request", "");
+        assert_rejected(&response, 400, "Bad Request", "");
     }
 }
 
@@ -218,7 +218,7 @@ fn a_header_of_sixteen_kilobytes_is_the_longest() {
     };
     let mut whole = |length| (0..).map(|_| padded(length)).find(|(more, _)| *more == 0).unwrap().1;
     assert_eq!(whole(16 * 1024).status(), 200);
-    assert_refused(&whole(16 * 1024 + 1), 400, "Bad Request", "too long");
+    assert_rejected(&whole(16 * 1024 + 1), 400, "Bad Request", "too long");
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn the_edge_wants_to_know_who_asks_and_how_much() {
 }
 
 #[test]
-fn every_answer_is_dated_and_every_refusal_numbered() {
+fn every_answer_is_dated_and_every_rejection_numbered() {
     let (mut world, login) = World::first_party();
     world.now = at(784_111_777_000);
     let call = live_session_call(&mut world, &login);

@@ -9,9 +9,9 @@ use crate::settings::DeadTokenResponse;
 /// Where people log in, as the Client Portal Gateway redirects them (protocol section 14.9).
 const LOGIN_PAGE: HeaderValue = HeaderValue::from_static("/sso/Login");
 
-/// Why a request gets no answer. What stands in brackets is for the developer at the other end, in [`REASON_HEADER`].
+/// Why a request is rejected. What stands in brackets is for the developer at the other end, in [`REASON_HEADER`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum Rejection {
     /// The edge in front of IBKR lets no request through without one.
     NoUserAgent,
     /// A POST must say how long its body is, even if it has none (protocol section 2.4).
@@ -29,7 +29,7 @@ pub(crate) enum Refusal {
     InvalidSignature,
     /// The signature is of a live session token that was valid once.
     DeadSignature,
-    /// A request with a query, under [`QueryPolicy::Refuse`](crate::QueryPolicy::Refuse).
+    /// A request with a query, under [`QueryPolicy::Reject`](crate::QueryPolicy::Reject).
     Query,
     /// 302, where others say [`Self::Unauthorized`] or [`Self::DeadSignature`].
     RedirectToLogin,
@@ -49,8 +49,8 @@ pub(crate) enum Refusal {
 /// The header in which the gateway, unlike IBKR, says what was really wrong.
 const REASON_HEADER: HeaderName = HeaderName::from_static("gateway-reason");
 
-impl Refusal {
-    /// What a dead live session token gets instead of this refusal.
+impl Rejection {
+    /// What a dead live session token gets instead of this rejection.
     pub(crate) fn or_login(self, response: DeadTokenResponse) -> Self {
         match response {
             DeadTokenResponse::Unauthorized => self,
@@ -113,7 +113,7 @@ impl Refusal {
             Self::NoAccessSecret => "the access token is unknown, or another consumer's".into(),
             Self::InvalidSignature => "no live session token of this access token made this signature".into(),
             Self::DeadSignature => "the live session token that made this signature is dead: fetch a new one".into(),
-            Self::Query => "set: requests with a query are refused".into(),
+            Self::Query => "set: requests with a query are rejected".into(),
             Self::RedirectToLogin | Self::LoginPage => "the live session token is dead: fetch a new one".into(),
             Self::NoBridge => "there is no brokerage session: call /iserver/auth/ssodh/init".into(),
             Self::NoAccounts => "the brokerage session has no accounts yet: ask /iserver/accounts".into(),
