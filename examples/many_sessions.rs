@@ -21,7 +21,7 @@ use clap::Parser;
 use ibkr_oauth::brokerage::BrokeragePhase;
 use ibkr_oauth::{AccessToken, Client, Consumer, OAuthSession, Output, Request, Response, UnixTime};
 use ibkr_oauth::{Pacing, Penalty};
-use ibkr_oauth_gateway::{Gateway, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, User};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -124,11 +124,12 @@ impl World {
     }
 
     fn enroll(&mut self, count: usize) -> Result<Vec<Client>, Box<dyn Error>> {
-        (0..count).map(|number| self.enroll_one(&format!("user{number}"), number % 2 == 0)).collect()
+        let kinds = [AccountKind::Paper, AccountKind::Live].into_iter().cycle();
+        kinds.take(count).enumerate().map(|(number, kind)| self.enroll_one(&format!("user{number}"), kind)).collect()
     }
 
-    fn enroll_one(&mut self, name: &str, is_paper: bool) -> Result<Client, Box<dyn Error>> {
-        self.gateway.add_user(User { name: name.to_string(), accounts: vec![format!("DU-{name}")], is_paper });
+    fn enroll_one(&mut self, name: &str, kind: AccountKind) -> Result<Client, Box<dyn Error>> {
+        self.gateway.add_user(User { name: name.to_string(), accounts: vec![format!("DU-{name}")], kind });
         let issued = self.gateway.issue_access_token(CONSUMER, name, &mut self.rng)?;
         let access_token = AccessToken::new(&issued.token, &issued.secret_base64)?;
         let session = OAuthSession::with_access_token(self.consumer.clone(), access_token);

@@ -1,7 +1,7 @@
 //! What holds for the public types, whoever changes them: checked when this file is compiled.
-#![cfg(all(feature = "http1", feature = "serde"))]
+#![cfg(all(feature = "doctor", feature = "http1", feature = "serde"))]
 
-use ibkr_oauth::{brokerage, http1, *};
+use ibkr_oauth::{brokerage, doctor, http1, *};
 use ibkr_oauth_gateway as gateway;
 
 #[test]
@@ -13,7 +13,10 @@ fn everything_can_go_to_any_thread() {
     check::<(brokerage::BrokerageSession, brokerage::BrokerageOutbound, brokerage::BrokerageExchange)>();
     check::<(brokerage::WebSocketRequest, ActivationWait)>();
     check::<(Pacing, PacingError, Penalty)>();
-    check::<(Client, ClientExchange, Output, Event, Outcome, Signer, Receipt)>();
+    check::<(Client, ClientExchange, Output, Event, Outcome, Signer, Receipt, PreparedRequest)>();
+    check::<(Follower, FollowerBuilder, FollowerOutput, Followed, Question, SharedSession)>();
+    check::<(doctor::Credentials<'static>, doctor::Clocks, doctor::Report, doctor::Finding, doctor::FindingKind)>();
+    check::<(doctor::Credential, doctor::Fingerprint, doctor::ServerTime, doctor::Severity)>();
     check::<(Error, SnapshotError, CallbackError, ConfigError, KeyError, http1::Http1Error, gateway::GatewayError)>();
 }
 
@@ -51,7 +54,8 @@ fn data_can_be_compared_kept_in_maps_and_written_down() {
     fn stored<T: serde::Serialize + serde::de::DeserializeOwned>() {}
     check::<(UnixTime, Phase, Diagnosis, Retry, Mismatch, Maintenance, Activation, ActivationStage, ActivationWait)>();
     check::<(AccountKind, QueryPolicy, ParameterEncoding, Method, Receipt, RequestTicket, ApiRequest<'static>)>();
-    check::<(brokerage::BrokeragePhase, brokerage::CompetePolicy)>();
+    check::<(brokerage::BrokeragePhase, brokerage::BrokerageEvent, brokerage::CompetePolicy)>();
+    check::<(NotSent, Followed, FollowerOutput, Question, Backoff)>();
     check::<(Error, Misuse, Malformed, Rejected, ConfigError, UrlError, KeyError, TokenError, CallbackError)>();
     check::<(SnapshotError, PacingError, http1::Http1Error, UnknownMethod)>();
     stored::<(UnixTime, Phase, Diagnosis, Retry, Mismatch, Maintenance, Activation, ActivationStage, ActivationWait)>();

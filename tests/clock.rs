@@ -11,7 +11,7 @@ use ibkr_oauth::{
     AccessToken, ApiRequest, Diagnosis, Error, LiveSession, OAuthSession, Outbound, Receipt, Rejected, Response, Retry,
     UnixTime,
 };
-use ibkr_oauth_gateway::User;
+use ibkr_oauth_gateway::{AccountKind, User};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use support::pair::{CONSUMER, Pair, response};
@@ -410,7 +410,7 @@ fn three_hours(window: u64, damage: Damage, seed: u64) -> Report {
 
 fn enroll(pair: &mut Pair, number: usize) -> OAuthSession {
     let name = format!("user{number}");
-    pair.gateway.add_user(User { name: name.clone(), accounts: vec![format!("DU{number}")], is_paper: true });
+    pair.gateway.add_user(User { name: name.clone(), accounts: vec![format!("DU{number}")], kind: AccountKind::Paper });
     let issued = pair.gateway.issue_access_token(CONSUMER, &name, &mut pair.rng).unwrap();
     let access_token = AccessToken::new(&issued.token, &issued.secret_base64).unwrap();
     OAuthSession::with_access_token(pair.builder().build().unwrap(), access_token)

@@ -223,7 +223,7 @@ fn a_connection_is_kept_only_if_the_server_keeps_it() {
 #[test]
 fn a_larger_body_is_taken_if_the_caller_wants_it() {
     let message = |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length));
-    let decode = |limit, length| Decoder::new().max_body(limit).handle_bytes(message(length).as_bytes());
+    let decode = |limit, length| Decoder::new().with_max_body(limit).handle_bytes(message(length).as_bytes());
     assert_eq!(decode(100_000, 100_000).unwrap().unwrap().body().len(), 100_000);
     assert_eq!(decode(100_000, 100_001), Err(Http1Error::BodyTooLarge { limit: 100_000 }));
     assert_eq!(decode(0, 1), Err(Http1Error::BodyTooLarge { limit: 0 }));

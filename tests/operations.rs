@@ -8,7 +8,7 @@ mod support;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ibkr_oauth::{AccessToken, Consumer, ConsumerKeys, Request, Response, UnixTime};
-use ibkr_oauth_gateway::{Consent, Gateway, User};
+use ibkr_oauth_gateway::{AccountKind, Consent, Gateway, User};
 use ordeal::sessions::{Honest, World};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -22,7 +22,11 @@ impl Ibkr {
     fn new() -> Self {
         let mut gateway = gateway(BASE_URL);
         for (name, account) in [("alice", "DU1"), ("bob", "DU2")] {
-            gateway.add_user(User { name: name.to_string(), accounts: vec![account.to_string()], is_paper: true });
+            gateway.add_user(User {
+                name: name.to_string(),
+                accounts: vec![account.to_string()],
+                kind: AccountKind::Paper,
+            });
         }
         Self(gateway)
     }

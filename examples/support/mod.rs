@@ -12,7 +12,7 @@ use ibkr_oauth::{
     AccessToken, ApiRequest, Consumer, ConsumerBuilder, DhParams, LiveSession, OAuthSession, Outbound, Request,
     Response, RsaKeys, RsaPrivateKey, UnixTime,
 };
-use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, Server, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, RegisteredConsumer, Server, User};
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
 use rsa::PrivateKey;
 use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
@@ -127,7 +127,7 @@ pub fn enroll(
     };
     gateway.register_consumer(&consumer)?;
     let accounts = vec!["DU1234567".to_owned(), "DU7654321".to_owned()];
-    gateway.add_user(User { name: USER.to_owned(), accounts, is_paper: true });
+    gateway.add_user(User { name: USER.to_owned(), accounts, kind: AccountKind::Paper });
     let issued = match callback_url {
         None => Some(gateway.issue_access_token(consumer_key, USER, &mut rng())?),
         Some(_) => None,

@@ -15,7 +15,7 @@ use ibkr_oauth::{
     RsaKeys, RsaPrivateKey, Secret, UnixTime,
 };
 use ibkr_oauth_fuzz::{MemoryBound, START, dh, dh_pem, number, operations};
-use ibkr_oauth_gateway::{Consent, Gateway, RegisteredConsumer, User, WebSocket, http};
+use ibkr_oauth_gateway::{AccountKind, Consent, Gateway, RegisteredConsumer, User, WebSocket, http};
 use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -83,7 +83,11 @@ impl World {
             callback_url: Some("https://trader.example/back?user=7".to_string()),
         };
         gateway.register_consumer(&consumer).unwrap();
-        gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], is_paper: true });
+        gateway.add_user(User {
+            name: "alice".to_string(),
+            accounts: vec!["DU1".to_string()],
+            kind: AccountKind::Paper,
+        });
         Self {
             gateway,
             session: OAuthSession::new(consumer_at_gateway()),

@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn decode<'c>(chunks: impl Iterator<Item = &'c [u8]>) -> Result<Response<'static>, Http1Error> {
-    let mut decoder = Decoder::new().max_body(MAX_BODY);
+    let mut decoder = Decoder::new().with_max_body(MAX_BODY);
     let mut response = None;
     for chunk in chunks {
         match decoder.handle_bytes(chunk) {

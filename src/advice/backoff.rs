@@ -20,7 +20,7 @@ use crate::time::UnixTime;
 /// assert!(now < first && first < second);
 /// assert_eq!(backoff.next_attempt(Retry::Never, &mut rng, now), None);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Backoff {
     first: Duration,
     longest: Duration,

@@ -58,7 +58,7 @@ impl fmt::Display for BrokeragePhase {
 }
 
 /// What a response meant for the brokerage session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BrokerageEvent {
     /// Nothing has changed.

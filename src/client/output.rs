@@ -141,7 +141,7 @@ pub enum Outcome {
 }
 
 /// Why a request never went out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotSent {
     /// Its deadline passed first: no live session, no brokerage session, or no room in the request limits.

@@ -87,7 +87,7 @@ struct Held {
 }
 
 /// What became of what the owner shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "a driver asks again, or waits, or goes on, by which it is")]
 pub enum Followed {
     /// It is another token than before: the signers have it.
@@ -99,7 +99,7 @@ pub enum Followed {
 }
 
 /// What a follower wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use = "a follower does nothing by itself"]
 #[allow(clippy::exhaustive_enums, reason = "a driver that ignores one kind of output stands still")]
 pub enum FollowerOutput {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whether a generation of the live session token is still the one to sign with. For
 /// [`Client::handle_question`](crate::Client::handle_question); it holds no secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Question {
     generation: u64,
     is_rejected: bool,

@@ -60,7 +60,7 @@ impl Decoder {
 
     /// Takes bodies of up to `limit` bytes: a response of the API may be larger than those to a login.
     #[must_use]
-    pub fn max_body(self, limit: usize) -> Self {
+    pub fn with_max_body(self, limit: usize) -> Self {
         Self { max_body: limit, ..self }
     }
 

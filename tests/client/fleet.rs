@@ -43,7 +43,11 @@ impl Fleet {
         let consumer = pair.builder().build().unwrap();
         let members = (0..users).map(|number| {
             let name = format!("user{number}");
-            let user = ibkr_oauth_gateway::User { name: name.clone(), accounts: vec!["DU1".into()], is_paper: true };
+            let user = ibkr_oauth_gateway::User {
+                name: name.clone(),
+                accounts: vec!["DU1".into()],
+                kind: ibkr_oauth_gateway::AccountKind::Paper,
+            };
             pair.gateway.add_user(user);
             let issued = pair.gateway.issue_access_token(crate::support::pair::CONSUMER, &name, &mut pair.rng).unwrap();
             let token = ibkr_oauth::AccessToken::new(&issued.token, &issued.secret_base64).unwrap();

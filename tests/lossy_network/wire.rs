@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::Request;
 use ibkr_oauth::UnixTime;
-use ibkr_oauth_gateway::{Gateway, IssuedToken, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, IssuedToken, User};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::Value;
@@ -138,7 +138,7 @@ impl Server {
 
     /// Expects a client with an access token for this user.
     pub fn expect(&mut self, user: &str, mut rng: StdRng) -> IssuedToken {
-        self.gateway.add_user(User { name: user.to_owned(), accounts: Vec::new(), is_paper: true });
+        self.gateway.add_user(User { name: user.to_owned(), accounts: Vec::new(), kind: AccountKind::Paper });
         let issued = self.gateway.issue_access_token(CONSUMER, user, &mut rng).unwrap();
         self.lines.insert(issued.token.clone(), Line { rng, proved: false, sessions: BTreeSet::new() });
         issued

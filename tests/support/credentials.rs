@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use ibkr_oauth::{AccessToken, Consumer, DhParams, OAuthSession, RsaKeys, RsaPrivateKey};
-use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, RegisteredConsumer, User};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,11 @@ impl Credentials {
             callback_url,
         };
         gateway.register_consumer(&consumer).unwrap();
-        gateway.add_user(User { name: USER.to_owned(), accounts: ACCOUNTS.map(str::to_owned).into(), is_paper: true });
+        gateway.add_user(User {
+            name: USER.to_owned(),
+            accounts: ACCOUNTS.map(str::to_owned).into(),
+            kind: AccountKind::Paper,
+        });
         Self {
             realm: consumer.realm().to_owned(),
             consumer_key: consumer.consumer_key,

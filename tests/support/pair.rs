@@ -7,7 +7,7 @@ use ibkr_oauth::{
     AccessToken, ApiRequest, Consumer, ConsumerBuilder, Error, OAuthSession, Outbound, Phase, Request, Response,
     UnixTime,
 };
-use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User, http};
+use ibkr_oauth_gateway::{AccountKind, Gateway, IssuedToken, RegisteredConsumer, User, http};
 use rand::rngs::StdRng;
 
 use super::{DHPARAM_PEM, NOW, keys, rng};
@@ -31,7 +31,11 @@ pub struct Pair {
 impl Pair {
     pub fn new() -> Self {
         let mut gateway = gateway(BASE_URL);
-        gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], is_paper: true });
+        gateway.add_user(User {
+            name: "alice".to_string(),
+            accounts: vec!["DU1".to_string()],
+            kind: AccountKind::Paper,
+        });
         Self { gateway, rng: rng(5), now: NOW, server_ahead: 0 }
     }
 

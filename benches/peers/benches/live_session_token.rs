@@ -5,7 +5,7 @@ mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ibkr_oauth::{AccessToken, Consumer, ConsumerKeys, OAuthSession, Phase, Response};
-use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, IssuedToken, RegisteredConsumer, User};
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
@@ -38,7 +38,7 @@ impl Replay {
             callback_url: None,
         };
         gateway.register_consumer(&registered).unwrap();
-        gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], is_paper: true });
+        gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], kind: AccountKind::Paper });
         let IssuedToken { token, secret_base64 } =
             gateway.issue_access_token(CONSUMER_KEY, "alice", &mut rng(2)).unwrap();
         let mut replay = Self {

@@ -18,7 +18,7 @@ use ibkr_oauth_fleet::ibkr_oauth::{
 };
 use ibkr_oauth_fleet::stores::Folder;
 use ibkr_oauth_fleet::{Event, Member, Owner, OwnerEvent, Seal, Secrecy, shard_of};
-use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, User, http};
+use ibkr_oauth_gateway::{AccountKind, Gateway, RegisteredConsumer, User, http};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
@@ -74,7 +74,11 @@ impl Ibkr {
         })?;
         let mut tokens = Vec::new();
         for user in 0..USERS {
-            gateway.add_user(User { name: name_of(user), accounts: vec![format!("DU{user}")], is_paper: true });
+            gateway.add_user(User {
+                name: name_of(user),
+                accounts: vec![format!("DU{user}")],
+                kind: AccountKind::Paper,
+            });
             let issued = gateway.issue_access_token("TRADINGCO", &name_of(user), &mut rng)?;
             tokens.push(AccessToken::new(&issued.token, &issued.secret_base64)?);
         }

@@ -54,6 +54,7 @@ enum Wish {
 
 /// What is stored of a login: for its owner, and for those who only sign. To the store, both are bytes.
 #[derive(Clone, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_structs, reason = "written as a literal by whoever encrypts it")]
 pub struct Login {
     /// For the next owner: a snapshot of the client, sealed.
     pub private: Vec<u8>,
@@ -72,6 +73,7 @@ pub struct KeeperExchange {
 /// What [`Keeper::poll`] returns.
 #[derive(Debug)]
 #[must_use = "a keeper does nothing by itself"]
+#[allow(clippy::exhaustive_enums, reason = "a driver that ignores one kind of output stands still")]
 pub enum KeeperOutput {
     /// Have the store do this, once, and hand its answer in together with the exchange.
     Store {

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// What is stored under a key.
 #[derive(Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "written as a literal by each store")]
 pub struct Entry {
     /// How often the entry was written, counted by the store: each write adds one. It is what fences off a writer who has not
     /// seen the last write.
@@ -23,6 +24,7 @@ impl fmt::Debug for Entry {
 ///
 /// Keys are at most 200 bytes of ASCII.
 #[derive(Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a store must perform all of them")]
 pub enum Operation {
     /// Read these keys. Answered with [`Answer::Entries`]. The keys of one read need not be read in one step.
     Read(Vec<String>),
@@ -57,6 +59,7 @@ impl fmt::Debug for Operation {
 
 /// What a store says.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a machine must understand all of them")]
 pub enum Answer {
     /// One for each key asked for, in that order.
     Entries(Vec<Option<Entry>>),

@@ -144,7 +144,7 @@ fn portfolio_accounts(user: &User) -> Value {
             "displayName": id,
             "accountAlias": null,
             "currency": "USD",
-            "type": if user.is_paper { "DEMO" } else { "INDIVIDUAL" },
+            "type": if user.is_paper() { "DEMO" } else { "INDIVIDUAL" },
             "tradingType": "STKNOPT",
             "faclient": false,
             "clearingStatus": "O",
@@ -167,7 +167,7 @@ fn iserver_accounts(user: &User, cookie: &str) -> Value {
         "profiles": [],
         "sessionId": cookie,
         "isFT": false,
-        "isPaper": user.is_paper,
+        "isPaper": user.is_paper(),
     })
 }
 

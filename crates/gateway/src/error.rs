@@ -18,7 +18,7 @@ pub enum GatewayError {
     EncryptionKey,
     /// The Diffie-Hellman parameters are not an odd prime of 512 to 8192 bits in PKCS#3 PEM.
     #[error("the Diffie-Hellman parameters are not as `openssl dhparam` writes them")]
-    DhParameters,
+    DhParams,
     /// The callback URL is not absolute, or has characters that no URL has.
     #[error("the callback URL is not an absolute URL")]
     CallbackUrl,

@@ -73,7 +73,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`GatewayError::ConsumerKey`], [`GatewayError::SignatureKey`], [`GatewayError::EncryptionKey`],
-    /// [`GatewayError::DhParameters`], [`GatewayError::CallbackUrl`]: that one is unusable; nothing changes.
+    /// [`GatewayError::DhParams`], [`GatewayError::CallbackUrl`]: that one is unusable; nothing changes.
     pub fn register_consumer(&mut self, consumer: &RegisteredConsumer) -> Result<(), GatewayError> {
         self.registry.add_consumer(Consumer::parse(consumer)?);
         Ok(())

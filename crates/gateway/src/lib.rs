@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
+#![deny(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 #![cfg_attr(
     not(test),
     deny(
@@ -58,7 +59,7 @@ pub use gateway::Gateway;
 pub use http;
 pub use incident::Incident;
 pub use rand_core;
-pub use registration::{Consent, IssuedToken, RegisteredConsumer, User};
+pub use registration::{AccountKind, Consent, IssuedToken, RegisteredConsumer, User};
 #[cfg(feature = "server")]
 pub use server::{Certificate, Server};
 pub use settings::{DeadTokenResponse, LiveSessionTokens, QueryPolicy};

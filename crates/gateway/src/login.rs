@@ -15,7 +15,7 @@ use crate::schedule::Trouble;
 use crate::signed_request::SignedRequest;
 use crate::time::{UnixTime, millis};
 use crate::verification::known_consumer;
-use crate::{Consent, Gateway, GatewayError, IssuedToken};
+use crate::{Consent, Gateway, GatewayError, IssuedToken, User};
 
 /// How long a live session token lasts (protocol section 7).
 const LIVE_SESSION_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -137,7 +137,7 @@ impl Gateway {
         let user = user.ok_or(Rejection::InvalidConsumer("no user granted this request token with this verifier"))?;
         let issued = self.issue_access_token(consumer_key, &user, rng);
         let issued = issued.map_err(|_| Rejection::InvalidConsumer("no access token can be issued for this user"))?;
-        let is_paper = self.registry.user(&user).is_some_and(|user| user.is_paper);
+        let is_paper = self.registry.user(&user).is_some_and(User::is_paper);
         let (token, secret) = (issued.token, issued.secret_base64);
         Ok(json!({ "is_paper": is_paper, "oauth_token": token, "oauth_token_secret": secret }))
     }

@@ -2,6 +2,7 @@
 
 /// What a consumer hands over to be registered (protocol section 9).
 #[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_structs, reason = "written as a literal, which needs all fields known")]
 pub struct RegisteredConsumer {
     /// Upper-case letters and digits: nine of them, or `TESTCONS`. Other lengths are accepted.
     pub consumer_key: String,
@@ -24,17 +25,36 @@ impl RegisteredConsumer {
 
 /// An IBKR username and what it gives access to.
 #[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_structs, reason = "written as a literal, which needs all fields known")]
 pub struct User {
     /// The username.
     pub name: String,
     /// Account numbers, such as `DU1234567`.
     pub accounts: Vec<String>,
-    /// Does the user trade on paper?
-    pub is_paper: bool,
+    /// Whether the user trades with money.
+    pub kind: AccountKind,
+}
+
+/// Whether an account trades with money.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(clippy::exhaustive_enums, reason = "an account is one or the other")]
+pub enum AccountKind {
+    /// It does.
+    Live,
+    /// It trades on paper.
+    Paper,
+}
+
+impl User {
+    /// Returns whether the user trades on paper.
+    pub(crate) fn is_paper(&self) -> bool {
+        self.kind == AccountKind::Paper
+    }
 }
 
 /// What the self-service portal shows after "Generate token".
 #[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_structs, reason = "taken apart: the portal shows these two")]
 pub struct IssuedToken {
     /// The access token: 20 hexadecimal digits.
     pub token: String,
@@ -44,6 +64,7 @@ pub struct IssuedToken {
 
 /// A user's decision about a third party's request for access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(clippy::exhaustive_enums, reason = "a user agrees or does not")]
 pub enum Consent {
     /// The user lets the third party in.
     Grant,

@@ -92,7 +92,7 @@ impl Consumer {
             realm: registered.realm(),
             signature_key: key_from(&registered.signature_public_key_pem, GatewayError::SignatureKey)?,
             encryption_key: key_from(&registered.encryption_public_key_pem, GatewayError::EncryptionKey)?,
-            group: Group::from_pem(&registered.dhparam_pem).ok_or(GatewayError::DhParameters)?,
+            group: Group::from_pem(&registered.dhparam_pem).ok_or(GatewayError::DhParams)?,
             callback_url,
         })
     }

@@ -7,6 +7,7 @@ use crate::Gateway;
 /// Which live session tokens of one access token are valid, since it is not known which are at IBKR (protocol section
 /// 13).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub enum LiveSessionTokens {
     /// Only the newest: a new one invalidates those before it, and the WebSockets that were opened with them. This is
     /// the default, because it is what is hardest on a client.
@@ -19,6 +20,7 @@ pub enum LiveSessionTokens {
 /// What the signature of an API request must cover if the request has a query, since clients differ (protocol sections
 /// 3.4 and 14.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub enum QueryPolicy {
     /// Whatever clients are known to sign.
     #[default]
@@ -34,6 +36,7 @@ pub enum QueryPolicy {
 /// The response to an API request with a dead live session token: one that has expired, was logged out, or has given
 /// way to a newer one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub enum DeadTokenResponse {
     /// With 401.
     #[default]

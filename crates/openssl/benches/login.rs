@@ -9,7 +9,7 @@
 mod support;
 
 use ibkr_oauth::{AccessToken, Consumer, ConsumerKeys, OAuthSession, Phase, Response, Secret};
-use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, IssuedToken, RegisteredConsumer, User};
 use ibkr_oauth_openssl::OpenSslKeys;
 use std::hint::black_box;
 use std::time::Instant;
@@ -40,7 +40,11 @@ impl Replay {
             callback_url: None,
         };
         gateway.register_consumer(&registered).unwrap();
-        gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], is_paper: true });
+        gateway.add_user(User {
+            name: "alice".to_string(),
+            accounts: vec!["DU1".to_string()],
+            kind: AccountKind::Paper,
+        });
         let issued = gateway.issue_access_token(CONSUMER_KEY, "alice", &mut rng(2)).unwrap();
         let IssuedToken { token, secret_base64 } = issued;
         let mut replay = Self {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
+#![deny(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
 use ibkr_oauth::rand_core::CryptoRng;
 use ibkr_oauth::{ConsumerKeys, KeyError, Secret};

@@ -4,7 +4,7 @@
 mod support;
 
 use ibkr_oauth::{AccessToken, Consumer, ConsumerKeys, KeyError, OAuthSession, Phase, Secret};
-use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, IssuedToken, RegisteredConsumer, User};
 use ibkr_oauth_openssl::OpenSslKeys;
 use support::pair::{http_request, response, system_time};
 use support::{DHPARAM_PEM, ENCRYPTION_PEM, NOW, SIGNATURE_PEM, dh, keys, rng};
@@ -26,7 +26,7 @@ fn gateway() -> (Gateway, AccessToken) {
         callback_url: None,
     };
     gateway.register_consumer(&registered).unwrap();
-    gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], is_paper: true });
+    gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], kind: AccountKind::Paper });
     let IssuedToken { token, secret_base64 } = gateway.issue_access_token(CONSUMER_KEY, "alice", &mut rng(2)).unwrap();
     (gateway, AccessToken::new(&token, &secret_base64).unwrap())
 }

@@ -3,6 +3,7 @@
 //! - [`Options`]: where to listen, whom to admit, what to allow.
 //! - [`Proxy`]: bound first, then served; [`serve`] does both.
 #![forbid(unsafe_code)]
+#![deny(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 #![cfg_attr(
     not(test),
     deny(

@@ -14,6 +14,10 @@ use zeroize::Zeroizing;
 /// Where a proxy listens, whom it admits, and what it allows. [`Options::new`] admits all programs of this machine, without
 /// a token, and allows everything.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "written as a literal with `..Options::new(..)`, which a new option leaves valid"
+)]
 pub struct Options {
     /// Where to listen.
     pub listen: Listen,
@@ -87,6 +91,10 @@ pub enum Tls {
 
 /// How much of everything is taken from clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "written as a literal with `..Limits::default()`, which a new limit leaves valid"
+)]
 pub struct Limits {
     /// Connections at once. One more, and the connection that has been without a request for longest is closed. Default: 512.
     pub connections: usize,

@@ -7,6 +7,7 @@
 //! - [`Credentials`]: from a file or the environment.
 //! - [`Store`]: one session for all processes of a user.
 #![forbid(unsafe_code)]
+#![deny(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 #![cfg_attr(
     not(test),
     deny(

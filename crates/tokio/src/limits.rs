@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// How long each part of an exchange with the server may take, and how large a response may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "written as a literal with `..Limits::default()`, which a new limit leaves valid"
+)]
 pub struct Limits {
     /// For the connection: name, TCP and TLS. Default: 10 seconds.
     pub connect: Duration,

@@ -45,6 +45,7 @@ impl RequestError {
 
 /// A response other than success.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Rejection {
     /// What it means, and what to do.
     pub error: ibkr_oauth::Error,

@@ -40,6 +40,7 @@ pub struct Signer {
 
 /// A signature, to be sent once.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Signature {
     /// The value of the `Authorization` header. It is marked as sensitive, and so not shown by `Debug`.
     pub value: HeaderValue,

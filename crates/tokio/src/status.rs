@@ -74,4 +74,5 @@ pub enum Activity {
 /// The client was shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the client was shut down")]
+#[allow(clippy::exhaustive_structs, reason = "there is no more to say")]
 pub struct Ended;

@@ -38,7 +38,7 @@ async fn drive(client: &mut Client, https: &Https) -> Result<Event, Failure> {
             Output::Event(event) => return Ok(event),
             Output::Send { request, exchange } => match send(https, request).await {
                 Ok(response) => _ = client.handle_response(exchange, &response, now()), // too late: no harm
-                Err(_) => return Err(Failure::silence()), // and the exchange is dropped
+                Err(_) => return Err(Failure::silence()),                               // and the exchange is dropped
             },
             Output::Wait(until) => sleep(until.saturating_since(now())).await,
         }

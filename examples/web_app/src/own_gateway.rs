@@ -10,7 +10,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::{Response, StatusCode};
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::get;
-use ibkr_oauth_gateway::{Consent, Gateway, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{AccountKind, Consent, Gateway, RegisteredConsumer, User};
 use maud::html;
 use rsa::PrivateKey;
 use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
@@ -52,7 +52,11 @@ impl OwnGateway {
         let mut gateway = Gateway::new(&format!("{origin}/v1/api"))?;
         gateway.register_consumer(&consumer)?;
         for (name, account) in [("alice", "DU1111111"), ("bob", "DU2222222")] {
-            gateway.add_user(User { name: name.to_owned(), accounts: vec![account.to_owned()], is_paper: true });
+            gateway.add_user(User {
+                name: name.to_owned(),
+                accounts: vec![account.to_owned()],
+                kind: AccountKind::Paper,
+            });
         }
         let credentials = Credentials {
             consumer_key: consumer.consumer_key,

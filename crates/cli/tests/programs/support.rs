@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use ibkr_oauth_gateway::{Gateway, Incident, RegisteredConsumer, Server, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, Incident, RegisteredConsumer, Server, User};
 use rsa::PrivateKey;
 use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
 use serde_json::{Map, Value, json};
@@ -360,7 +360,7 @@ fn enroll(gateway: &mut Gateway) -> Map<String, Value> {
     let private = |key: &PrivateKey| key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
     let [signature, encryption] = keys();
     gateway.register_consumer(&registration()).unwrap();
-    gateway.add_user(User { name: USER.into(), accounts: vec!["DU1234567".into()], is_paper: true });
+    gateway.add_user(User { name: USER.into(), accounts: vec!["DU1234567".into()], kind: AccountKind::Paper });
     let issued = gateway.issue_access_token(CONSUMER_KEY, USER, &mut UnwrapErr(SysRng)).unwrap();
     let fields = json!({
         "consumer_key": CONSUMER_KEY,

@@ -42,6 +42,7 @@ pub struct LoginLock {
 
 /// What is stored of a login.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct StoredLogin {
     /// Which version it is; `None` if there is no entry.
     pub version: Option<u64>,

@@ -3,7 +3,7 @@
 use ibkr_oauth_fleet::ibkr_oauth::{
     AccessToken, Client, Consumer, DhParams, OAuthSession, Request, Response, RsaKeys, RsaPrivateKey, UnixTime,
 };
-use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, User, http};
+use ibkr_oauth_gateway::{AccountKind, Gateway, RegisteredConsumer, User, http};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::time::{Duration, SystemTime};
@@ -32,7 +32,11 @@ impl Ibkr {
             callback_url: None,
         };
         gateway.register_consumer(&consumer).unwrap();
-        gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], is_paper: true });
+        gateway.add_user(User {
+            name: "alice".to_string(),
+            accounts: vec!["DU1".to_string()],
+            kind: AccountKind::Paper,
+        });
         let issued = gateway.issue_access_token(CONSUMER, "alice", &mut rng).unwrap();
         let access_token = AccessToken::new(&issued.token, &issued.secret_base64).unwrap();
         Self { gateway, access_token, rng, sent: 0, logins: 0 }

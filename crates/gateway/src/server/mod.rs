@@ -67,11 +67,11 @@ const CLOSING_TIME: Duration = Duration::from_millis(500);
 /// ```
 /// use std::time::SystemTime;
 ///
-/// use ibkr_oauth_gateway::{Incident, Server, User};
+/// use ibkr_oauth_gateway::{AccountKind, Incident, Server, User};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let server = Server::bind("127.0.0.1:0")?;
-/// let user = User { name: "demo".into(), accounts: vec!["DU1234567".into()], is_paper: true };
+/// let user = User { name: "demo".into(), accounts: vec!["DU1234567".into()], kind: AccountKind::Paper };
 /// server.gateway().add_user(user);
 /// println!("clients log in under {}", server.base_url());
 ///

@@ -13,7 +13,7 @@ use der::asn1::UintRef;
 use der::pem::{LineEnding, encode_string};
 use hmac::{Hmac, KeyInit, Mac};
 use ibkr_oauth_gateway::http::{Request, Response};
-use ibkr_oauth_gateway::{Gateway, IssuedToken, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, IssuedToken, RegisteredConsumer, User};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rsa::pkcs8::EncodePublicKey;
@@ -74,7 +74,11 @@ fn prime() -> Vec<u8> {
 }
 
 fn demo() -> User {
-    User { name: USER.to_owned(), accounts: vec!["DU1234567".to_owned(), "DU7654321".to_owned()], is_paper: true }
+    User {
+        name: USER.to_owned(),
+        accounts: vec!["DU1234567".to_owned(), "DU7654321".to_owned()],
+        kind: AccountKind::Paper,
+    }
 }
 
 /// A gateway, its clock, and consumers to talk to it.

@@ -22,10 +22,10 @@ fn unsound_material_is_rejected_by_name() {
         (|c| c.callback_url = Some("https://a b".into()), GatewayError::CallbackUrl),
         (|c| c.signature_public_key_pem = c.dhparam_pem.clone(), GatewayError::SignatureKey),
         (|c| c.encryption_public_key_pem.truncate(200), GatewayError::EncryptionKey),
-        (|c| c.dhparam_pem = c.signature_public_key_pem.clone(), GatewayError::DhParameters),
+        (|c| c.dhparam_pem = c.signature_public_key_pem.clone(), GatewayError::DhParams),
         // Small, and one of them even.
-        (|c| c.dhparam_pem = dhparam_pem(&[13], &[2]), GatewayError::DhParameters),
-        (|c| c.dhparam_pem = dhparam_pem(&[12], &[2]), GatewayError::DhParameters),
+        (|c| c.dhparam_pem = dhparam_pem(&[13], &[2]), GatewayError::DhParams),
+        (|c| c.dhparam_pem = dhparam_pem(&[12], &[2]), GatewayError::DhParams),
     ];
     for (spoil, error) in cases {
         assert_eq!(register(spoil), Err(error));

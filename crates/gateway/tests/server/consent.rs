@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use ibkr_oauth_gateway::User;
+use ibkr_oauth_gateway::{AccountKind, User};
 
 use crate::Service;
 use crate::client::{World, json, keys};
@@ -36,7 +36,7 @@ fn a_user_consents_in_a_browser() {
     assert!(ask("/authorized").starts_with("HTTP/1.1 403 "), "that one is the gateway's");
 
     let name = "\"<b>&".to_owned();
-    service.server.gateway().add_user(User { name, accounts: Vec::new(), is_paper: true });
+    service.server.gateway().add_user(User { name, accounts: Vec::new(), kind: AccountKind::Paper });
     let page = ask(&format!("/authorize?oauth_token={other}"));
     assert!(page.contains("value=\"&quot;&lt;b&gt;&amp;\"") && !page.contains("\"<b>"), "{page}");
     let approved = ask(&format!("/authorize?oauth_token={other}&approve=%22%3Cb%3E%26"));

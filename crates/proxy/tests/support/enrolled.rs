@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, RegisteredConsumer, User};
 use ibkr_oauth_proxy::ibkr_oauth_tokio::ibkr_oauth::{
     AccessToken, Client, Consumer, DhParams, OAuthSession, Pacing, RsaKeys, RsaPrivateKey,
 };
@@ -50,7 +50,7 @@ impl Enrolled {
             callback_url: None,
         };
         gateway.register_consumer(&consumer).unwrap();
-        gateway.add_user(User { name: USER.to_owned(), accounts: vec![ACCOUNT.to_owned()], is_paper: true });
+        gateway.add_user(User { name: USER.to_owned(), accounts: vec![ACCOUNT.to_owned()], kind: AccountKind::Paper });
         let issued = gateway.issue_access_token(CONSUMER_KEY, USER, &mut UnwrapErr(SysRng)).unwrap();
         Self { base_url: gateway.base_url(), token: issued.token, secret: issued.secret_base64 }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, State, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, RegisteredConsumer, State, User};
 use rsa::Pkcs1v15Encrypt;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -119,7 +119,7 @@ impl Folder {
         };
         gateway.register_consumer(&consumer).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
         for (number, user) in users.iter().enumerate() {
-            gateway.add_user(User { name: user.clone(), accounts: accounts(number), is_paper: true });
+            gateway.add_user(User { name: user.clone(), accounts: accounts(number), kind: AccountKind::Paper });
             let path = self.credentials_of(users, user);
             match Enrolled::read(&path)? {
                 Some(earlier) if earlier.is_third_partys() && callback.is_none() => return Err(no_callback(&path)),

@@ -5,7 +5,7 @@ pub mod server;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use ibkr_oauth_gateway::{Gateway, RegisteredConsumer, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, RegisteredConsumer, User};
 use ibkr_oauth_tokio::ibkr_oauth::{
     AccessToken, Client, Consumer, DhParams, OAuthSession, Pacing, RsaKeys, RsaPrivateKey,
 };
@@ -77,7 +77,7 @@ pub fn registration(callback_url: Option<&str>) -> RegisteredConsumer {
 impl Enrolled {
     pub fn at(gateway: &mut Gateway) -> Self {
         gateway.register_consumer(&registration(None)).unwrap();
-        gateway.add_user(User { name: USER.to_owned(), accounts: vec![ACCOUNT.to_owned()], is_paper: true });
+        gateway.add_user(User { name: USER.to_owned(), accounts: vec![ACCOUNT.to_owned()], kind: AccountKind::Paper });
         let issued = gateway.issue_access_token(CONSUMER_KEY, USER, &mut UnwrapErr(SysRng)).unwrap();
         Self { base_url: gateway.base_url(), token: issued.token, secret: issued.secret_base64 }
     }
