@@ -8,13 +8,13 @@
 //! [`BrokerageSession`] keeps the contract of the first layer: `poll_request` returns the next request to send,
 //! `handle_response` takes the response, `poll_timeout` says when to come back; no clock, no timer, no IO.
 
+pub(crate) mod auth_status;
 mod contest;
 pub(crate) mod event;
 pub(crate) mod exchange;
 mod responses;
+mod schedule;
 pub(crate) mod session;
-pub(crate) mod standing;
-mod times;
 pub(crate) mod web_socket;
 
 pub use event::{BrokerageEvent, BrokeragePhase, CompetePolicy};

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
+use super::auth_status::{self, Standing};
 use super::event::{BrokerageEvent, BrokeragePhase};
 use super::exchange::{BrokerageExchange, Step};
 use super::session::{BrokerageSession, FIRST_PAUSE, LONGEST_PAUSE};
-use super::standing::{self, Standing};
 use crate::advice::diagnosis::{Diagnosis, Retry};
 use crate::advice::maintenance::Maintenance;
 use crate::error::{Error, Misuse};
@@ -80,9 +80,9 @@ impl BrokerageSession {
                 self.note_standing(standing, now);
                 Ok(self.stands(exchange.step, standing, now))
             }
-            Step::Accounts => standing::has_accounts(response).map(|has_accounts| self.accounts(has_accounts, now)),
+            Step::Accounts => auth_status::has_accounts(response).map(|has_accounts| self.accounts(has_accounts, now)),
             Step::Tickle => {
-                let tickle = standing::tickle(response)?;
+                let tickle = auth_status::tickle(response)?;
                 self.session_id = tickle.session_id.or_else(|| self.session_id.take());
                 Ok(match tickle.standing {
                     Some(standing) => {

@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use super::contest::Contest;
 use super::event::{BrokeragePhase, CompetePolicy};
 use super::exchange::{BrokerageExchange, BrokerageOutbound, Step};
-use super::times::Times;
+use super::schedule::Times;
 use super::web_socket::WebSocketRequest;
 use crate::advice::backoff::{Backoff, Jitter};
 use crate::agreement::live_session_token::TokenId;

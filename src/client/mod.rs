@@ -26,9 +26,9 @@ pub use signer::Signer;
 use token_health::TokenHealth;
 
 use crate::advice::pacing::Pacing;
+use crate::brokerage::auth_status::says_not_authenticated;
 use crate::brokerage::event::{BrokeragePhase, CompetePolicy};
 use crate::brokerage::session::BrokerageSession;
-use crate::brokerage::standing::says_not_authenticated;
 use crate::brokerage::web_socket::WebSocketRequest;
 use crate::credentials::consumer::Consumer;
 use crate::credentials::token::AccessToken;

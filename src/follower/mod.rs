@@ -1,7 +1,7 @@
 //! A follower: signs with a live session that another process owns, and cannot log in.
 
+pub(crate) mod owner_questions;
 pub(crate) mod question;
-pub(crate) mod search;
 pub(crate) mod shared_session;
 
 use core::fmt;
@@ -14,8 +14,8 @@ use crate::live_session::{Life, LiveSession};
 use crate::signing::policy::ParameterEncoding;
 use crate::snapshot::SnapshotError;
 use crate::time::UnixTime;
+use owner_questions::Search;
 use question::Question;
-use search::Search;
 use shared_session::SharedSession;
 
 /// A signer with the live session of an owner in another process or on another machine: without private keys, and without a
