@@ -16,6 +16,7 @@ use crate::access::Access;
 use crate::commands::interruption::Interruption;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, ForMachines};
+use crate::progress;
 use crate::session::{Session, Wanted};
 use crate::words::tell;
 
@@ -36,7 +37,7 @@ pub struct Proxy {
     listen: SocketAddr,
     /// Listen on a Unix socket, which its owner alone can use
     #[cfg(unix)]
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["listen", "plain", "behind_tls", "certificate"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["listen", "plain", "behind_tls", "certificate", "peer"])]
     unix: Option<PathBuf>,
     /// Speak HTTP without TLS: on loopback only
     #[arg(long)]
@@ -91,7 +92,7 @@ impl Proxy {
         let mut session =
             Session::start_paced(&self.access, Wanted::BrokerageSession(self.compete()), self.pacing()).await?;
         tokio::select! {
-            ready = session.ready() => ready?,
+            ready = progress::show("logging in", session.ready()) => ready?,
             () = interruption.requested() => return Ok(Exit::Done),
         }
         self.say_where(&listening)?;

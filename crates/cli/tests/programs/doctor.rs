@@ -91,4 +91,8 @@ fn colours_and_signs_of_life_are_for_terminals() {
         let said = world.run(arguments);
         assert!(!said.stdout.contains('\u{1b}') && !said.stderr.contains('\u{1b}'), "{said:?}");
     }
+    let mut command = world.command(&["login", "--credentials", "nowhere"]);
+    command.env("CLICOLOR_FORCE", "1");
+    let said = world.finish(command.spawn().unwrap());
+    assert!(said.stderr.starts_with("\u{1b}[1m\u{1b}[31merror\u{1b}[0m: "), "{said:?}");
 }

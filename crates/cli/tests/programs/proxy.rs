@@ -2,15 +2,22 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use crate::support::{LOGIN, Running, World};
 
 /// What is answered to a client of the Client Portal Gateway.
-pub fn get(mut stream: impl Read + Write, path: &str, headers: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
+pub fn get(stream: impl Read + Write, path: &str, headers: &str) -> String {
+    ask(stream, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}"), "")
+}
+
+/// Asks with the beginning of a head, and returns what is answered; nothing if the connection is closed.
+fn ask(mut stream: impl Read + Write, head: &str, body: &str) -> String {
+    let request = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    // Whoever is not welcome may be cut off before.
+    let _ = stream.write_all(request.as_bytes());
     let mut response = Vec::new();
-    stream.read_to_end(&mut response).unwrap();
+    let _ = stream.read_to_end(&mut response);
     String::from_utf8(response).unwrap()
 }
 
@@ -51,6 +58,89 @@ fn a_proxy_with_a_token_serves_nobody_without_it() {
     assert_eq!(world.count("POST /v1/api/logout "), 1, "what the proxy has opened it logs out");
 }
 
+#[test]
+fn what_goes_through_the_proxy_is_not_logged() {
+    let world = World::new("proxy-logs");
+    let proxy = world.start(&["proxy", "--plain", "--listen", "127.0.0.1:0", "--log-level", "debug"]);
+    let head = "POST /v1/api/iserver/account/DU1234567/orders?q=canary HTTP/1.1\r\nHost: localhost\r\nX: canary\r\n";
+    assert!(ask(connect(&proxy), head, r#"{"orders":[{"cOID":"canary"}]}"#).starts_with("HTTP/1.1 400 "));
+    let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut web_socket = connect(&proxy);
+    let head = format!("GET /v1/api/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n{upgrade}\r\n");
+    web_socket.write_all(head.as_bytes()).unwrap();
+    let opened = "\nibkr_oauth_proxy_upstream_web_sockets{state=\"open\"} 1\n";
+    let begin = Instant::now();
+    while !get(connect(&proxy), "/metrics", "").contains(opened) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "no WebSocket to the server");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ran = proxy.terminate().ends_with(0).says("iserver/account/DU1234567/orders");
+    assert!(!ran.stderr.contains("canary"), "{}", ran.stderr);
+    assert_eq!(world.count("canary"), 2, "query and body go on, and other headers do not");
+}
+
+#[test]
+fn hosts_and_peers_are_admitted_as_the_flags_say() {
+    let world = World::new("proxy-admission");
+    let start = |more: &[&str]| world.start(&[&["proxy", "--plain", "--listen", "127.0.0.1:0"], more].concat());
+    let proxy = start(&["--allow-host", "ibkr.example", "--peer", "10.0.0.0/8", "--peer", "127.0.0.0/30"]);
+    let status = |host: &str| {
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n");
+        ask(connect(&proxy), &head, "").split(' ').nth(1).map(str::to_owned)
+    };
+    assert_eq!(status("ibkr.example:5000").as_deref(), Some("200"));
+    assert_eq!(status("other.example:5000").as_deref(), Some("403"));
+    let elsewhere = start(&["--peer", "10.0.0.0/8"]);
+    assert_eq!(get(connect(&elsewhere), "/healthz", ""), "");
+    for proxy in [proxy, elsewhere] {
+        proxy.terminate().ends_with(0);
+    }
+    world.run(&["proxy", "--peer", "10.0.0.0/33"]).ends_with(2);
+}
+
+#[test]
+fn behind_a_server_that_speaks_tls_the_proxy_speaks_plain_http() {
+    let world = World::new("proxy-behind");
+    let token = world.write("token", "correct-horse-battery");
+    let behind = ["proxy", "--listen", "127.0.0.1:0", "--behind-tls", "--token-file", &token];
+    let proxy = world.start(&behind);
+    let right = "Authorization: Bearer correct-horse-battery\r\n";
+    assert!(get(connect(&proxy), "/healthz", right).starts_with("HTTP/1.1 200 "));
+    assert!(get(connect(&proxy), "/healthz", "").starts_with("HTTP/1.1 401 "));
+    proxy.terminate().ends_with(0);
+    world.run(&[&behind[..], &["--plain"]].concat()).ends_with(2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_service_manager_is_told_when_the_proxy_is_logged_in() {
+    use std::os::unix::net::UnixDatagram;
+
+    let mut world = World::new("proxy-notify");
+    // A path that is short enough, wherever the tests run.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let command = |world: &World| {
+        let mut command = world.command(&["proxy", "--plain", "--listen", "127.0.0.1:0"]);
+        command.env("NOTIFY_SOCKET", &path);
+        command
+    };
+    let proxy = world.run_on(command(&world));
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut told = [0; 100];
+    let length = socket.recv(&mut told).unwrap();
+    assert_eq!(String::from_utf8_lossy(&told[..length]).trim_end(), "READY=1");
+    assert_eq!(world.count(LOGIN), 1, "it is logged in by then");
+    assert!(get(connect(&proxy), "/v1/api/iserver/accounts", "").starts_with("HTTP/1.1 200 "));
+    proxy.terminate().ends_with(0);
+
+    world.stop_server();
+    world.finish(command(&world).spawn().unwrap()).ends_with(5);
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.recv(&mut told).is_err(), "a proxy that cannot log in is not ready");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_unix_socket_is_for_its_owner() {
@@ -67,6 +157,7 @@ fn a_unix_socket_is_for_its_owner() {
     let response = get(UnixStream::connect(&socket).unwrap(), "/v1/api/portfolio/accounts", "");
     assert!(response.contains("DU1234567"), "{response}");
     proxy.terminate().ends_with(0);
+    world.run(&["proxy", "--unix", "ibkr", "--peer", "10.0.0.0/8"]).ends_with(2);
 }
 
 #[test]
