@@ -1,4 +1,4 @@
-//! Where the brokerage session stands, by the responses of its endpoints ([protocol section 8](crate::protocol#section-8)).
+//! The status of the brokerage session in the responses of its endpoints ([protocol section 8](crate::protocol#section-8)).
 //! Every field may be missing.
 
 use crate::credentials::token::Token;
@@ -7,7 +7,7 @@ use crate::wire::response::{Object, Response};
 
 /// What init, status and tickle say about the brokerage session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum AuthStatus {
     /// "authenticated and established": orders and market data work, whatever `competing` says.
     Ready,
     /// On its way, or not there.
@@ -21,7 +21,7 @@ pub(super) struct Tickle {
     /// What the WebSocket's cookie needs.
     pub(super) session_id: Option<Token>,
     /// Missing in some responses.
-    pub(super) standing: Option<Standing>,
+    pub(super) status: Option<AuthStatus>,
 }
 
 /// Whether `/iserver/accounts` lists an account: only then is `/iserver` usable
@@ -33,8 +33,9 @@ pub(super) fn has_accounts(response: &Response<'_>) -> Result<bool, Error> {
 pub(super) fn tickle(response: &Response<'_>) -> Result<Tickle, Error> {
     let fields = response.object()?;
     let session_id = fields.text("session").ok();
-    let status = fields.object("iserver").and_then(|iserver| iserver.object("authStatus"));
-    Ok(Tickle { session_id: session_id.as_deref().and_then(cookie_value), standing: status.as_ref().map(Standing::of) })
+    let auth_status = fields.object("iserver").and_then(|iserver| iserver.object("authStatus"));
+    let status = auth_status.as_ref().map(AuthStatus::of);
+    Ok(Tickle { session_id: session_id.as_deref().and_then(cookie_value), status })
 }
 
 /// Whether a WebSocket message says that there is no brokerage session:
@@ -50,7 +51,7 @@ fn cookie_value(id: &str) -> Option<Token> {
     Token::new(id).ok().filter(|id| !id.as_str().contains(';'))
 }
 
-impl Standing {
+impl AuthStatus {
     /// Reads the response to init and to status.
     pub(super) fn read(response: &Response<'_>) -> Result<Self, Error> {
         Ok(Self::of(&response.object()?))

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::auth_status::{self, Standing};
+use super::auth_status::{self, AuthStatus};
 use super::event::{BrokerageEvent, BrokeragePhase};
 use super::exchange::{BrokerageExchange, Step};
 use super::session::{BrokerageSession, FIRST_PAUSE, LONGEST_PAUSE};
@@ -76,20 +76,20 @@ impl BrokerageSession {
     ) -> Result<BrokerageEvent, Error> {
         match exchange.step {
             Step::Init | Step::Status => {
-                let standing = Standing::read(response)?;
-                self.note_standing(standing, now);
-                Ok(self.stands(exchange.step, standing, now))
+                let status = AuthStatus::read(response)?;
+                self.note_status(status, now);
+                Ok(self.handle_status(exchange.step, status, now))
             }
             Step::Accounts => auth_status::has_accounts(response).map(|has_accounts| self.accounts(has_accounts, now)),
             Step::Tickle => {
                 let tickle = auth_status::tickle(response)?;
                 self.session_id = tickle.session_id.or_else(|| self.session_id.take());
-                Ok(match tickle.standing {
-                    Some(standing) => {
-                        self.note_standing(standing, now);
-                        self.stands_by_tickle(standing, now)
+                Ok(match tickle.status {
+                    Some(status) => {
+                        self.note_status(status, now);
+                        self.handle_tickle_status(status, now)
                     }
-                    None => self.tickle_says_nothing(now),
+                    None => self.handle_tickle_without_status(now),
                 })
             }
             Step::Logout => response.object().map(|_| self.logged_out()),
@@ -98,46 +98,46 @@ impl BrokerageSession {
 
     /// Counts the confirmation from when the request was sent, or from `now` if the clock has gone back since. Any other
     /// status clears it.
-    fn note_standing(&mut self, standing: Standing, now: UnixTime) {
-        if standing == Standing::Ready {
-            self.times.confirmed = self.times.confirmed.max(self.times.sent.map(|sent| sent.min(now)));
+    fn note_status(&mut self, status: AuthStatus, now: UnixTime) {
+        if status == AuthStatus::Ready {
+            self.schedule.confirmed = self.schedule.confirmed.max(self.schedule.sent.map(|sent| sent.min(now)));
             self.contest.note_ours(now);
         } else {
-            self.times.confirmed = None;
+            self.schedule.confirmed = None;
         }
     }
 
-    fn stands(&mut self, step: Step, standing: Standing, now: UnixTime) -> BrokerageEvent {
+    fn handle_status(&mut self, step: Step, status: AuthStatus, now: UnixTime) -> BrokerageEvent {
         // The first tickle brings the session id for the WebSocket.
-        self.times.tickle = self.times.tickle.or(Some(now));
-        match standing {
-            Standing::Ready if step == Step::Init => self.opening(READY_PAUSE, now),
-            Standing::Ready if self.phase == BrokeragePhase::Ready => self.ready(),
-            Standing::Ready => self.opening(Duration::ZERO, now),
-            Standing::Competing => self.competing(now),
-            Standing::NotReady if self.phase == BrokeragePhase::Ready => self.lost(now),
-            Standing::NotReady => self.not_ready_yet(now),
+        self.schedule.tickle = self.schedule.tickle.or(Some(now));
+        match status {
+            AuthStatus::Ready if step == Step::Init => self.opening(READY_PAUSE, now),
+            AuthStatus::Ready if self.phase == BrokeragePhase::Ready => self.ready(),
+            AuthStatus::Ready => self.opening(Duration::ZERO, now),
+            AuthStatus::Competing => self.competing(now),
+            AuthStatus::NotReady if self.phase == BrokeragePhase::Ready => self.lost(now),
+            AuthStatus::NotReady => self.not_ready_yet(now),
         }
     }
 
     /// A tickle changes the phase only in `Ready` and `Competing`.
-    fn stands_by_tickle(&mut self, standing: Standing, now: UnixTime) -> BrokerageEvent {
-        match (self.phase, standing) {
-            (BrokeragePhase::Ready, Standing::Ready) => self.ready(),
-            (BrokeragePhase::Ready, Standing::NotReady) => self.lost(now),
-            (BrokeragePhase::Ready, Standing::Competing) => self.competing(now),
-            (BrokeragePhase::Competing, Standing::NotReady | Standing::Ready) => self.competitor_gone(now),
+    fn handle_tickle_status(&mut self, status: AuthStatus, now: UnixTime) -> BrokerageEvent {
+        match (self.phase, status) {
+            (BrokeragePhase::Ready, AuthStatus::Ready) => self.ready(),
+            (BrokeragePhase::Ready, AuthStatus::NotReady) => self.lost(now),
+            (BrokeragePhase::Ready, AuthStatus::Competing) => self.competing(now),
+            (BrokeragePhase::Competing, AuthStatus::NotReady | AuthStatus::Ready) => self.competitor_gone(now),
             _ => BrokerageEvent::Alive,
         }
     }
 
     /// Some tickles carry no `authStatus` ([protocol section 8](crate::protocol#section-8)): then status is the
     /// witness.
-    fn tickle_says_nothing(&mut self, now: UnixTime) -> BrokerageEvent {
-        let is_fresh = self.times.confirmed.is_some_and(|confirmed| now < confirmed.saturating_add(FRESH));
+    fn handle_tickle_without_status(&mut self, now: UnixTime) -> BrokerageEvent {
+        let is_fresh = self.schedule.confirmed.is_some_and(|confirmed| now < confirmed.saturating_add(FRESH));
         if self.phase == BrokeragePhase::Ready && !is_fresh {
             self.is_doubted = true;
-            self.times.step = self.times.after_doubt();
+            self.schedule.step = self.schedule.after_doubt();
         }
         BrokerageEvent::Alive
     }
@@ -145,7 +145,7 @@ impl BrokerageSession {
     fn opening(&mut self, pause: Duration, now: UnixTime) -> BrokerageEvent {
         self.checks = 0;
         self.phase = BrokeragePhase::Opening;
-        self.times.step = now.saturating_add(pause);
+        self.schedule.step = now.saturating_add(pause);
         BrokerageEvent::Opening
     }
 
@@ -188,29 +188,29 @@ impl BrokerageSession {
     fn competing(&mut self, now: UnixTime) -> BrokerageEvent {
         self.phase = BrokeragePhase::Competing;
         let contest = self.contest.note_taken(now);
-        self.times.step = now.saturating_add(contest.unwrap_or(self.pause));
+        self.schedule.step = now.saturating_add(contest.unwrap_or(self.pause));
         if contest.is_some() && self.takes_over() { BrokerageEvent::Contested } else { BrokerageEvent::Competing }
     }
 
     fn competitor_gone(&mut self, now: UnixTime) -> BrokerageEvent {
         self.phase = BrokeragePhase::Missing;
-        self.times.step = now;
+        self.schedule.step = now;
         BrokerageEvent::CompetitorGone
     }
 
     fn lost(&mut self, now: UnixTime) -> BrokerageEvent {
         self.phase = BrokeragePhase::Missing;
-        self.times.confirmed = None;
+        self.schedule.confirmed = None;
         self.contest.note_gone();
         self.is_doubted = false;
-        self.times.step = now;
+        self.schedule.step = now;
         BrokerageEvent::Lost
     }
 
     pub(super) fn logged_out(&mut self) -> BrokerageEvent {
         self.phase = BrokeragePhase::LoggedOut;
         self.session_id = None;
-        self.times.tickle = None;
+        self.schedule.tickle = None;
         BrokerageEvent::LoggedOut
     }
 
@@ -240,8 +240,8 @@ impl BrokerageSession {
     /// The timestamp was wrong and is right now: the same is asked again at once. The clock is not blamed twice running.
     fn repeat(&mut self, step: Step, now: UnixTime) {
         match step {
-            Step::Tickle => self.times.tickle = Some(now),
-            _ => self.times.step = now,
+            Step::Tickle => self.schedule.tickle = Some(now),
+            _ => self.schedule.step = now,
         }
     }
 
@@ -251,8 +251,8 @@ impl BrokerageSession {
         self.rejections = self.rejections.saturating_add(1);
         if self.rejections > 1 {
             let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.rejections.saturating_sub(2)));
-            self.times.step = now.saturating_add(pause.min(LONGEST_PAUSE));
-            self.times.tickle = self.times.tickle.map(|_| self.times.step);
+            self.schedule.step = now.saturating_add(pause.min(LONGEST_PAUSE));
+            self.schedule.tickle = self.schedule.tickle.map(|_| self.schedule.step);
         }
         BrokerageEvent::LiveSessionRejected
     }
@@ -264,26 +264,26 @@ impl BrokerageSession {
             _ => now,
         };
         if diagnosis == Diagnosis::TooManyRequests {
-            self.times.tickle = self.times.tickle.map(|at| at.max(wished));
-            self.times.not_before = wished;
+            self.schedule.tickle = self.schedule.tickle.map(|at| at.max(wished));
+            self.schedule.not_before = wished;
         }
         if step == Step::Tickle {
             return;
         }
         let is_maintenance = Maintenance::at(now).is_some();
         let pause = if is_maintenance { self.pause.min(MAINTENANCE_PAUSE) } else { self.pause };
-        self.times.step = now.saturating_add(pause);
+        self.schedule.step = now.saturating_add(pause);
         match diagnosis {
             // "Tickle first", protocol section 6.2.
             Diagnosis::BrokerageSessionUnavailable => {
                 self.unavailable = self.unavailable.saturating_add(1);
-                self.times.tickle = Some(now);
+                self.schedule.tickle = Some(now);
             }
             Diagnosis::NoBridge => self.phase = BrokeragePhase::Missing,
             // What the server wishes, or the penalty box, goes before our own pauses.
             _ => {
-                self.times.step = self.times.step.max(wished);
-                self.times.not_before = self.times.not_before.max(wished);
+                self.schedule.step = self.schedule.step.max(wished);
+                self.schedule.not_before = self.schedule.not_before.max(wished);
             }
         }
     }

@@ -11,7 +11,7 @@ const WOBBLE: Duration = Duration::from_secs(1);
 
 /// What is planned and what has been: all of it moves along with a clock that went back.
 #[derive(Default)]
-pub(super) struct Times {
+pub(super) struct Schedule {
     /// The latest `now`.
     pub(super) seen: UnixTime,
     /// When the next step towards the wanted state is due.
@@ -28,7 +28,7 @@ pub(super) struct Times {
     pub(super) confirmed: Option<UnixTime>,
 }
 
-impl Times {
+impl Schedule {
     /// Returns by how much the clock went back since the latest `now`.
     pub(super) fn follow_clock(&mut self, now: UnixTime) -> Duration {
         let back = self.seen.saturating_since(now);

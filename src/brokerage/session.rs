@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use super::contest::Contest;
 use super::event::{BrokeragePhase, CompetePolicy};
 use super::exchange::{BrokerageExchange, BrokerageOutbound, Step};
-use super::schedule::Times;
+use super::schedule::Schedule;
 use super::web_socket::WebSocketRequest;
 use crate::advice::backoff::{Backoff, Jitter};
 use crate::agreement::live_session_token::TokenId;
@@ -94,18 +94,18 @@ pub struct BrokerageSession {
     pub(super) policy: CompetePolicy,
     /// Whether the user has asked to take over this once.
     pub(super) takes_over_once: bool,
-    /// Never `Unconfirmed`, which is derived from `times.confirmed`.
+    /// Never `Unconfirmed`, which is derived from `schedule.confirmed`.
     pub(super) phase: BrokeragePhase,
     /// Whether a tickle is wanted at once, whatever the phase.
     pub(super) is_probing: bool,
     /// Whether status is to be asked, because somebody doubts that the session is ready.
     pub(super) is_doubted: bool,
-    pub(super) times: Times,
+    pub(super) schedule: Schedule,
     /// The pause that follows if the latest step fails.
     pub(super) pause: Duration,
     pub(super) backoff: Backoff,
     pub(super) contest: Contest,
-    /// Times in a row that a brokerage session could not be built.
+    /// Schedule in a row that a brokerage session could not be built.
     pub(super) unavailable: u32,
     /// Live session tokens in a row that were rejected, and the step that was, last.
     pub(super) rejections: u32,
@@ -136,7 +136,7 @@ impl BrokerageSession {
             phase: BrokeragePhase::Missing,
             is_probing: false,
             is_doubted: false,
-            times: Times::default(),
+            schedule: Schedule::default(),
             pause: FIRST_PAUSE,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             contest: Contest::default(),
@@ -160,12 +160,12 @@ impl BrokerageSession {
     }
 
     pub(super) fn is_confirmed(&self, now: UnixTime) -> bool {
-        self.times.confirmed.is_some_and(|confirmed| now < confirmed.saturating_add(WITNESS_LIFETIME))
+        self.schedule.confirmed.is_some_and(|confirmed| now < confirmed.saturating_add(WITNESS_LIFETIME))
     }
 
     /// Moves what is planned along with a clock that went back.
     pub(crate) fn follow_clock(&mut self, now: UnixTime) {
-        let back = self.times.follow_clock(now);
+        let back = self.schedule.follow_clock(now);
         self.contest.set_back(back);
     }
 
@@ -187,11 +187,11 @@ impl BrokerageSession {
     pub(super) fn next_step(&self) -> Option<UnixTime> {
         match self.phase {
             BrokeragePhase::Ready if !self.is_doubted => {
-                let allowed = self.times.step.max(self.times.not_before);
-                let confirmed = self.times.confirmed;
+                let allowed = self.schedule.step.max(self.schedule.not_before);
+                let confirmed = self.schedule.confirmed;
                 Some(confirmed.map_or(allowed, |at| allowed.max(at.saturating_add(WITNESS_LIFETIME))))
             }
-            _ => self.step().map(|_| self.times.step),
+            _ => self.step().map(|_| self.schedule.step),
         }
     }
 
@@ -201,7 +201,7 @@ impl BrokerageSession {
         }
         match self.phase {
             BrokeragePhase::LoggingOut | BrokeragePhase::LoggedOut => None,
-            _ => self.times.tickle,
+            _ => self.schedule.tickle,
         }
     }
 
@@ -215,11 +215,11 @@ impl BrokerageSession {
             BrokeragePhase::Competing => {
                 self.takes_over_once = true;
                 self.phase = BrokeragePhase::Missing;
-                self.times.step = self.times.after_doubt();
+                self.schedule.step = self.schedule.after_doubt();
             }
             BrokeragePhase::LoggingOut | BrokeragePhase::LoggedOut => {
                 self.phase = BrokeragePhase::Missing;
-                self.times.step = self.times.not_before;
+                self.schedule.step = self.schedule.not_before;
                 self.awaited.forget();
             }
         }
@@ -231,7 +231,7 @@ impl BrokerageSession {
         match self.phase {
             BrokeragePhase::Ready => {
                 self.is_doubted = true;
-                self.times.step = self.times.after_doubt();
+                self.schedule.step = self.schedule.after_doubt();
             }
             BrokeragePhase::Missing | BrokeragePhase::Opening => self.hasten(),
             _ => {}
@@ -239,7 +239,7 @@ impl BrokerageSession {
     }
 
     fn hasten(&mut self) {
-        self.times.step = self.times.step.min(self.times.after_doubt());
+        self.schedule.step = self.schedule.step.min(self.schedule.after_doubt());
     }
 
     /// Tickles at the next poll, whatever the phase: a question whether the live session token is still accepted.
@@ -258,7 +258,7 @@ impl BrokerageSession {
     /// no longer awaited.
     pub fn log_out(&mut self) {
         self.phase = BrokeragePhase::LoggingOut;
-        self.times.step = UnixTime::default();
+        self.schedule.step = UnixTime::default();
         self.awaited.forget();
     }
 
@@ -288,15 +288,15 @@ impl BrokerageSession {
 
     /// From here on the request counts as made, whatever becomes of it.
     fn note_sent(&mut self, step: Step, jitter: Jitter, now: UnixTime) {
-        self.times.sent = Some(now);
+        self.schedule.sent = Some(now);
         if step == Step::Tickle {
             self.is_probing = false;
-            self.times.tickle = Some(now.saturating_add(TICKLE_PERIOD));
+            self.schedule.tickle = Some(now.saturating_add(TICKLE_PERIOD));
             return;
         }
         self.pause = self.backoff.next_pause(jitter);
-        self.times.asked = Some(now);
-        self.times.step = now.saturating_add(self.pause);
+        self.schedule.asked = Some(now);
+        self.schedule.step = now.saturating_add(self.pause);
     }
 
     fn adopt(&mut self, live: &LiveSession, now: UnixTime) {
@@ -305,7 +305,7 @@ impl BrokerageSession {
         if self.login.replace(login).is_some_and(|known| known.token != live.id()) {
             // The session id belongs to the login: the next tickle brings the new one.
             self.session_id = None;
-            self.times.tickle = self.times.tickle.map(|_| now);
+            self.schedule.tickle = self.schedule.tickle.map(|_| now);
         }
     }
 
@@ -323,7 +323,7 @@ impl BrokerageSession {
     /// Whether `live` is of a new login: that need not wait, unless new logins are rejected one after the other.
     fn is_new_login(&self, live: &LiveSession, now: UnixTime) -> bool {
         let is_other_token = self.login.as_ref().is_some_and(|known| known.token != live.id());
-        is_other_token && self.rejections < 2 && now >= self.times.not_before
+        is_other_token && self.rejections < 2 && now >= self.schedule.not_before
     }
 
     /// When a response could come at the earliest that makes the session ready; `None` after a logout.
@@ -341,7 +341,7 @@ impl BrokerageSession {
         match self.phase {
             BrokeragePhase::Missing => Some(Step::Init),
             BrokeragePhase::Competing if self.takes_over() => Some(Step::Init),
-            BrokeragePhase::Opening if self.is_confirmed(self.times.seen) => Some(Step::Accounts),
+            BrokeragePhase::Opening if self.is_confirmed(self.schedule.seen) => Some(Step::Accounts),
             BrokeragePhase::Opening | BrokeragePhase::Ready | BrokeragePhase::Unconfirmed => Some(Step::Status),
             BrokeragePhase::LoggingOut => Some(Step::Logout),
             BrokeragePhase::LoggedOut | BrokeragePhase::Competing => None,

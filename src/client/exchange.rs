@@ -10,9 +10,9 @@ use crate::wire::receipt::Receipt;
 
 /// A request in flight, as a value that the caller owns: hand it back with the response, or drop it when none will come.
 #[must_use = "hand it back to `Client::handle_response` with the response"]
-pub struct ClientExchange(pub(super) Kind);
+pub struct ClientExchange(pub(super) Inner);
 
-pub(super) enum Kind {
+pub(super) enum Inner {
     Login(Exchange),
     Brokerage(BrokerageExchange),
     Own(OwnExchange),
@@ -29,8 +29,8 @@ impl ClientExchange {
     /// Returns the caller's own request that is in flight; `None` for a request of the client's.
     pub fn request(&self) -> Option<RequestTicket> {
         match &self.0 {
-            Kind::Own(own) => Some(own.request),
-            Kind::Login(_) | Kind::Brokerage(_) => None,
+            Inner::Own(own) => Some(own.request),
+            Inner::Login(_) | Inner::Brokerage(_) => None,
         }
     }
 }
@@ -38,9 +38,9 @@ impl ClientExchange {
 impl fmt::Debug for ClientExchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Login(exchange) => exchange.fmt(f),
-            Kind::Brokerage(exchange) => exchange.fmt(f),
-            Kind::Own(own) => own.request.fmt(f),
+            Inner::Login(exchange) => exchange.fmt(f),
+            Inner::Brokerage(exchange) => exchange.fmt(f),
+            Inner::Own(own) => own.request.fmt(f),
         }
     }
 }

@@ -82,7 +82,7 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// - It paces all requests, and sends nothing for ten minutes after a 429.
 /// - It asks for no more than twelve live session tokens in any hour, with growing pauses between failures. The limit
 ///   outlives the process if a [snapshot](Self::snapshot) does.
-/// - It never sends a request of the caller's twice, unless that is a GET, the server rejected it, and the cause was mended;
+/// - It never sends a request of the caller's twice, unless that is a GET, the server rejected it, and the cause was repaired;
 ///   then once.
 ///
 /// # Transitions
@@ -106,8 +106,7 @@ pub struct Client {
     oauth: OAuthSession,
     brokerage: BrokerageSession,
     policy: CompetePolicy,
-    /// Whether a brokerage session is wanted.
-    trades: bool,
+    wants_brokerage_session: bool,
     goal: Goal,
     /// Whether no login is possible: something on this machine must be changed first.
     is_stopped: bool,
@@ -118,7 +117,7 @@ pub struct Client {
     pacing: Pacing,
     signer: Signer,
     events: VecDeque<Event>,
-    told: Told,
+    last_reported: LastReported,
     probe: Probe,
     /// Whether the other query policy was tried, and the server accepted or rejected it.
     has_tried_other_policy: bool,
@@ -145,9 +144,9 @@ enum Permit {
     Given,
 }
 
-/// What the caller was told last, so that events tell changes.
+/// What the latest events have reported, so that only changes are.
 #[derive(Default)]
-struct Told {
+struct LastReported {
     brokerage: Option<BrokeragePhase>,
     skew: i32,
 }
@@ -171,11 +170,11 @@ impl Client {
         let pacing = Pacing::default();
         let signer = Signer::new(pacing.penalty().clone());
         let policy = CompetePolicy::default();
-        let told = Told { brokerage: Some(BrokeragePhase::Missing), skew: session.clock_skew() };
+        let last_reported = LastReported { brokerage: Some(BrokeragePhase::Missing), skew: session.clock_skew() };
         let client = Self {
             brokerage: BrokerageSession::new(policy),
             policy,
-            trades: true,
+            wants_brokerage_session: true,
             goal: Goal::LoggedIn,
             is_stopped: false,
             logins,
@@ -185,7 +184,7 @@ impl Client {
             pacing,
             signer,
             events: VecDeque::new(),
-            told,
+            last_reported,
             probe: Probe::default(),
             has_tried_other_policy: false,
             seen_at: UnixTime::default(),
@@ -206,14 +205,14 @@ impl Client {
     /// Logs in only: no brokerage session is opened, nothing is tickled. `/portfolio` works so; `/iserver` does not.
     #[must_use]
     pub fn without_brokerage_session(mut self) -> Self {
-        self.trades = false;
+        self.wants_brokerage_session = false;
         self.brokerage = self.fresh_brokerage();
         self
     }
 
     fn fresh_brokerage(&self) -> BrokerageSession {
         let mut brokerage = BrokerageSession::new(self.policy);
-        if !self.trades {
+        if !self.wants_brokerage_session {
             brokerage.end();
         }
         brokerage
@@ -366,7 +365,7 @@ impl Client {
         let goal = core::mem::replace(&mut self.goal, Goal::LoggedIn);
         self.is_stopped = false;
         self.logins.hasten();
-        if self.trades {
+        if self.wants_brokerage_session {
             self.brokerage.open();
         } else if goal != Goal::LoggedIn {
             // No log-out is sent any more.

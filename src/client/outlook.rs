@@ -32,7 +32,7 @@ impl Client {
         match self.oauth.live(now) {
             None if self.oauth.is_awaiting(now) => Some(now),
             None => self.login_due(now),
-            Some(live) if needs_brokerage_session && self.trades => match self.brokerage.phase(now) {
+            Some(live) if needs_brokerage_session && self.wants_brokerage_session => match self.brokerage.phase(now) {
                 BrokeragePhase::Ready => Some(now),
                 _ => self.brokerage.next_chance(live, now),
             },

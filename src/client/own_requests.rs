@@ -71,8 +71,8 @@ impl OwnedRequest {
         }
     }
 
-    /// Calls `sees` with the request as it was handed over.
-    pub(super) fn with<T>(&self, sees: impl FnOnce(&ApiRequest<'_>) -> T) -> T {
+    /// Calls `use_request` with the request as it was handed over.
+    pub(super) fn with_borrowed<T>(&self, use_request: impl FnOnce(&ApiRequest<'_>) -> T) -> T {
         let request = ApiRequest::new(self.method, &self.path);
         let pairs;
         let request = match &self.query {
@@ -84,10 +84,10 @@ impl OwnedRequest {
             OwnedQuery::Verbatim(query) => request.verbatim_query(query),
         };
         match &self.body {
-            OwnedBody::None => sees(&request),
-            OwnedBody::Form(form) => sees(&request.form(&borrowed(form))),
-            OwnedBody::Json(json) => sees(&request.json(json)),
-            OwnedBody::Typed { content_type, bytes } => sees(&request.body(content_type, bytes)),
+            OwnedBody::None => use_request(&request),
+            OwnedBody::Form(form) => use_request(&request.form(&borrowed(form))),
+            OwnedBody::Json(json) => use_request(&request.json(json)),
+            OwnedBody::Typed { content_type, bytes } => use_request(&request.body(content_type, bytes)),
         }
     }
 
@@ -130,13 +130,13 @@ pub(super) struct OwnRequest {
 pub(super) enum State {
     Queued,
     InFlight(Awaited),
-    /// Rejected; repeated when what the rejection is blamed on is mended.
-    AwaitsMending(Mending),
+    /// Rejected, and repeated after this.
+    AwaitsRepair(Repair),
 }
 
-/// What has to be mended before a rejected GET is repeated.
+/// What must be repaired before a rejected GET is repeated.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mending {
+pub(super) enum Repair {
     /// First it must be known whether the live session token still counts: a tickle asked for after this moment tells.
     Verdict { rejected_at: UnixTime, token: TokenId, policy: QueryPolicy },
     /// A new live session token.
@@ -264,8 +264,8 @@ impl OwnRequests {
     pub(super) fn set_back(&mut self, by: Duration) {
         for own in &mut self.requests {
             own.deadline = own.deadline.saturating_sub(by);
-            if let State::AwaitsMending(what) = &mut own.state
-                && let Mending::Verdict { rejected_at, .. } | Mending::BrokerageSession { rejected_at } = what
+            if let State::AwaitsRepair(repair) = &mut own.state
+                && let Repair::Verdict { rejected_at, .. } | Repair::BrokerageSession { rejected_at } = repair
             {
                 *rejected_at = rejected_at.saturating_sub(by);
             }
@@ -289,13 +289,13 @@ impl OwnRequest {
         self.state = state;
     }
 
-    /// Goes back into the queue: what was wrong is mended.
+    /// Goes back into the queue: what was wrong is repaired.
     pub(super) fn repeat(&mut self) {
         self.state = State::Queued;
     }
 
     /// Takes note that only this request was rejected, and not the token that signed it.
-    pub(super) fn blame_request(&mut self) {
+    pub(super) fn note_request_rejected(&mut self) {
         if let Some(Rejection { error: Error::Rejected(rejected), .. }) = &mut self.rejection {
             rejected.diagnosis = Diagnosis::RequestRejected;
         }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use rand_core::CryptoRng;
 
-use super::exchange::{ClientExchange, Kind};
+use super::exchange::{ClientExchange, Inner};
 use super::output::{Event, NotSent, Outcome, Output};
 use super::own_requests::State;
 use super::request_ticket::RequestTicket;
@@ -60,11 +60,11 @@ impl Client {
     }
 
     /// Login and tickle go first.
-    fn next_request(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Kind)> {
+    fn next_request(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Inner)> {
         self.next_login(rng, now).or_else(|| self.next_of_brokerage(rng, now)).or_else(|| self.next_own(rng, now))
     }
 
-    fn next_login(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Kind)> {
+    fn next_login(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Inner)> {
         if self.login_at(now).is_none_or(|at| now < at) {
             return None;
         }
@@ -77,7 +77,7 @@ impl Client {
                     self.permit = Permit::Awaited;
                 }
                 self.pacing.note_sent(&ApiRequest::post(exchange.endpoint()), self.seen_at);
-                Some((request, Kind::Login(exchange)))
+                Some((request, Inner::Login(exchange)))
             }
             Err(error) => {
                 self.logins.note_sent(false, Jitter::draw(rng), now);
@@ -122,7 +122,7 @@ impl Client {
         self.oauth.is_awaiting(now) || self.login_due(now).is_some_and(|at| at <= now)
     }
 
-    fn next_of_brokerage(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Kind)> {
+    fn next_of_brokerage(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Inner)> {
         if !self.uses_brokerage() {
             return None;
         }
@@ -130,7 +130,7 @@ impl Client {
         match self.brokerage.poll_request(&live, rng, now) {
             Ok(Some(BrokerageOutbound { request, exchange })) => {
                 self.pacing.note_sent(&exchange.api_request(), self.seen_at);
-                Some((request, Kind::Brokerage(exchange)))
+                Some((request, Inner::Brokerage(exchange)))
             }
             // Only a clock or a random source that does not work; the login says so when its turn comes.
             Ok(None) | Err(_) => None,
@@ -141,26 +141,26 @@ impl Client {
         self.goal != Goal::LoggedOut
     }
 
-    fn next_own(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Kind)> {
+    fn next_own(&mut self, rng: &mut dyn CryptoRng, now: UnixTime) -> Option<(Request, Inner)> {
         if self.goal != Goal::LoggedIn || !self.is_clock_set(now) {
             return None;
         }
         let live = self.oauth.live(now)?.clone();
         let paced_at = self.seen_at;
-        let has_brokerage_session = !self.trades || self.brokerage.phase(now) == BrokeragePhase::Ready;
+        let has_brokerage_session = !self.wants_brokerage_session || self.brokerage.phase(now) == BrokeragePhase::Ready;
         let is_refreshing = self.is_refreshing(now);
         let mut unsignable = None;
         for own in self.requests.iter_mut().filter(|own| matches!(own.state, State::Queued)) {
             let must_wait = own.request.needs_brokerage_session() && !has_brokerage_session
                 || is_refreshing && !own.request.is_safe();
-            if must_wait || own.request.with(|request| self.pacing.try_send(request, paced_at)).is_err() {
+            if must_wait || own.request.with_borrowed(|request| self.pacing.try_send(request, paced_at)).is_err() {
                 continue;
             }
             let live = own.trial.map_or_else(|| live.clone(), |policy| live.with_query_policy(policy));
-            match own.request.with(|request| live.sign(request, rng, now)) {
+            match own.request.with_borrowed(|request| live.sign(request, rng, now)) {
                 Ok(request) => {
                     let exchange = own.send(request.receipt(), now);
-                    return Some((request, Kind::Own(exchange)));
+                    return Some((request, Inner::Own(exchange)));
                 }
                 Err(error) => unsignable = Some((own.ticket, error)),
             }
@@ -181,7 +181,7 @@ impl Client {
     fn catch_up(&mut self, now: UnixTime) {
         self.follow_clock(now);
         self.health.begin(now);
-        self.hear_signers(now);
+        self.take_signer_reports(now);
         for own in self.requests.take_overdue(now) {
             let retry_at = own.request.with(|request| self.earliest(request, now));
             self.finish(own.ticket, own.outcome(NotSent::Deadline { retry_at }));
@@ -199,7 +199,7 @@ impl Client {
             self.probe = Probe { is_wanted: false, not_before: now.saturating_add(PROBE_PAUSE) };
             self.brokerage.hasten_tickle();
         }
-        self.tell_changes(now);
+        self.report_changes(now);
     }
 
     pub(super) fn follow_clock(&mut self, now: UnixTime) {
@@ -221,13 +221,13 @@ impl Client {
         }
     }
 
-    fn tell_changes(&mut self, now: UnixTime) {
+    fn report_changes(&mut self, now: UnixTime) {
         let phase = self.brokerage.phase(now);
-        if self.trades && self.told.brokerage.replace(phase) != Some(phase) {
+        if self.wants_brokerage_session && self.last_reported.brokerage.replace(phase) != Some(phase) {
             self.events.push_back(Event::Brokerage(phase));
         }
         let skew = self.oauth.clock_skew();
-        if core::mem::replace(&mut self.told.skew, skew) != skew {
+        if core::mem::replace(&mut self.last_reported.skew, skew) != skew {
             self.events.push_back(Event::ClockOff { seconds: skew });
         }
     }
@@ -269,7 +269,7 @@ impl Client {
     fn next_own_at(&mut self, now: UnixTime) -> Option<UnixTime> {
         let (pacing, now) = (&mut self.pacing, self.seen_at.max(now));
         let queued = self.requests.iter_mut().filter(|own| matches!(own.state, State::Queued));
-        queued.filter_map(|own| own.request.with(|request| pacing.free_at(request, now))).min()
+        queued.filter_map(|own| own.request.with_borrowed(|request| pacing.free_at(request, now))).min()
     }
 
     pub(super) fn finish(&mut self, ticket: RequestTicket, outcome: Outcome) {

@@ -1,9 +1,9 @@
 //! `Client::handle_response`: reads the responses, and begins every recovery.
 
-use super::exchange::{ClientExchange, Kind, OwnExchange};
+use super::exchange::{ClientExchange, Inner, OwnExchange};
 use super::output::{Event, NotSent, Outcome};
-use super::own_requests::{Mending, Rejection, State};
-use super::token_health::Sign;
+use super::own_requests::{Rejection, Repair, State};
+use super::token_health::TokenEvidence;
 use super::{Client, Goal};
 use crate::advice::diagnosis::Diagnosis;
 use crate::agreement::live_session_token::TokenId;
@@ -34,9 +34,9 @@ impl Client {
             self.pacing.handle_too_many_requests(now, response.retry_after());
         }
         match exchange.0 {
-            Kind::Login(exchange) => self.handle_login_response(exchange, response, now),
-            Kind::Brokerage(exchange) => self.handle_brokerage_response(exchange, response, now),
-            Kind::Own(exchange) => self.handle_own_response(exchange, response, now),
+            Inner::Login(exchange) => self.handle_login_response(exchange, response, now),
+            Inner::Brokerage(exchange) => self.handle_brokerage_response(exchange, response, now),
+            Inner::Own(exchange) => self.handle_own_response(exchange, response, now),
         }
     }
 
@@ -45,8 +45,8 @@ impl Client {
     pub fn handle_no_response(&mut self, exchange: ClientExchange, now: UnixTime) {
         self.follow_clock(now);
         let ended = match &exchange.0 {
-            Kind::Own(own) => self.requests.in_flight(own).map(|own| own.ticket),
-            Kind::Login(_) | Kind::Brokerage(_) => None,
+            Inner::Own(own) => self.requests.in_flight(own).map(|own| own.ticket),
+            Inner::Login(_) | Inner::Brokerage(_) => None,
         };
         drop(exchange);
         if let Some(ticket) = ended {
@@ -66,13 +66,13 @@ impl Client {
             Err(error) => self.login_failed(error, now),
             Ok(phase) => {
                 self.logins.note_succeeded(now);
-                self.came_to(phase, now);
+                self.note_phase(phase, now);
             }
         }
         Ok(())
     }
 
-    pub(super) fn came_to(&mut self, phase: Phase, now: UnixTime) {
+    pub(super) fn note_phase(&mut self, phase: Phase, now: UnixTime) {
         match phase {
             Phase::Unauthorized => {}
             Phase::RequestToken => {
@@ -89,7 +89,7 @@ impl Client {
                 let until = self.oauth.live(now).map(LiveSession::expires_at);
                 self.events.extend(until.map(|until| Event::LoggedIn { until }));
                 // Whatever was rejected was signed with the token before.
-                self.mended(|what| matches!(what, Mending::Login | Mending::Verdict { .. }));
+                self.note_repaired(|repair| matches!(repair, Repair::Login | Repair::Verdict { .. }));
             }
         }
     }
@@ -110,17 +110,17 @@ impl Client {
             return Ok(());
         }
         let is_tickle = exchange.is_tickle();
-        let sign = Sign::of(response);
+        let evidence = TokenEvidence::of(response);
         match self.brokerage.handle_response(exchange, response, now)? {
             BrokerageEvent::LiveSessionRejected => self.token_died(now),
             BrokerageEvent::Failed { error, next_attempt, .. } => {
                 let is_unusable = error.diagnosis().is_none_or(|what| what == Diagnosis::TickleFailed);
-                self.health.note(if is_unusable { Sign::Fruitless } else { sign }, now);
+                self.health.note(if is_unusable { TokenEvidence::NotServed } else { evidence }, now);
                 self.events.push_back(Event::BrokerageFailed { error, next_attempt });
             }
             BrokerageEvent::LoggedOut if self.goal != Goal::LoggedIn => self.logged_out(),
             event => {
-                self.health.note(Sign::Accepted, now);
+                self.health.note(TokenEvidence::Accepted, now);
                 if event == BrokerageEvent::Contested {
                     self.events.push_back(Event::BrokerageContested);
                 }
@@ -129,8 +129,8 @@ impl Client {
                 }
                 if self.brokerage.phase(now) == BrokeragePhase::Ready {
                     let asked_at = receipt.asked_at();
-                    self.mended(
-                        |what| matches!(what, Mending::BrokerageSession { rejected_at } if *rejected_at <= asked_at),
+                    self.note_repaired(
+                        |repair| matches!(repair, Repair::BrokerageSession { rejected_at } if *rejected_at <= asked_at),
                     );
                 }
             }
@@ -147,7 +147,7 @@ impl Client {
         let own = self.requests.in_flight(&exchange).ok_or(Misuse::StaleExchange)?;
         let (ticket, trial) = (own.ticket, own.trial);
         let clock = self.oauth.consumer().identity().learn_clock(&exchange.receipt, response, now);
-        self.health.note(Sign::of(response), now);
+        self.health.note(TokenEvidence::of(response), now);
         if response.is_success() {
             self.requests.remove(ticket);
             if let Some(policy) = trial {
@@ -164,16 +164,15 @@ impl Client {
         Ok(())
     }
 
-    /// A GET is repeated once, after what the rejection is blamed on was mended; everything else is reported.
+    /// A GET is repeated once, after what caused the rejection was repaired; everything else is reported.
     fn own_rejected(&mut self, exchange: &OwnExchange, rejection: Rejection, now: UnixTime) {
         let diagnosis = rejection.error.diagnosis().unwrap_or(Diagnosis::Unknown);
-        let what = self.blame(exchange, diagnosis, now);
+        let state = self.begin_repair(exchange, diagnosis, now);
         let Some(own) = self.requests.in_flight(exchange) else { return };
         let ticket = own.ticket;
         self.has_tried_other_policy |= own.trial.is_some() && diagnosis.rejects_live_session();
-        match what.filter(|_| own.may_repeat) {
-            Some(Blame::Nothing) => own.put_off(rejection, State::Queued),
-            Some(Blame::On(what)) => own.put_off(rejection, State::AwaitsMending(what)),
+        match state.filter(|_| own.may_repeat) {
+            Some(state) => own.put_off(rejection, state),
             None => {
                 self.requests.remove(ticket);
                 self.finish(ticket, rejection.into());
@@ -181,30 +180,32 @@ impl Client {
         }
     }
 
-    /// Decides what must be repaired before a rejected GET is repeated, and starts the repair. `None` if nothing can be.
-    fn blame(&mut self, exchange: &OwnExchange, diagnosis: Diagnosis, now: UnixTime) -> Option<Blame> {
+    /// Begins to repair what caused a rejection, and returns the state in which a GET waits until it is repeated. `None` if
+    /// nothing can be repaired.
+    fn begin_repair(&mut self, exchange: &OwnExchange, diagnosis: Diagnosis, now: UnixTime) -> Option<State> {
         let token = exchange.receipt.token()?;
         match diagnosis {
-            Diagnosis::ClockOff => Some(Blame::Nothing),
-            Diagnosis::NoBridge if self.trades => {
+            // Repaired already: the clock has learned from this very response.
+            Diagnosis::ClockOff => Some(State::Queued),
+            Diagnosis::NoBridge if self.wants_brokerage_session => {
                 self.brokerage.doubt();
-                Some(Blame::On(Mending::BrokerageSession { rejected_at: now }))
+                Some(State::AwaitsRepair(Repair::BrokerageSession { rejected_at: now }))
             }
-            other => other.rejects_live_session().then(|| self.blame_on_token(token, now)),
+            other => other.rejects_live_session().then(|| self.suspect_token(token, now)),
         }
     }
 
-    /// What the rejection of a `token` is blamed on.
-    fn blame_on_token(&mut self, token: TokenId, now: UnixTime) -> Blame {
+    /// The same, where the rejection may be because of the `token` that signed.
+    fn suspect_token(&mut self, token: TokenId, now: UnixTime) -> State {
         let Some(current) = self.token() else {
-            return Blame::On(Mending::Login);
+            return State::AwaitsRepair(Repair::Login);
         };
         if current != token {
-            return Blame::Nothing;
+            return State::Queued;
         }
         self.probe.is_wanted = true;
         let policy = self.oauth.query_policy();
-        Blame::On(Mending::Verdict { rejected_at: now, token, policy })
+        State::AwaitsRepair(Repair::Verdict { rejected_at: now, token, policy })
     }
 
     /// Which live session token there is.
@@ -221,7 +222,7 @@ impl Client {
             !is_trying && !self.has_tried_other_policy && self.consumer().identity().fixed_query_policy().is_none();
         let mut rejected = alloc::vec::Vec::new();
         for own in self.requests.iter_mut() {
-            let State::AwaitsMending(Mending::Verdict { rejected_at, token: of, policy: was }) = &own.state else {
+            let State::AwaitsRepair(Repair::Verdict { rejected_at, token: of, policy: was }) = &own.state else {
                 continue;
             };
             if *of != token || *rejected_at > asked_at {
@@ -234,7 +235,7 @@ impl Client {
                 own.trial = Some(policy.other());
                 own.repeat();
             } else {
-                own.blame_request();
+                own.note_request_rejected();
                 rejected.push(own.ticket);
             }
         }
@@ -246,9 +247,9 @@ impl Client {
     }
 
     /// Repeats what waited for this.
-    pub(super) fn mended(&mut self, is_mended: impl Fn(&Mending) -> bool) {
+    pub(super) fn note_repaired(&mut self, is_repaired: impl Fn(&Repair) -> bool) {
         for own in self.requests.iter_mut() {
-            if matches!(&own.state, State::AwaitsMending(what) if is_mended(what)) {
+            if matches!(&own.state, State::AwaitsRepair(repair) if is_repaired(repair)) {
                 own.repeat();
             }
         }
@@ -270,8 +271,8 @@ impl Client {
         }
         self.publish();
         for own in self.requests.iter_mut() {
-            if let State::AwaitsMending(what @ Mending::Verdict { .. }) = &mut own.state {
-                *what = Mending::Login;
+            if let State::AwaitsRepair(repair @ Repair::Verdict { .. }) = &mut own.state {
+                *repair = Repair::Login;
             }
         }
     }
@@ -284,25 +285,18 @@ impl Client {
     }
 
     /// Takes in what the responses to requests signed beside the client have said.
-    pub(super) fn hear_signers(&mut self, now: UnixTime) {
-        let news = self.signer.take_news();
+    pub(super) fn take_signer_reports(&mut self, now: UnixTime) {
+        let report = self.signer.take_report();
         let current = self.token();
-        if current.is_some() && news.accepted == current {
-            self.health.note(Sign::Accepted, now);
+        if current.is_some() && report.accepted == current {
+            self.health.note(TokenEvidence::Accepted, now);
         }
-        if current.is_some() && news.fruitless == current {
-            self.health.note(Sign::Fruitless, now);
+        if current.is_some() && report.not_served == current {
+            self.health.note(TokenEvidence::NotServed, now);
         }
-        self.probe.is_wanted |= current.is_some() && news.rejected == current;
-        if news.has_no_bridge {
+        self.probe.is_wanted |= current.is_some() && report.rejected == current;
+        if report.has_no_bridge {
             self.brokerage.doubt();
         }
     }
-}
-
-/// What a rejection is blamed on.
-enum Blame {
-    /// On something that is right already.
-    Nothing,
-    On(Mending),
 }

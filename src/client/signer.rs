@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use rand_core::CryptoRng;
 
-use super::token_health::Sign;
+use super::token_health::TokenEvidence;
 use crate::advice::diagnosis::Diagnosis;
 use crate::advice::penalty::Penalty;
 use crate::agreement::live_session_token::TokenId;
@@ -44,17 +44,17 @@ pub struct Signer(Arc<Shared>);
 /// What a client and its signers share.
 pub(super) struct Shared {
     live: Lock<Option<LiveSession>>,
-    news: Lock<News>,
+    report: Lock<SignerReport>,
     penalty: Penalty,
 }
 
 /// What the responses to requests signed beside the client have said since the client last looked.
 #[derive(Default)]
-pub(crate) struct News {
+pub(crate) struct SignerReport {
     /// The token that was accepted last.
     pub(crate) accepted: Option<TokenId>,
     /// The token with which the server did not do what was asked, last.
-    pub(super) fruitless: Option<TokenId>,
+    pub(super) not_served: Option<TokenId>,
     /// The token that was rejected last.
     pub(crate) rejected: Option<TokenId>,
     pub(crate) has_no_bridge: bool,
@@ -62,7 +62,7 @@ pub(crate) struct News {
 
 impl Signer {
     pub(crate) fn new(penalty: Penalty) -> Self {
-        Self(Arc::new(Shared { live: Lock::new(None), news: Lock::new(News::default()), penalty }))
+        Self(Arc::new(Shared { live: Lock::new(None), report: Lock::new(SignerReport::default()), penalty }))
     }
 
     /// Hands the signers the live session to sign with from now on.
@@ -71,8 +71,8 @@ impl Signer {
     }
 
     /// Takes what the signers have to tell.
-    pub(crate) fn take_news(&self) -> News {
-        self.0.news.write(core::mem::take)
+    pub(crate) fn take_report(&self) -> SignerReport {
+        self.0.report.write(core::mem::take)
     }
 
     /// Returns the current live session; `None` while there is none.
@@ -134,17 +134,17 @@ impl Signer {
         if diagnosis == Some(Diagnosis::TooManyRequests) {
             self.0.penalty.handle_too_many_requests(now, response.retry_after());
         }
-        self.0.news.write(|news| news.note(receipt, Sign::of(response), diagnosis));
+        self.0.report.write(|report| report.note(receipt, TokenEvidence::of(response), diagnosis));
         outcome
     }
 }
 
-impl News {
-    fn note(&mut self, receipt: Receipt, sign: Sign, diagnosis: Option<Diagnosis>) {
-        match sign {
-            Sign::Accepted => self.accepted = receipt.token(),
-            Sign::Fruitless => self.fruitless = receipt.token(),
-            Sign::Nothing => {}
+impl SignerReport {
+    fn note(&mut self, receipt: Receipt, evidence: TokenEvidence, diagnosis: Option<Diagnosis>) {
+        match evidence {
+            TokenEvidence::Accepted => self.accepted = receipt.token(),
+            TokenEvidence::NotServed => self.not_served = receipt.token(),
+            TokenEvidence::Inconclusive => {}
         }
         if diagnosis.is_some_and(Diagnosis::rejects_live_session) {
             self.rejected = receipt.token();

@@ -82,7 +82,7 @@ impl Client {
         }
         self.oauth.replace_by(stored);
         self.logins.note_succeeded(now);
-        self.came_to(Phase::LiveSession, now);
+        self.note_phase(Phase::LiveSession, now);
         Ok(true)
     }
 }

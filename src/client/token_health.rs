@@ -13,29 +13,30 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// What a response says of the token that signed the request.
 ///
 /// Some servers respond to a dead token with a redirect or an HTML page instead of a 401. A business error of the API is given
-/// after the token was accepted. An outage says nothing.
+/// after the token was accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sign {
+pub(super) enum TokenEvidence {
     Accepted,
     /// The server responds, and does not do what was asked.
-    Fruitless,
-    Nothing,
+    NotServed,
+    /// An outage, for instance.
+    Inconclusive,
 }
 
-impl Sign {
+impl TokenEvidence {
     pub(super) fn of(response: &Response<'_>) -> Self {
         let status = response.status();
         if matches!(status, 408 | 429 | 500..) {
-            return Self::Nothing;
+            return Self::Inconclusive;
         }
         if response.is_html() {
-            return Self::Fruitless;
+            return Self::NotServed;
         }
         match status {
             200..300 => Self::Accepted,
-            401 | 403 | 410 => Self::Fruitless,
+            401 | 403 | 410 => Self::NotServed,
             400.. if response.is_json() => Self::Accepted,
-            _ => Self::Fruitless,
+            _ => Self::NotServed,
         }
     }
 }
@@ -44,7 +45,7 @@ impl Sign {
 #[derive(Default)]
 pub(super) struct TokenHealth {
     succeeded: UnixTime,
-    is_fruitless: bool,
+    was_not_served: bool,
     /// Replacements in a row that did not help.
     replacements: u32,
 }
@@ -60,25 +61,25 @@ impl TokenHealth {
     /// A new token came at `now`.
     pub(super) fn note_born(&mut self, now: UnixTime) {
         self.succeeded = now;
-        self.is_fruitless = false;
+        self.was_not_served = false;
     }
 
-    pub(super) fn note(&mut self, sign: Sign, now: UnixTime) {
-        match sign {
-            Sign::Accepted => *self = Self { succeeded: now, ..Self::default() },
-            Sign::Fruitless => self.is_fruitless = true,
-            Sign::Nothing => {}
+    pub(super) fn note(&mut self, evidence: TokenEvidence, now: UnixTime) {
+        match evidence {
+            TokenEvidence::Accepted => *self = Self { succeeded: now, ..Self::default() },
+            TokenEvidence::NotServed => self.was_not_served = true,
+            TokenEvidence::Inconclusive => {}
         }
     }
 
     /// When the token is to be replaced, if nothing succeeds before.
     pub(super) fn replace_at(&self) -> Option<UnixTime> {
         let patience = PATIENCE.saturating_mul(2_u32.saturating_pow(self.replacements)).min(LONGEST_PATIENCE);
-        self.is_fruitless.then(|| self.succeeded.saturating_add(patience))
+        self.was_not_served.then(|| self.succeeded.saturating_add(patience))
     }
 
     pub(super) fn note_replaced(&mut self) {
-        self.is_fruitless = false;
+        self.was_not_served = false;
         self.replacements = self.replacements.saturating_add(1);
     }
 

@@ -8,7 +8,7 @@ use core::time::Duration;
 use crate::agreement::diffie_hellman::DhParams;
 use crate::credentials::base_url::{self, BaseUrl, Scheme};
 use crate::credentials::error::{ConfigError, UrlError};
-use crate::credentials::identity::{Identity, Terms};
+use crate::credentials::identity::{Identity, IdentitySettings};
 use crate::credentials::keys::ConsumerKeys;
 use crate::signing::policy::{ParameterEncoding, QueryPolicy};
 
@@ -49,7 +49,7 @@ impl Consumer {
     /// ([protocol section 9](crate::protocol#section-9)).
     pub fn builder(consumer_key: &str, keys: impl ConsumerKeys + 'static, dh: DhParams) -> ConsumerBuilder {
         let settings = Settings {
-            identity: Terms::new(consumer_key),
+            identity: IdentitySettings::new(consumer_key),
             keys: Arc::new(keys),
             dh,
             authorize_url: BaseUrl::from_parts(Scheme::Https, "interactivebrokers.com", None, "/authorize"),
@@ -128,7 +128,7 @@ impl fmt::Debug for Consumer {
 /// ```
 #[must_use = "nothing is set before `build`"]
 pub struct ConsumerBuilder {
-    settings: Settings<Terms>,
+    settings: Settings<IdentitySettings>,
     /// What the caller gave in place of the default.
     authorize_url: Option<String>,
 }
@@ -214,7 +214,7 @@ impl ConsumerBuilder {
     /// [`ConfigError`] names the setting and what is wrong with it.
     pub fn build(self) -> Result<Consumer, ConfigError> {
         let Settings { identity, keys, dh, authorize_url, callback, oauth_deadline } = self.settings;
-        let identity = identity.agreed()?;
+        let identity = identity.build()?;
         let authorize_url = match &self.authorize_url {
             Some(url) => BaseUrl::parse(url).map_err(ConfigError::AuthorizeUrl)?,
             None => authorize_url,

@@ -1,4 +1,5 @@
-//! A consumer without its keys: under which name requests are signed, where they go, and on what terms.
+//! The identity of a consumer, without its keys: consumer key, realm, base URL, `User-Agent`, policies, and the
+//! server's clock.
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -28,16 +29,16 @@ const BROKERAGE_DEADLINE: Duration = Duration::from_secs(15);
 /// What signing with a live session token takes beside the token. Cheap to clone; clones share one knowledge of the server's
 /// clock and one series of timestamps.
 #[derive(Clone)]
-pub(crate) struct Identity(Arc<Agreed>);
+pub(crate) struct Identity(Arc<Inner>);
 
-struct Agreed {
-    terms: Terms,
+struct Inner {
+    settings: IdentitySettings,
     base_url: Arc<BaseUrl>,
     clock: ServerClock,
 }
 
 /// Settings on their way to an [`Identity`].
-pub(crate) struct Terms {
+pub(crate) struct IdentitySettings {
     pub(crate) consumer_key: String,
     pub(crate) realm: String,
     /// None: IBKR's.
@@ -51,7 +52,7 @@ pub(crate) struct Terms {
     pub(crate) corrects_clock: bool,
 }
 
-impl Terms {
+impl IdentitySettings {
     /// The defaults.
     pub(crate) fn new(consumer_key: &str) -> Self {
         let realm = if consumer_key == TEST_CONSUMER { TEST_REALM } else { REALM };
@@ -69,7 +70,7 @@ impl Terms {
     }
 
     /// Checks every setting.
-    pub(crate) fn agreed(self) -> Result<Identity, ConfigError> {
+    pub(crate) fn build(self) -> Result<Identity, ConfigError> {
         check_header_text(&self.consumer_key).map_err(ConfigError::ConsumerKey)?;
         check_header_text(&self.realm).map_err(ConfigError::Realm)?;
         check_realm_goes_with(&self.realm, &self.consumer_key)?;
@@ -81,17 +82,17 @@ impl Terms {
         if self.refresh_margin >= MAX_REFRESH_MARGIN {
             return Err(ConfigError::RefreshMargin);
         }
-        Ok(Identity(Arc::new(Agreed { terms: self, base_url: Arc::new(base_url), clock: ServerClock::default() })))
+        Ok(Identity(Arc::new(Inner { settings: self, base_url: Arc::new(base_url), clock: ServerClock::default() })))
     }
 }
 
 impl Identity {
     pub(crate) fn consumer_key(&self) -> &str {
-        &self.0.terms.consumer_key
+        &self.0.settings.consumer_key
     }
 
     pub(crate) fn realm(&self) -> &str {
-        &self.0.terms.realm
+        &self.0.settings.realm
     }
 
     /// The base URL as it is signed: lower-case host, no default port, no trailing slash.
@@ -104,24 +105,24 @@ impl Identity {
     }
 
     pub(crate) fn user_agent(&self) -> &str {
-        &self.0.terms.user_agent
+        &self.0.settings.user_agent
     }
 
     /// The policy that the caller fixed, if any.
     pub(crate) fn fixed_query_policy(&self) -> Option<QueryPolicy> {
-        self.0.terms.query_policy
+        self.0.settings.query_policy
     }
 
     pub(crate) fn parameter_encoding(&self) -> ParameterEncoding {
-        self.0.terms.parameter_encoding
+        self.0.settings.parameter_encoding
     }
 
     pub(crate) fn refresh_margin(&self) -> Duration {
-        self.0.terms.refresh_margin
+        self.0.settings.refresh_margin
     }
 
     pub(crate) fn brokerage_deadline(&self) -> Duration {
-        self.0.terms.brokerage_deadline
+        self.0.settings.brokerage_deadline
     }
 
     pub(crate) fn clock(&self) -> &ServerClock {
@@ -130,7 +131,7 @@ impl Identity {
 
     /// Learns the server's clock from the response to the request of `receipt`, read at `now`.
     pub(crate) fn learn_clock(&self, receipt: &Receipt, response: &Response<'_>, now: UnixTime) -> ClockVerdict {
-        if self.0.terms.corrects_clock { self.clock().learn(receipt, response, now) } else { ClockVerdict::Innocent }
+        if self.0.settings.corrects_clock { self.clock().learn(receipt, response, now) } else { ClockVerdict::Innocent }
     }
 }
 

@@ -9,12 +9,12 @@ use core::fmt;
 use crate::advice::penalty::Penalty;
 use crate::client::signer::Signer;
 use crate::credentials::error::ConfigError;
-use crate::credentials::identity::{Identity, Terms};
+use crate::credentials::identity::{Identity, IdentitySettings};
 use crate::live_session::{Life, LiveSession};
 use crate::signing::policy::ParameterEncoding;
 use crate::snapshot::SnapshotError;
 use crate::time::UnixTime;
-use owner_questions::Search;
+use owner_questions::OwnerQuestions;
 use question::Question;
 use shared_session::SharedSession;
 
@@ -69,7 +69,7 @@ pub struct Follower {
     identity: Identity,
     signer: Signer,
     held: Option<Held>,
-    search: Search,
+    questions: OwnerQuestions,
 }
 
 /// The generation to sign with.
@@ -112,7 +112,7 @@ pub enum FollowerOutput {
 impl Follower {
     /// Begins with the consumer key; everything else has the default of a [`Consumer`](crate::Consumer).
     pub fn builder(consumer_key: &str) -> FollowerBuilder {
-        FollowerBuilder { terms: Terms::new(consumer_key), penalty: Penalty::default() }
+        FollowerBuilder { settings: IdentitySettings::new(consumer_key), penalty: Penalty::default() }
     }
 
     /// Returns a handle that signs with whatever generation is current. What it is told of responses reaches the follower at
@@ -142,7 +142,7 @@ impl Follower {
     /// # Errors
     /// [`SnapshotError`] says what is wrong with it; nothing has changed then.
     pub fn follow(&mut self, shared: &SharedSession, now: UnixTime) -> Result<Followed, SnapshotError> {
-        self.hear_signers(now);
+        self.take_signer_reports(now);
         let skew = self.clock_skew();
         let live = shared.proved(&self.identity)?;
         if let Some(held) = self.held.as_mut().filter(|held| held.live.id() == live.id()) {
@@ -157,13 +157,13 @@ impl Follower {
         }
         self.signer.publish(Some(held.live.clone()));
         self.held = Some(held);
-        self.search = Search::default();
+        self.questions = OwnerQuestions::default();
         Ok(Followed::New)
     }
 
     fn may_replace(&self, generation: u64, now: UnixTime) -> bool {
         let Some(held) = &self.held else { return true };
-        generation > held.generation || self.search.is_in_doubt() || now >= held.live.expires_at()
+        generation > held.generation || self.questions.is_in_doubt() || now >= held.live.expires_at()
     }
 
     /// Takes note that the owner has no live session now: it is logged out, or logging in. Nothing is signed until it shares
@@ -175,20 +175,20 @@ impl Follower {
 
     /// Returns what to do next: ask the owner, or wait.
     pub fn poll(&mut self, now: UnixTime) -> FollowerOutput {
-        self.hear_signers(now);
+        self.take_signer_reports(now);
         let due = match &self.held {
-            Some(held) if !self.search.is_open() => held.next_due_at(),
+            Some(held) if !self.questions.is_open() => held.next_due_at(),
             Some(_) | None => now,
         };
-        match self.search.next(due, now) {
+        match self.questions.next(due, now) {
             Some(until) => FollowerOutput::Wait(until),
-            None => FollowerOutput::Ask(self.search.ask(self.generation().unwrap_or(Question::NO_GENERATION), now)),
+            None => FollowerOutput::Ask(self.questions.ask(self.generation().unwrap_or(Question::NO_GENERATION), now)),
         }
     }
 
     /// Takes in what the responses have said of the token, and of the server's clock.
-    fn hear_signers(&mut self, now: UnixTime) {
-        let (news, skew) = (self.signer.take_news(), self.clock_skew());
+    fn take_signer_reports(&mut self, now: UnixTime) {
+        let (report, skew) = (self.signer.take_report(), self.clock_skew());
         let Some(held) = self.held.take() else { return };
         let (token, was_skew) = (Some(held.live.id()), held.skew);
         let held = if skew == was_skew { held } else { held.on_clock(skew) };
@@ -196,13 +196,13 @@ impl Follower {
             self.signer.publish(Some(held.live.clone()));
         }
         self.held = Some(held);
-        if news.rejected == token {
-            self.search.doubt(now);
-        } else if news.accepted == token {
-            self.search.trust();
+        if report.rejected == token {
+            self.questions.doubt(now);
+        } else if report.accepted == token {
+            self.questions.trust();
         }
-        if news.has_no_bridge {
-            self.search.miss_bridge(now);
+        if report.has_no_bridge {
+            self.questions.note_no_bridge(now);
         }
     }
 }
@@ -230,40 +230,40 @@ impl fmt::Debug for Follower {
 /// Settings on their way to a [`Follower`].
 #[must_use = "nothing is set before `build`"]
 pub struct FollowerBuilder {
-    terms: Terms,
+    settings: IdentitySettings,
     penalty: Penalty,
 }
 
 impl FollowerBuilder {
     /// Sets the realm. Default: `test_realm` for `TESTCONS`, `limited_poa` for every other consumer key.
     pub fn realm(mut self, realm: &str) -> Self {
-        self.terms.realm = realm.into();
+        self.settings.realm = realm.into();
         self
     }
 
     /// Sets the base URL. Default: `https://api.ibkr.com/v1/api`. No session of another base URL is followed.
     pub fn base_url(mut self, url: &str) -> Self {
-        self.terms.base_url = Some(url.into());
+        self.settings.base_url = Some(url.into());
         self
     }
 
     /// Sets the `User-Agent` header. Default: `ibkr-oauth/VERSION`.
     pub fn user_agent(mut self, user_agent: &str) -> Self {
-        self.terms.user_agent = user_agent.into();
+        self.settings.user_agent = user_agent.into();
         self
     }
 
     /// Sets how parameters are encoded. Default: [`ParameterEncoding::Single`]. No session of an owner with another is
     /// followed.
     pub fn parameter_encoding(mut self, encoding: ParameterEncoding) -> Self {
-        self.terms.parameter_encoding = encoding;
+        self.settings.parameter_encoding = encoding;
         self
     }
 
     /// Sends the caller's time as it is, as
     /// [`ConsumerBuilder::without_clock_correction`](crate::ConsumerBuilder::without_clock_correction) does.
     pub fn without_clock_correction(mut self) -> Self {
-        self.terms.corrects_clock = false;
+        self.settings.corrects_clock = false;
         self
     }
 
@@ -279,13 +279,13 @@ impl FollowerBuilder {
     /// # Errors
     /// [`ConfigError`] names the setting and what is wrong with it.
     pub fn build(self) -> Result<Follower, ConfigError> {
-        let (identity, signer) = (self.terms.agreed()?, Signer::new(self.penalty));
-        Ok(Follower { identity, signer, held: None, search: Search::default() })
+        let (identity, signer) = (self.settings.build()?, Signer::new(self.penalty));
+        Ok(Follower { identity, signer, held: None, questions: OwnerQuestions::default() })
     }
 }
 
 impl fmt::Debug for FollowerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FollowerBuilder").field("consumer_key", &self.terms.consumer_key).finish_non_exhaustive()
+        f.debug_struct("FollowerBuilder").field("consumer_key", &self.settings.consumer_key).finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Questions that repeat with growing pauses, until what the owner shares ends them.
-pub(super) struct Search {
+pub(super) struct OwnerQuestions {
     is_rejected: bool,
     has_no_bridge: bool,
     asked_at: Option<UnixTime>,
@@ -17,13 +17,13 @@ pub(super) struct Search {
     pause: Duration,
 }
 
-impl Default for Search {
+impl Default for OwnerQuestions {
     fn default() -> Self {
         Self { is_rejected: false, has_no_bridge: false, asked_at: None, pause: FIRST_PAUSE }
     }
 }
 
-impl Search {
+impl OwnerQuestions {
     /// The token was rejected.
     pub(super) fn doubt(&mut self, now: UnixTime) {
         if !self.is_rejected {
@@ -38,7 +38,7 @@ impl Search {
     }
 
     /// There is no brokerage session.
-    pub(super) fn miss_bridge(&mut self, now: UnixTime) {
+    pub(super) fn note_no_bridge(&mut self, now: UnixTime) {
         if !self.has_no_bridge {
             self.hasten(now);
         }
