@@ -62,7 +62,21 @@ impl UnixTime {
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+
+    /// Moves this moment, the latest that was seen, to `now`, and returns by how much the clock was set back.
+    pub(crate) fn follow(&mut self, now: Self) -> Duration {
+        let back = self.saturating_since(now);
+        if back <= WOBBLE {
+            *self = now.max(*self);
+            return Duration::ZERO;
+        }
+        *self = now;
+        back
+    }
 }
+
+/// A smaller step back of a clock is a difference between two threads: the clock was not set.
+const WOBBLE: Duration = Duration::from_secs(1);
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -53,7 +53,7 @@ impl Backoff {
 
     /// Returns the pause after one more failure.
     pub(crate) fn next_pause(&mut self, jitter: Jitter) -> Duration {
-        let pause = self.first.saturating_mul(2_u32.saturating_pow(self.failures)).min(self.longest);
+        let pause = doubled(self.first, self.failures, self.longest);
         self.failures = self.failures.saturating_add(1);
         jitter.lengthen(pause)
     }
@@ -67,6 +67,11 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.failures = 0;
     }
+}
+
+/// The pause that is `first`, doubled so many `times`, and no longer than `longest`.
+pub(crate) fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times)).min(longest)
 }
 
 /// By how much a pause is lengthened. It is drawn when a request goes out, where there is a random source, for the pause

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::advice::backoff::doubled;
 use crate::time::UnixTime;
 
 /// A session that was held for longer was not lost in a contest.
@@ -38,7 +39,7 @@ impl Contest {
         let is_next = self.lost_at.replace(now).is_some_and(|at| ours_since.saturating_since(at) < LONG_HELD);
         self.rounds = if was_short && is_next { self.rounds.saturating_add(1) } else { 1 };
         let doublings = self.rounds.checked_sub(ROUNDS)?;
-        Some(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE))
+        Some(doubled(FIRST_PAUSE, doublings, LONGEST_PAUSE))
     }
 
     /// Moves what was along with a clock that went back.

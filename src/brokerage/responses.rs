@@ -6,6 +6,7 @@ use super::auth_status::{self, AuthStatus};
 use super::event::{BrokerageEvent, BrokeragePhase};
 use super::exchange::{BrokerageExchange, Step};
 use super::session::{BrokerageSession, FIRST_PAUSE, LONGEST_PAUSE};
+use crate::advice::backoff::doubled;
 use crate::advice::diagnosis::{Diagnosis, Retry};
 use crate::advice::maintenance::Maintenance;
 use crate::error::{Error, Misuse};
@@ -163,7 +164,7 @@ impl BrokerageSession {
     /// Twice as long after each session that never got ready: one that takes longer must be given the time, because
     /// another one begins anew.
     fn ready_pause(&self) -> Duration {
-        READY_PAUSE.saturating_mul(2_u32.saturating_pow(self.vain_openings)).min(LONGEST_READY_PAUSE)
+        doubled(READY_PAUSE, self.vain_openings, LONGEST_READY_PAUSE)
     }
 
     fn accounts(&mut self, has_accounts: bool, now: UnixTime) -> BrokerageEvent {
@@ -250,8 +251,8 @@ impl BrokerageSession {
         self.rejected_step = Some(step);
         self.rejections = self.rejections.saturating_add(1);
         if self.rejections > 1 {
-            let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.rejections.saturating_sub(2)));
-            self.schedule.step = now.saturating_add(pause.min(LONGEST_PAUSE));
+            let pause = doubled(FIRST_PAUSE, self.rejections.saturating_sub(2), LONGEST_PAUSE);
+            self.schedule.step = now.saturating_add(pause);
             self.schedule.tickle = self.schedule.tickle.map(|_| self.schedule.step);
         }
         BrokerageEvent::LiveSessionRejected

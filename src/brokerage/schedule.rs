@@ -6,8 +6,6 @@ use crate::time::UnixTime;
 
 /// Between two requests that a doubt, or [`BrokerageSession::open`](super::BrokerageSession::open), can cause.
 const DOUBT_PAUSE: Duration = Duration::from_secs(5);
-/// A smaller step back of the clock is a difference between two threads, not a clock that was set.
-const WOBBLE: Duration = Duration::from_secs(1);
 
 /// What is planned and what has been: all of it moves along with a clock that went back.
 #[derive(Default)]
@@ -31,12 +29,10 @@ pub(super) struct Schedule {
 impl Schedule {
     /// Returns by how much the clock went back since the latest `now`.
     pub(super) fn follow_clock(&mut self, now: UnixTime) -> Duration {
-        let back = self.seen.saturating_since(now);
-        if back <= WOBBLE {
-            self.seen = self.seen.max(now);
-            return Duration::ZERO;
+        let back = self.seen.follow(now);
+        if back.is_zero() {
+            return back;
         }
-        self.seen = now;
         for at in [&mut self.step, &mut self.not_before] {
             *at = at.saturating_sub(back);
         }

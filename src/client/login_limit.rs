@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use crate::advice::backoff::{Backoff, Jitter};
+use crate::advice::backoff::{Backoff, Jitter, doubled};
 use crate::time::UnixTime;
 
 /// At most so many live session tokens are asked for in any hour, whatever the server or another process does.
@@ -142,7 +142,7 @@ impl LoginLimit {
         let has_rival = self.young_deaths >= ROUNDS;
         if has_rival {
             let doublings = self.young_deaths.saturating_sub(ROUNDS);
-            let pause = FIRST_RIVAL_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_RIVAL_PAUSE);
+            let pause = doubled(FIRST_RIVAL_PAUSE, doublings, LONGEST_RIVAL_PAUSE);
             self.not_before = self.not_before.max(now.saturating_add(pause));
         }
         has_rival

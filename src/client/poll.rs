@@ -29,8 +29,6 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const HOLD: Duration = Duration::from_secs(30);
 /// Between two tickles that a rejected request causes.
 const PROBE_PAUSE: Duration = Duration::from_secs(10);
-/// A smaller step back of the clock is a difference between two threads, not a clock that was set.
-const WOBBLE: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Returns what to do next: send a request, take note of an event, or wait.
@@ -149,27 +147,26 @@ impl Client {
         let paced_at = self.seen_at;
         let has_brokerage_session = !self.wants_brokerage_session || self.brokerage.phase(now) == BrokeragePhase::Ready;
         let is_refreshing = self.is_refreshing(now);
-        let mut unsignable = None;
-        for own in self.requests.iter_mut().filter(|own| matches!(own.state, State::Queued)) {
+        let pacing = &mut self.pacing;
+        let own = self.requests.iter_mut().find(|own| {
             let must_wait = own.request.needs_brokerage_session() && !has_brokerage_session
                 || is_refreshing && !own.request.is_safe();
-            if must_wait || own.request.with_borrowed(|request| self.pacing.try_send(request, paced_at)).is_err() {
-                continue;
+            let is_free = matches!(own.state, State::Queued) && !must_wait;
+            is_free && own.request.with_borrowed(|request| pacing.try_send(request, paced_at)).is_ok()
+        })?;
+        let live = own.trial.map_or_else(|| live.clone(), |policy| live.with_query_policy(policy));
+        match own.request.with_borrowed(|request| live.sign(request, rng, now)) {
+            Ok(request) => {
+                let exchange = own.send(request.receipt(), now);
+                Some((request, Inner::Own(exchange)))
             }
-            let live = own.trial.map_or_else(|| live.clone(), |policy| live.with_query_policy(policy));
-            match own.request.with_borrowed(|request| live.sign(request, rng, now)) {
-                Ok(request) => {
-                    let exchange = own.send(request.receipt(), now);
-                    return Some((request, Inner::Own(exchange)));
-                }
-                Err(error) => unsignable = Some((own.ticket, error)),
+            Err(error) => {
+                let ticket = own.ticket;
+                self.requests.remove(ticket);
+                self.finish(ticket, Outcome::NotSent(NotSent::Unsignable(error)));
+                None
             }
-            break;
         }
-        let (ticket, error) = unsignable?;
-        self.requests.remove(ticket);
-        self.finish(ticket, Outcome::NotSent(NotSent::Unsignable(error)));
-        None
     }
 
     /// Nothing can be signed by a clock that has not been set yet.
@@ -183,7 +180,7 @@ impl Client {
         self.health.begin(now);
         self.take_signer_reports(now);
         for own in self.requests.take_overdue(now) {
-            let retry_at = own.request.with(|request| self.earliest(request, now));
+            let retry_at = own.request.with_borrowed(|request| self.earliest(request, now));
             self.finish(own.ticket, own.outcome(NotSent::Deadline { retry_at }));
         }
         if let Goal::LoggingOut { until } = self.goal
@@ -206,12 +203,10 @@ impl Client {
         // Also while there is nothing to ask them for: each must know the latest time to notice that the clock went back.
         self.oauth.follow_clock(now);
         self.brokerage.follow_clock(now);
-        let back = self.seen_at.saturating_since(now);
-        if back <= WOBBLE {
-            self.seen_at = self.seen_at.max(now);
+        let back = self.seen_at.follow(now);
+        if back.is_zero() {
             return;
         }
-        self.seen_at = now;
         self.logins.set_back(back);
         self.health.set_back(back);
         self.requests.set_back(back);

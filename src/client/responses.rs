@@ -120,22 +120,25 @@ impl Client {
             }
             BrokerageEvent::LoggedOut if self.goal != Goal::LoggedIn => self.logged_out(),
             event => {
-                self.health.note(TokenEvidence::Accepted, now);
                 if event == BrokerageEvent::Contested {
                     self.events.push_back(Event::BrokerageContested);
                 }
                 if is_tickle && let Some(token) = receipt.token() {
                     self.token_is_accepted(token, receipt.asked_at());
                 }
-                if self.brokerage.phase(now) == BrokeragePhase::Ready {
-                    let asked_at = receipt.asked_at();
-                    self.note_repaired(
-                        |repair| matches!(repair, Repair::BrokerageSession { rejected_at } if *rejected_at <= asked_at),
-                    );
-                }
+                self.note_brokerage_success(receipt.asked_at(), now);
             }
         }
         Ok(())
+    }
+
+    /// Takes note that a request of the brokerage session, asked for at `asked_at`, succeeded.
+    fn note_brokerage_success(&mut self, asked_at: UnixTime, now: UnixTime) {
+        self.health.note(TokenEvidence::Accepted, now);
+        if self.brokerage.phase(now) == BrokeragePhase::Ready {
+            let is_ready_since = |repair: &Repair| matches!(repair, Repair::BrokerageSession { rejected_at } if *rejected_at <= asked_at);
+            self.note_repaired(is_ready_since);
+        }
     }
 
     fn handle_own_response(

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::advice::backoff::doubled;
 use crate::time::UnixTime;
 use crate::wire::response::Response;
 
@@ -74,7 +75,7 @@ impl TokenHealth {
 
     /// When the token is to be replaced, if nothing succeeds before.
     pub(super) fn replace_at(&self) -> Option<UnixTime> {
-        let patience = PATIENCE.saturating_mul(2_u32.saturating_pow(self.replacements)).min(LONGEST_PATIENCE);
+        let patience = doubled(PATIENCE, self.replacements, LONGEST_PATIENCE);
         self.was_not_served.then(|| self.succeeded.saturating_add(patience))
     }
 

@@ -95,7 +95,12 @@ impl AccessToken {
     /// # Errors
     /// [`TokenError`] names what is wrong. That the secret decrypts is seen when the first request is made.
     pub fn new(token: &str, secret: &str) -> Result<Self, TokenError> {
-        Ok(Self { token: Token::new(token.trim())?, encrypted_secret: decode_secret(secret)?, account: None })
+        Self::from_parts(Token::new(token.trim())?, secret)
+    }
+
+    /// The same, from a token that was checked.
+    pub(crate) fn from_parts(token: Token, secret: &str) -> Result<Self, TokenError> {
+        Ok(Self { token, encrypted_secret: decode_secret(secret)?, account: None })
     }
 
     /// Returns the same token, known to be for an account of this kind, as stored beside it.

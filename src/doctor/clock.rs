@@ -36,10 +36,9 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
 fn compare(own: UnixTime, server: UnixTime, report: &mut Report) {
     let (difference, direction) =
         if own < server { (server.saturating_since(own), "slow") } else { (own.saturating_since(server), "fast") };
-    let kind = match difference {
-        difference if difference > FAR_OFF => FindingKind::ClockFarOff,
-        difference if difference > OFF => FindingKind::ClockOff,
-        _ => return,
-    };
+    if difference <= OFF {
+        return;
+    }
+    let kind = if difference > FAR_OFF { FindingKind::ClockFarOff } else { FindingKind::ClockOff };
     report.add(kind, CREDENTIAL, format!("{} seconds {direction}", difference.as_secs()));
 }

@@ -26,29 +26,26 @@ pub(super) fn examine(credentials: &Credentials<'_>, report: &mut Report) {
         report.add(FindingKind::Missing, CREDENTIAL, "nothing was given");
         return;
     };
-    let numbers = match bare_prime(text) {
-        Some(prime) => from_hex(text, &prime, credentials.dh_generator, report),
-        None if is_openssls_text(text) => {
-            report.add(
-                FindingKind::DhText,
-                CREDENTIAL,
-                format!("{} line(s) of text, and no BEGIN line", text.lines().count()),
-            );
-            None
-        }
-        None if looks_like_hex(text) => {
-            report.add(
-                FindingKind::DhNotHex,
-                CREDENTIAL,
-                format!("{} characters, and no BEGIN line", text.trim().len()),
-            );
-            None
-        }
-        None => from_pem(text, report),
-    };
-    if let Some(numbers) = numbers {
+    if let Some(numbers) = read(text, credentials.dh_generator, report) {
         numbers.examine(report);
     }
+}
+
+fn read(text: &str, generator: Option<u32>, report: &mut Report) -> Option<Numbers> {
+    if let Some(prime) = bare_prime(text) {
+        return from_hex(text, &prime, generator, report);
+    }
+    if is_openssls_text(text) {
+        let lines = text.lines().count();
+        report.add(FindingKind::DhText, CREDENTIAL, format!("{lines} line(s) of text, and no BEGIN line"));
+        return None;
+    }
+    if looks_like_hex(text) {
+        let length = text.trim().len();
+        report.add(FindingKind::DhNotHex, CREDENTIAL, format!("{length} characters, and no BEGIN line"));
+        return None;
+    }
+    from_pem(text, report)
 }
 
 /// Prime and generator, big-endian.

@@ -76,21 +76,23 @@ fn given<'a>(credentials: &Credentials<'a>, report: &mut Report) -> Option<&'a s
         return None;
     }
     let text = unquoted(text.trim(), CREDENTIAL, report);
-    match text.len() {
-        0 => report.add(FindingKind::Empty, CREDENTIAL, "0 characters"),
-        length if length > MAX_SECRET_LENGTH => {
-            report.add(FindingKind::TooLong, CREDENTIAL, format!("{length} characters; a 2048-bit key needs 344"));
-        }
-        length if is_decrypted(text) => {
-            report.add(
-                FindingKind::SecretDecrypted,
-                CREDENTIAL,
-                format!("{length} hexadecimal digits and nothing else"),
-            );
-        }
-        _ => return Some(text),
-    }
+    let Some((kind, evidence)) = unusable(text) else {
+        return Some(text);
+    };
+    report.add(kind, CREDENTIAL, evidence);
     None
+}
+
+/// Why it is no use to look further.
+fn unusable(text: &str) -> Option<(FindingKind, String)> {
+    let length = text.len();
+    if length == 0 {
+        return Some((FindingKind::Empty, "0 characters".into()));
+    }
+    if length > MAX_SECRET_LENGTH {
+        return Some((FindingKind::TooLong, format!("{length} characters; a 2048-bit key needs 344")));
+    }
+    is_decrypted(text).then(|| (FindingKind::SecretDecrypted, format!("{length} hexadecimal digits and nothing else")))
 }
 
 fn is_decrypted(text: &str) -> bool {

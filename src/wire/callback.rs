@@ -129,10 +129,11 @@ impl fmt::Debug for Callback {
 
 /// The verifier in the callback `url`, if the callback is for `request_token`.
 pub(crate) fn verifier(url: &str, request_token: &Token) -> Result<Token, CallbackError> {
-    match Callback::parse(url)? {
-        callback if callback.request_token != *request_token => Err(CallbackError::OtherRequestToken),
-        callback => callback.verifier.ok_or(CallbackError::Missing { name: "oauth_verifier" }),
+    let callback = Callback::parse(url)?;
+    if callback.request_token != *request_token {
+        return Err(CallbackError::OtherRequestToken);
     }
+    callback.verifier.ok_or(CallbackError::Missing { name: "oauth_verifier" })
 }
 
 fn query(callback: &str) -> &str {

@@ -315,11 +315,9 @@ pub(crate) fn request_token(response: &Response<'_>) -> Result<Token, Error> {
 /// ([protocol section 6.1](crate::protocol#section-6-1)).
 pub(crate) fn access_token(response: &Response<'_>) -> Result<AccessToken, Error> {
     let fields = response.object()?;
-    let token = fields.text("oauth_token")?;
-    // Checked apart, so that an error names the right field.
-    fields.token("oauth_token")?;
+    let token = fields.token("oauth_token")?;
     let secret = fields.text("oauth_token_secret")?;
-    let access_token = AccessToken::new(&token, &secret)
+    let access_token = AccessToken::from_parts(token, &secret)
         .map_err(|problem| Malformed::Token { field: "oauth_token_secret", problem })?;
     // The schema calls the field `is_true`, its example `is_paper` (protocol section 11).
     let is_paper = fields.boolean("is_paper").or_else(|| fields.boolean("is_true"));

@@ -137,13 +137,15 @@ impl Lock {
             }
             self.failed(now);
         }
-        match self.wish {
-            Wish::Nothing => LockOutput::Wait(None),
-            _ if now < self.due_at => LockOutput::Wait(Some(self.due_at)),
-            _ if self.must_read => self.send(Step::Read, now),
-            Wish::Hold => self.send(Step::Take, now),
-            Wish::Release => self.send(Step::Free, now),
+        let step = match self.wish {
+            Wish::Nothing => return LockOutput::Wait(None),
+            Wish::Hold => Step::Take,
+            Wish::Release => Step::Free,
+        };
+        if now < self.due_at {
+            return LockOutput::Wait(Some(self.due_at));
         }
+        self.send(if self.must_read { Step::Read } else { step }, now)
     }
 
     fn send(&mut self, step: Step, now: Duration) -> LockOutput {

@@ -64,15 +64,20 @@ impl<'r> SignedRequest<'r> {
     /// The base strings that an API request may be signed with, the likeliest first (protocol section 3.4). Each is built
     /// when it is asked for.
     pub(crate) fn api_base_strings(&self, policy: QueryPolicy) -> impl Iterator<Item = String> {
-        let readings: [&[Reading]; 3] = match policy {
-            _ if self.query.is_empty() && self.form.is_empty() => [&EXCLUDED, &[], &[]],
-            _ if self.query.is_empty() => [&FOLDED, &[], &[]],
+        self.readings(policy).into_iter().flatten().map(|reading| self.read_as(*reading))
+    }
+
+    /// What there is to try. Without a query, the policy does not matter.
+    fn readings(&self, policy: QueryPolicy) -> [&'static [Reading]; 3] {
+        if self.query.is_empty() {
+            return [if self.form.is_empty() { &EXCLUDED } else { &FOLDED }, &[], &[]];
+        }
+        match policy {
             QueryPolicy::Any => [&EXCLUDED, &FOLDED, &IN_THE_URL],
             QueryPolicy::Fold => [&FOLDED, &[], &[]],
             QueryPolicy::Exclude => [&EXCLUDED, &[], &[]],
             QueryPolicy::Reject => [&[]; 3],
-        };
-        readings.into_iter().flatten().map(|reading| self.read_as(*reading))
+        }
     }
 
     fn read_as(&self, reading: Reading) -> String {

@@ -171,9 +171,11 @@ impl Connection {
 
     /// Pages of the proxy itself.
     fn own_page(&self, head: &Parts) -> Option<Answer> {
+        if head.method != http::Method::GET {
+            return None;
+        }
         let Service { api, metrics, connections, .. } = &*self.service;
         match head.uri.path() {
-            _ if head.method != http::Method::GET => None,
             "/healthz" => Some(health(&api.status())),
             "/metrics" => {
                 let now = UnixTime::from(SystemTime::now());

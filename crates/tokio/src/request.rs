@@ -80,9 +80,13 @@ pub enum NotSent {
 }
 
 fn what_was_missing(status: &Status) -> &'static str {
+    if !status.is_logged_in() {
+        return "there was no live session yet";
+    }
+    if status.penalty_ends_at.is_some() {
+        return "nothing is sent during the pause after a 429";
+    }
     match status.brokerage {
-        _ if !status.is_logged_in() => "there was no live session yet",
-        _ if status.penalty_ends_at.is_some() => "nothing is sent during the pause after a 429",
         BrokeragePhase::Competing => "the user's brokerage session was in use elsewhere",
         BrokeragePhase::Ready | BrokeragePhase::LoggedOut => "the request limits had no room for it",
         _ => "there was no brokerage session, or no room in the request limits",
