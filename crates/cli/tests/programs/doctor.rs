@@ -93,6 +93,6 @@ fn colours_and_signs_of_life_are_for_terminals() {
     }
     let mut command = world.command(&["login", "--credentials", "nowhere"]);
     command.env("CLICOLOR_FORCE", "1");
-    let said = world.finish(command.spawn().unwrap());
+    let said = world.run_on(command).end();
     assert!(said.stderr.starts_with("\u{1b}[1m\u{1b}[31merror\u{1b}[0m: "), "{said:?}");
 }

@@ -136,7 +136,7 @@ fn a_service_manager_is_told_when_the_proxy_is_logged_in() {
     proxy.terminate().ends_with(0);
 
     world.stop_server();
-    world.finish(command(&world).spawn().unwrap()).ends_with(5);
+    world.run_on(command(&world)).end().ends_with(5);
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut told).is_err(), "a proxy that cannot log in is not ready");
 }
