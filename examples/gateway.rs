@@ -12,8 +12,8 @@
 //! The first line on stdout is `listening on` and the base URL: from then on, clients are served.
 //!
 //! With `--callback` the credentials are a third party's: they have no access token, and users consent on the page
-//! that a browser finds under `/authorize?oauth_token=TOKEN`. The program `login` stores the access token in the file;
-//! one that another client keeps elsewhere is void when this program starts again.
+//! that a browser finds under `/authorize?oauth_token=TOKEN`. `ibkr-oauth login --third-party` stores the access
+//! token in the file; one that another client keeps elsewhere is void when this program starts again.
 //!
 //! With `--tls` a certificate for clients to trust, in PEM, follows on stdout. It is a new one with each start.
 //!

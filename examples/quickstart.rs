@@ -43,6 +43,7 @@ fn third_party(credentials: &Credentials, agent: &Agent) -> Result<(), Box<dyn E
     let callback = consent(agent, &consent_url)?;
     session.handle_callback(&callback)?;
     println!("  the browser comes back with the verifier");
+    // Where it matters, the access token is stored before anything else is sent: see `examples/web_app`.
     drive(&mut session, agent)?;
     list_accounts(&session, agent)
 }

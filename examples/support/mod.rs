@@ -51,6 +51,8 @@ pub struct Credentials {
     pub base_url: String,
 }
 
+const NO_ACCESS_TOKEN: &str = "access_token is missing: a third party gets it by `ibkr-oauth login --third-party`";
+
 fn production() -> String {
     "https://api.ibkr.com/v1/api".to_owned()
 }
@@ -98,7 +100,7 @@ impl Credentials {
 
     /// A session that is not logged in yet.
     pub fn session(&self) -> Result<OAuthSession, Box<dyn Error>> {
-        let token = self.access_token.as_ref().ok_or("access_token is missing")?;
+        let token = self.access_token.as_ref().ok_or(NO_ACCESS_TOKEN)?;
         let secret = self.access_token_secret.as_ref().ok_or("access_token_secret is missing")?;
         Ok(OAuthSession::with_access_token(self.consumer()?.build()?, AccessToken::new(token, secret)?))
     }

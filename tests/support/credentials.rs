@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use ibkr_oauth::{AccessToken, Consumer, DhParams, OAuthSession, RsaKeys, RsaPrivateKey};
+use ibkr_oauth::{AccessToken, Consumer, ConsumerBuilder, DhParams, OAuthSession, RsaKeys, RsaPrivateKey};
 use ibkr_oauth_gateway::{AccountKind, Gateway, RegisteredConsumer, User};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
@@ -17,7 +17,7 @@ pub const USER: &str = "demo";
 pub const ACCOUNTS: [&str; 2] = ["DU1234567", "DU7654321"];
 
 /// All that a client needs to log in, as it stands in a file.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Credentials {
     pub consumer_key: String,
     pub realm: String,
@@ -35,23 +35,12 @@ pub struct Credentials {
 impl Credentials {
     /// Those of a consumer that trades for its own user.
     pub fn first_party(gateway: &mut Gateway, consumer_key: &str) -> Self {
-        let registered = Self::register(gateway, consumer_key, None);
-        let issued = gateway.issue_access_token(consumer_key, USER, &mut UnwrapErr(SysRng)).unwrap();
-        Self { access_token: Some(issued.token), access_token_secret: Some(issued.secret_base64), ..registered }
-    }
-
-    /// Those of a consumer whose users come back to `callback_url` with their consent.
-    pub fn third_party(gateway: &mut Gateway, consumer_key: &str, callback_url: &str) -> Self {
-        Self::register(gateway, consumer_key, Some(callback_url.to_owned()))
-    }
-
-    fn register(gateway: &mut Gateway, consumer_key: &str, callback_url: Option<String>) -> Self {
         let consumer = RegisteredConsumer {
             consumer_key: consumer_key.to_owned(),
             signature_public_key_pem: include_str!("../keys/public_signature.pem").to_owned(),
             encryption_public_key_pem: include_str!("../keys/public_encryption.pem").to_owned(),
             dhparam_pem: DHPARAM_PEM.to_owned(),
-            callback_url,
+            callback_url: None,
         };
         gateway.register_consumer(&consumer).unwrap();
         gateway.add_user(User {
@@ -59,11 +48,12 @@ impl Credentials {
             accounts: ACCOUNTS.map(str::to_owned).into(),
             kind: AccountKind::Paper,
         });
+        let issued = gateway.issue_access_token(consumer_key, USER, &mut UnwrapErr(SysRng)).unwrap();
         Self {
             realm: consumer.realm().to_owned(),
             consumer_key: consumer.consumer_key,
-            access_token: None,
-            access_token_secret: None,
+            access_token: Some(issued.token),
+            access_token_secret: Some(issued.secret_base64),
             private_signature_pem: SIGNATURE_PEM.to_owned(),
             private_encryption_pem: ENCRYPTION_PEM.to_owned(),
             dhparam_pem: consumer.dhparam_pem,
@@ -71,19 +61,18 @@ impl Credentials {
         }
     }
 
-    pub fn without_access_token(self) -> Self {
-        Self { access_token: None, access_token_secret: None, ..self }
-    }
-
-    /// A session that is not logged in yet.
-    pub fn session(&self) -> OAuthSession {
+    pub fn consumer(&self) -> ConsumerBuilder {
         let [signature, encryption] = [&self.private_signature_pem, &self.private_encryption_pem]
             .map(|pem| RsaPrivateKey::from_pem(pem).unwrap());
         let keys = RsaKeys::new(signature, encryption);
         let dh = DhParams::from_pem(&self.dhparam_pem).unwrap();
-        let builder = Consumer::builder(&self.consumer_key, keys, dh).realm(&self.realm).base_url(&self.base_url);
+        Consumer::builder(&self.consumer_key, keys, dh).realm(&self.realm).base_url(&self.base_url)
+    }
+
+    /// A session that is not logged in yet.
+    pub fn session(&self) -> OAuthSession {
         let [token, secret] = [&self.access_token, &self.access_token_secret].map(|text| text.as_deref().unwrap());
-        OAuthSession::with_access_token(builder.build().unwrap(), AccessToken::new(token, secret).unwrap())
+        OAuthSession::with_access_token(self.consumer().build().unwrap(), AccessToken::new(token, secret).unwrap())
     }
 
     pub fn read(path: &Path) -> Self {
