@@ -103,7 +103,7 @@ async fn run(account: &Account) -> Result<(), Error> {
             },
         }
     }
-    println!("Requests in flight at the same time, each with its response: {count}.");
+    println!("Requests with their responses, in flight at the same time: {count}.");
     Ok(())
 }
 
