@@ -3,6 +3,9 @@
 //!
 //! They are run as users run them, from where `cargo test` builds them.
 
+#[path = "support/credentials.rs"]
+mod credentials;
+mod support;
 #[path = "support/workplace.rs"]
 mod workplace;
 
@@ -12,7 +15,9 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use credentials::Credentials;
 use ibkr_oauth::{ConsumerKeys, RsaKeys, RsaPrivateKey};
+use ibkr_oauth_gateway::{LiveSessionTokens, Server};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use serde_json::{Map, Value, json};
@@ -39,6 +44,13 @@ const FINGERPRINT_LABELS: [&str; 4] =
     ["the public signature key:", "the public encryption key:", "the Diffie-Hellman parameters:", r#""sha256":""#];
 
 impl Workplace {
+    /// A gateway, and the credentials of a first party in `credentials.json`.
+    fn start_gateway(&self) -> Server {
+        let server = Server::bind("127.0.0.1:0").unwrap();
+        Credentials::first_party(&mut server.gateway(), "EXAMPLECO").write_new(self.file("credentials.json").as_ref());
+        server
+    }
+
     /// Nothing that was printed is in the files, or looks as if it should be.
     fn is_silent(&self) {
         let mut secrets = Secrets::default();
@@ -189,9 +201,10 @@ fn programs_on_their_own_print_no_secret() {
 #[test]
 fn programs_with_credentials_print_nothing_of_them() {
     let workplace = Workplace::new("credentials");
-    let (_gateway, base_url) = workplace.start_gateway(&["--several-tokens"]);
-    let credentials = workplace.file("credentials.json");
-    let own = ["--credentials", &credentials, "--base-url", &base_url];
+    let server = workplace.start_gateway();
+    server.gateway().set_live_session_tokens(LiveSessionTokens::Several);
+    let (credentials, base_url) = (workplace.file("credentials.json"), server.base_url());
+    let own = ["--credentials", &credentials, "--base-url", base_url];
     let endless = ["websocket", "keep_alive"].map(|program| workplace.start(program, &own));
     for (program, words) in [("login", "DU1234567"), ("async", "at the same time: 1"), ("event_loop", "DU1234567")] {
         let printed = workplace.run(program, &own);
@@ -242,7 +255,7 @@ fn what_is_missing_in_credentials_is_named() {
 #[test]
 fn what_goes_wrong_is_told_without_secrets() {
     let workplace = Workplace::new("wrong");
-    let _gateway = workplace.start_gateway(&[]);
+    let _server = workplace.start_gateway();
     let whole: Value = serde_json::from_str(&workplace.read("credentials.json")).unwrap();
     let text = |name: &str| whole[name].as_str().unwrap().to_string();
     let half = |name: &str| text(name)[..text(name).len() / 2].to_string();
@@ -262,7 +275,7 @@ fn what_goes_wrong_is_told_without_secrets() {
         damaged("half-secret.json", &[("access_token_secret", half("access_token_secret"))]),
         damaged("half-key.json", &[(encryption, half(encryption))]),
         workplace.write("half.json", &workplace.read("credentials.json")[..2000]),
-        workplace.file("private_signature.pem"),
+        workplace.write("private_signature.pem", whole["private_signature_pem"].as_str().unwrap()),
     ];
     let mut failures = 0;
     for file in &files {

@@ -12,14 +12,13 @@ mod workplace;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use credentials::{Credentials, USER};
-use driver::{agent, drive, rng};
-use ibkr_oauth::OAuthSession;
-use ibkr_oauth_gateway::{Gateway, Incident, Server};
+use driver::rng;
+use ibkr_oauth_gateway::{Incident, Server};
 use rand::Rng;
 use serde_json::{Map, Value, json};
 use workplace::{Running, Workplace};
@@ -35,7 +34,6 @@ const NAMES: [&str; 8] = [
     "dhparam.pem",
     "access_token_secret.txt",
 ];
-const CALLBACK: &str = "http://localhost:20000/";
 
 fn mode(file: &Path) -> u32 {
     fs::metadata(file).unwrap().mode() & 0o7777
@@ -76,124 +74,29 @@ fn leaves_alone(workplace: &Workplace, folder: &Path, program: &str, arguments: 
     }
 }
 
-/// A set of credentials that its user needs, with its gateway.
-fn precious(workplace: &Workplace) -> (Running, String) {
-    let (gateway, _) = workplace.start_gateway(&[]);
-    (gateway, workplace.file("credentials.json"))
-}
-
-#[test]
-fn keys_of_somebody_else_are_safe_from_the_gateway() {
-    let workplace = Workplace::new("foreign-keys");
-    let all = [NAMES[0], NAMES[2], NAMES[3], NAMES[6]];
-    let alone = all.iter().map(std::slice::from_ref);
-    for names in alone.chain([&NAMES[..]]) {
-        let folder = foreign_folder(&workplace, names);
-        leaves_alone(&workplace, &folder, "gateway", &["--dir", folder.to_str().unwrap()]);
-        assert_eq!(contents(&folder).len(), names.len(), "nothing is written beside them");
-    }
-    let folder = foreign_folder(&workplace, &[]);
-    symlink("nowhere", folder.join("dhparam.pem")).unwrap();
-    let said = workplace.run("gateway", &["--dir", folder.to_str().unwrap()]);
-    assert!(said.contains("dhparam.pem") && fs::read_dir(&folder).unwrap().count() == 1, "{said}");
-}
-
-#[test]
-fn real_credentials_are_safe_from_the_gateway() {
-    let workplace = Workplace::new("real");
-    let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api").unwrap();
-    let credentials = Credentials::first_party(&mut gateway, "MYCONSKEY");
-    let folder = foreign_folder(&workplace, &[]);
-    let file = folder.join("credentials.json");
-    credentials.write_new(&file);
-    leaves_alone(&workplace, &folder, "gateway", &["--dir", folder.to_str().unwrap()]);
-
-    // Of the gateway's name, but with keys, or an address, that it never made.
-    let own = Credentials { consumer_key: "EXAMPLECO".to_string(), ..credentials };
-    let another_key = Credentials { private_encryption_pem: "somebody else's".to_string(), ..own.clone() };
-    let another_place = Credentials { base_url: "https://api.ibkr.com/v1/api".to_string(), ..own };
-    for credentials in [another_key, another_place] {
-        fs::remove_file(&file).unwrap();
-        credentials.write_new(&file);
-        leaves_alone(&workplace, &folder, "gateway", &["--dir", folder.to_str().unwrap()]);
-        assert_eq!(contents(&folder).len(), 1);
-    }
-}
-
 #[test]
 fn files_of_somebody_else_are_safe_from_resume() {
     let workplace = Workplace::new("foreign");
-    let (_gateway, credentials) = precious(&workplace);
+    let (_server, own, credentials) = first_party(&workplace);
+    let own_folder = credentials.parent().unwrap();
+    fs::write(own_folder.join(NAMES[2]), own.private_signature_pem).unwrap();
+    fs::write(own_folder.join(NAMES[6]), own.dhparam_pem).unwrap();
+    let credentials = credentials.to_str().unwrap();
     let folder = foreign_folder(&workplace, &NAMES);
     for name in NAMES {
         let store = folder.join(name);
-        let arguments = ["--credentials", &credentials, "--store", store.to_str().unwrap()];
+        let arguments = ["--credentials", credentials, "--store", store.to_str().unwrap()];
         leaves_alone(&workplace, &folder, "resume", &arguments);
     }
     let versioned = foreign_folder(&workplace, &["settings.json"]);
     fs::write(versioned.join("settings.json"), r#"{"version":1,"private":"key"}"#).unwrap();
     let store = versioned.join("settings.json");
-    leaves_alone(
-        &workplace,
-        &versioned,
-        "resume",
-        &["--credentials", &credentials, "--store", store.to_str().unwrap()],
-    );
-    let own = Path::new(&credentials).parent().unwrap();
+    leaves_alone(&workplace, &versioned, "resume", &["--credentials", credentials, "--store", store.to_str().unwrap()]);
     for name in [NAMES[0], NAMES[2], NAMES[6]] {
-        let store = workplace.file(name);
-        leaves_alone(&workplace, own, "resume", &["--credentials", &credentials, "--store", &store]);
+        let store = own_folder.join(name);
+        let arguments = ["--credentials", credentials, "--store", store.to_str().unwrap()];
+        leaves_alone(&workplace, own_folder, "resume", &arguments);
     }
-}
-
-/// What a gateway of an earlier run left is what a later one goes on with, whoever the party is.
-#[test]
-fn a_gateway_survives_a_restart() {
-    let workplace = Workplace::new("restart");
-    for (arguments, consents) in [(&[][..], false), (&["--callback", CALLBACK], true)] {
-        let folder = foreign_folder(&workplace, &[]);
-        let file = folder.join("credentials.json");
-        let arguments = [&["--dir", folder.to_str().unwrap()], arguments].concat();
-        let start = || {
-            let gateway = workplace.start("gateway", &arguments);
-            gateway.wait_for("listening on ");
-            gateway
-        };
-        let log_in = || workplace.run("login", &["--credentials", file.to_str().unwrap()]);
-        let gateway = start();
-        if consents {
-            store_access_token(&file);
-        }
-        drop(gateway);
-        let before = contents(&folder);
-        assert_eq!(before.len(), 4);
-        assert_eq!(mode(&file), 0o600);
-        fs::remove_file(folder.join("dhparam.pem")).unwrap();
-        let gateway = start();
-        assert!(contents(&folder) == before, "what was missing is there again, and nothing else has changed");
-        let said = log_in();
-        assert!(said.contains("DU1234567"), "{said}");
-        drop(gateway);
-        fs::write(folder.join("dhparam.pem"), "somebody else's").unwrap();
-        leaves_alone(&workplace, &folder, "gateway", &arguments);
-    }
-}
-
-/// Lets the user consent on the gateway's page, and puts the access token that comes of it into the file.
-fn store_access_token(file: &Path) {
-    let credentials = Credentials::read(file);
-    let authorize_url = credentials.base_url.replace("/v1/api", "/authorize");
-    let consumer = credentials.consumer().authorize_url(&authorize_url).build().unwrap();
-    let (mut session, agent) = (OAuthSession::new(consumer), agent());
-    drive(&mut session, &agent).unwrap();
-    let approved = format!("{}&approve=", session.consent_url().unwrap());
-    let redirection = agent.get(approved).call().unwrap();
-    session.handle_callback(redirection.headers()["location"].to_str().unwrap()).unwrap();
-    drive(&mut session, &agent).unwrap();
-    let access_token = session.access_token().unwrap();
-    let [token, secret] = [access_token.token(), access_token.secret().expose()].map(|text| Some(text.to_owned()));
-    fs::remove_file(file).unwrap();
-    Credentials { access_token: token, access_token_secret: secret, ..credentials }.write_new(file);
 }
 
 /// A first party's gateway, and its credentials in a file.

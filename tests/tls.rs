@@ -1,5 +1,4 @@
-//! Logins over TLS: by an HTTP client and by an event loop, to the server and to the program `gateway`, and
-//! never past a certificate that nobody vouches for.
+//! Logins over TLS: by an HTTP client and by an event loop, and never past a certificate that nobody vouches for.
 #![cfg(all(feature = "http", feature = "http1"))]
 
 #[path = "support/connections.rs"]
@@ -54,16 +53,12 @@ impl Service {
         self.sessions().map(|session| Client::new(session).without_brokerage_session())
     }
 
+    /// An HTTP client that trusts this certificate and no other.
     fn trusting_agent(&self) -> Agent {
-        trusting(self.certificate.pem())
+        let certificate = ureq::tls::Certificate::from_pem(self.certificate.pem().as_bytes()).unwrap();
+        let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[certificate])).build();
+        Agent::config_builder().tls_config(tls).build().into()
     }
-}
-
-/// An HTTP client that trusts this certificate and no other.
-fn trusting(certificate_pem: &str) -> Agent {
-    let certificate = ureq::tls::Certificate::from_pem(certificate_pem.as_bytes()).unwrap();
-    let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[certificate])).build();
-    Agent::config_builder().tls_config(tls).build().into()
 }
 
 /// Logs the clients in on this thread, all at once, and returns the accounts of each.
@@ -134,23 +129,11 @@ fn a_certificate_nobody_vouches_for_stops_the_login_and_harms_nothing() {
 }
 
 #[test]
-fn the_program_gateway_says_which_certificate_to_trust() {
-    let workplace = Workplace::new("tls");
-    for _ in ["the first time", "again, with the same credentials"] {
-        let (gateway, _) = workplace.start_gateway(&["--tls"]);
-        let said = gateway.wait_for("-----END CERTIFICATE-----\n");
-        let certificate = &said[said.find("-----BEGIN").unwrap()..];
-        let credentials = Credentials::read(workplace.file("credentials.json").as_ref());
-        assert!(credentials.base_url.starts_with("https://"), "{}", credentials.base_url);
-        drive(&mut credentials.session(), &trusting(certificate)).unwrap();
-    }
-}
-
-#[test]
 fn a_program_in_one_loop_says_why_it_cannot_log_in() {
     let workplace = Workplace::new("unvouched");
-    let _gateway = workplace.start_gateway(&["--tls"]);
-    let arguments = ["--credentials", &workplace.file("credentials.json"), "--patience", "4"];
+    let (service, file) = (Service::start(), workplace.file("credentials.json"));
+    service.credentials[0].write_new(file.as_ref());
+    let arguments = ["--credentials", &file, "--patience", "4"];
     let said = workplace.run("event_loop", &arguments);
     assert!(said.contains("invalid peer certificate: UnknownIssuer"), "{said}");
 }

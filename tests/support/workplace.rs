@@ -62,13 +62,6 @@ impl Workplace {
     pub fn run(&self, program: &str, arguments: &[&str]) -> String {
         self.start(program, arguments).finish()
     }
-
-    pub fn start_gateway(&self, arguments: &[&str]) -> (Running, String) {
-        let gateway = self.start("gateway", &[&["--dir", &self.file("")], arguments].concat());
-        let listening = gateway.wait_for("listening on ");
-        let base_url = listening.split("listening on ").nth(1).unwrap().trim().to_string();
-        (gateway, base_url)
-    }
 }
 
 impl Drop for Workplace {
