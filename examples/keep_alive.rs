@@ -20,11 +20,11 @@ use std::time::Duration;
 use clap::Parser;
 use ibkr_oauth::brokerage::{BrokeragePhase, CompetePolicy};
 use ibkr_oauth::{Client, Error as OAuthError, Event, Maintenance, Output, Request, Response, UnixTime};
-use ibkr_oauth_gateway::{Gateway, Incident};
+use ibkr_oauth_gateway::{Gateway, Incident, TestKeys};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use support::{Account, Credentials, USER, agent, enroll, make_keys, now, rng, send};
+use support::{Account, Credentials, USER, agent, enroll, now, rng, send};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -61,7 +61,7 @@ fn real_time(credentials: &Credentials) -> Result<(), Box<dyn Error>> {
 fn three_days() -> Result<(), Box<dyn Error>> {
     println!("Three days against a gateway of our own, on a virtual clock (day and time in New York):\n");
     let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api")?;
-    let credentials = enroll(&mut gateway, &make_keys()?, "KEEPALIVE", None)?;
+    let credentials = enroll(&mut gateway, &TestKeys::generate()?, "KEEPALIVE", None)?;
     let mut world = VirtualWorld::new(gateway);
     let end = world.now().saturating_add(HOUR * 72);
     let mut client = Client::new(credentials.session()?).with_compete_policy(CompetePolicy::TakeOver);

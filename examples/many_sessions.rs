@@ -21,12 +21,12 @@ use clap::Parser;
 use ibkr_oauth::brokerage::BrokeragePhase;
 use ibkr_oauth::{AccessToken, Client, Consumer, OAuthSession, Output, Request, Response, UnixTime};
 use ibkr_oauth::{Pacing, Penalty};
-use ibkr_oauth_gateway::{AccountKind, Gateway, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, TestKeys, User};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use support::{enroll, make_keys};
+use support::enroll;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -118,7 +118,7 @@ const CONSUMER: &str = "MANYUSERS";
 impl World {
     fn new() -> Result<Self, Box<dyn Error>> {
         let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api")?;
-        let consumer = enroll(&mut gateway, &make_keys()?, CONSUMER, None)?.consumer()?.build()?;
+        let consumer = enroll(&mut gateway, &TestKeys::generate()?, CONSUMER, None)?.consumer()?.build()?;
         let now = UnixTime::from_secs(1_714_622_400);
         Ok(Self { gateway, consumer, penalty: Penalty::default(), rng: StdRng::seed_from_u64(1), now })
     }

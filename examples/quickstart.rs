@@ -9,17 +9,17 @@ mod support;
 use std::error::Error;
 
 use ibkr_oauth::OAuthSession;
-use ibkr_oauth_gateway::Server;
+use ibkr_oauth_gateway::{Server, TestKeys};
 use ureq::Agent;
 
-use support::{Credentials, USER, accounts, agent, drive, enroll, make_keys, now};
+use support::{Credentials, USER, accounts, agent, drive, enroll, now};
 
 /// Where the third party's users come back to. Nobody listens there: the address in the redirect is all we need.
 const CALLBACK: &str = "https://localhost:20000/";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("Making throw-away keys, two RSA keys of 2048 bits ...");
-    let (keys, server) = (make_keys()?, Server::bind("127.0.0.1:0")?);
+    let (keys, server) = (TestKeys::generate()?, Server::bind("127.0.0.1:0")?);
     let third = enroll(&mut server.gateway(), &keys, "THIRDPRTY", Some(CALLBACK))?;
     let first = enroll(&mut server.gateway(), &keys, "FIRSTPRTY", None)?;
     println!("IBKR's half of the protocol listens on {}", server.base_url());

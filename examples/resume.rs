@@ -26,12 +26,12 @@ use std::{env, io, thread};
 use clap::Parser;
 use fd_lock::RwLock;
 use ibkr_oauth::{AccessToken, OAuthSession, Phase, Snapshot};
-use ibkr_oauth_gateway::Server;
+use ibkr_oauth_gateway::{Server, TestKeys};
 use serde::de::IgnoredAny;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use support::{Account, Credentials, accounts, agent, drive, enroll, make_keys, now};
+use support::{Account, Credentials, accounts, agent, drive, enroll, now};
 
 /// How often a waiting job looks whether it is its turn.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -234,7 +234,7 @@ fn demonstrate() -> Result<(), Box<dyn Error>> {
 }
 
 fn run_jobs(dir: &Path) -> Result<(), Box<dyn Error>> {
-    let (keys, server) = (make_keys()?, Server::bind("127.0.0.1:0")?);
+    let (keys, server) = (TestKeys::generate()?, Server::bind("127.0.0.1:0")?);
     let file = dir.join("credentials.json");
     serde_json::to_writer(private_file(&file)?, &enroll(&mut server.gateway(), &keys, "SHAREDJOB", None)?)?;
 

@@ -12,10 +12,8 @@ use ibkr_oauth::{
     AccessToken, ApiRequest, Consumer, ConsumerBuilder, DhParams, LiveSession, OAuthSession, Outbound, Request,
     Response, RsaKeys, RsaPrivateKey, UnixTime,
 };
-use ibkr_oauth_gateway::{AccountKind, Gateway, RegisteredConsumer, Server, User};
+use ibkr_oauth_gateway::{AccountKind, Gateway, Server, TestKeys, User};
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
-use rsa::PrivateKey;
-use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
 use serde::{Deserialize, Serialize};
 use ureq::{Agent, http};
 use zeroize::Zeroizing;
@@ -72,7 +70,7 @@ impl Account {
             return Ok((vec![credentials], None));
         }
         println!("No --credentials: logging in to a gateway of our own, with keys made on the spot.");
-        let (server, keys) = (Server::bind("127.0.0.1:0")?, make_keys()?);
+        let (server, keys) = (Server::bind("127.0.0.1:0")?, TestKeys::generate()?);
         let enroll = |name: &&str| enroll(&mut server.gateway(), &keys, name, None);
         Ok((consumer_keys.iter().map(enroll).collect::<Result<_, _>>()?, Some(server)))
     }
@@ -106,27 +104,14 @@ impl Credentials {
     }
 }
 
-/// Two throw-away RSA keys: to sign with, and to encrypt to.
-pub fn make_keys() -> rsa::Result<[PrivateKey; 2]> {
-    let make = || PrivateKey::new(&mut UnwrapErr(SysRng), 2048);
-    Ok([make()?, make()?])
-}
-
 /// Registers a consumer with these keys: a third party if it has a callback URL, else with an access token.
 pub fn enroll(
     gateway: &mut Gateway,
-    keys: &[PrivateKey; 2],
+    keys: &TestKeys,
     consumer_key: &str,
     callback_url: Option<&str>,
 ) -> Result<Credentials, Box<dyn Error>> {
-    let [signature, encryption] = keys.each_ref().map(|key| key.to_public_key().to_public_key_pem(LineEnding::LF));
-    let consumer = RegisteredConsumer {
-        consumer_key: consumer_key.to_owned(),
-        signature_public_key_pem: signature?,
-        encryption_public_key_pem: encryption?,
-        dhparam_pem: include_str!("dhparam.pem").to_owned(),
-        callback_url: callback_url.map(str::to_owned),
-    };
+    let consumer = keys.registration(consumer_key, callback_url);
     gateway.register_consumer(&consumer)?;
     let accounts = vec!["DU1234567".to_owned(), "DU7654321".to_owned()];
     gateway.add_user(User { name: USER.to_owned(), accounts, kind: AccountKind::Paper });
@@ -141,8 +126,8 @@ pub fn enroll(
         consumer_key: consumer.consumer_key,
         access_token,
         access_token_secret,
-        private_signature_pem: keys[0].to_pkcs8_pem(LineEnding::LF)?,
-        private_encryption_pem: keys[1].to_pkcs8_pem(LineEnding::LF)?,
+        private_signature_pem: keys.private_signature_pem.clone().into(),
+        private_encryption_pem: keys.private_encryption_pem.clone().into(),
         dhparam_pem: consumer.dhparam_pem,
         base_url: gateway.base_url(),
     })

@@ -61,7 +61,7 @@ pub use incident::Incident;
 pub use rand_core;
 pub use registration::{AccountKind, Consent, IssuedToken, RegisteredConsumer, User};
 #[cfg(feature = "server")]
-pub use server::{Certificate, Server};
+pub use server::{Certificate, Server, TestKeys};
 pub use settings::{DeadTokenResponse, LiveSessionTokens, QueryPolicy};
 pub use state::State;
 pub use web_socket::WebSocket;

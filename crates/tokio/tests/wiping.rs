@@ -6,11 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 use std::fs;
 
+use ibkr_oauth_gateway::TestKeys;
 use ibkr_oauth_tokio::Credentials;
-use rand::rand_core::UnwrapErr;
-use rand::rngs::SysRng;
-use rsa::PrivateKey;
-use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -72,27 +69,17 @@ fn left_behind(planted: Vec<(&'static str, Vec<u8>)>, work: impl FnOnce()) -> Ve
 const ACCESS_TOKEN: &str = "a1b2c3d4e5f6a7b8c9d0";
 /// "an encrypted secret of this test", as IBKR would hand it out.
 const ENCRYPTED_SECRET: &str = "YW4gZW5jcnlwdGVkIHNlY3JldCBvZiB0aGlzIHRlc3Q=";
-const DH_PARAMS: &str = "-----BEGIN DH PARAMETERS-----
-MIIBCAKCAQEA///////////JD9qiIWjCNMTGYouA3BzRKQJOCIpnzHQCC76mOxOb
-IlFKCHmONATd75UZs806QxswKwpt8l8UN0/hNW1tUcJF5IW1dmJefsb0TELppjft
-awv/XLb0Brft7jhr+1qJn6WunyQRfEsf5kkoZlHs5Fs9wgB8uKFjvwWY2kg2HFXT
-mmkWP6j9JM9fg2VdI9yjrZYcYvNWIIVSu57VKQdwlpZtZww1Tkq8mATxdGwIyhgh
-fDKQXkYuNs474553LBgOhgObJ4Oi7Aeij7XFXfBvTFLJ3ivL9pVYFxg5lUl86pVq
-5RXSJhiY+gUQFXKOWoqsqmj//////////wIBAg==
------END DH PARAMETERS-----
-";
-
 /// What `serde_json` leaves, a copy of a text with escapes, has its line breaks for `\n`.
 #[test]
 fn credentials_that_were_read_and_stored_leave_no_secret_behind() {
     let folder = tempdir().unwrap();
     let [whole, without] = ["whole.json", "without.json"].map(|name| folder.path().join(name));
-    let pem = PrivateKey::new(&mut UnwrapErr(SysRng), 2048).unwrap().to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+    let TestKeys { private_signature_pem: pem, dhparam_pem, .. } = TestKeys::generate().unwrap();
     let mut fields = json!({
         "consumer_key": "TESTCONS",
         "private_signature_pem": pem,
         "private_encryption_pem": pem,
-        "dhparam_pem": DH_PARAMS,
+        "dhparam_pem": dhparam_pem,
     });
     fs::write(&without, fields.to_string()).unwrap();
     fields["access_token"] = ACCESS_TOKEN.into();

@@ -15,9 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use ibkr_oauth_gateway::{AccountKind, Gateway, Incident, RegisteredConsumer, Server, User};
-use rsa::PrivateKey;
-use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
+use ibkr_oauth_gateway::{AccountKind, Gateway, Incident, RegisteredConsumer, Server, TestKeys, User};
 use serde_json::{Map, Value, json};
 
 use crate::secrets::{Secrets, looks_harmless};
@@ -30,21 +28,10 @@ pub const CONSUMER_KEY: &str = "EXAMPLECO";
 pub const USER: &str = "demo";
 pub const LOGIN: &str = "POST /v1/api/oauth/live_session_token ";
 
-/// The 2048-bit MODP group (RFC 3526, group 14), as `openssl dhparam` writes it.
-pub const DH_PARAMS: &str = "-----BEGIN DH PARAMETERS-----
-MIIBCAKCAQEA///////////JD9qiIWjCNMTGYouA3BzRKQJOCIpnzHQCC76mOxOb
-IlFKCHmONATd75UZs806QxswKwpt8l8UN0/hNW1tUcJF5IW1dmJefsb0TELppjft
-awv/XLb0Brft7jhr+1qJn6WunyQRfEsf5kkoZlHs5Fs9wgB8uKFjvwWY2kg2HFXT
-mmkWP6j9JM9fg2VdI9yjrZYcYvNWIIVSu57VKQdwlpZtZww1Tkq8mATxdGwIyhgh
-fDKQXkYuNs474553LBgOhgObJ4Oi7Aeij7XFXfBvTFLJ3ivL9pVYFxg5lUl86pVq
-5RXSJhiY+gUQFXKOWoqsqmj//////////wIBAg==
------END DH PARAMETERS-----
-";
-
-/// Made once for all tests: that takes seconds.
-fn keys() -> &'static [PrivateKey; 2] {
-    static KEYS: OnceLock<[PrivateKey; 2]> = OnceLock::new();
-    KEYS.get_or_init(|| [(), ()].map(|()| PrivateKey::new(&mut UnwrapErr(SysRng), 2048).unwrap()))
+/// Made once for all tests.
+fn keys() -> &'static TestKeys {
+    static KEYS: OnceLock<TestKeys> = OnceLock::new();
+    KEYS.get_or_init(|| TestKeys::generate().unwrap())
 }
 
 /// A place where the program runs. At its end, nothing that the program has said may hold a secret.
@@ -138,7 +125,7 @@ impl World {
 
     /// Makes the consumer a third party, whose users come back to this URL.
     pub fn register_callback(&self, url: &str) {
-        let consumer = RegisteredConsumer { callback_url: Some(url.to_owned()), ..registration() };
+        let consumer = keys().registration(CONSUMER_KEY, Some(url));
         self.server().gateway().register_consumer(&consumer).unwrap();
     }
 
@@ -342,24 +329,9 @@ impl Drop for Running<'_> {
     }
 }
 
-/// What is on file of the consumer.
-fn registration() -> RegisteredConsumer {
-    let public = |key: &PrivateKey| key.to_public_key().to_public_key_pem(LineEnding::LF).unwrap();
-    let [signature, encryption] = keys();
-    RegisteredConsumer {
-        consumer_key: CONSUMER_KEY.to_owned(),
-        signature_public_key_pem: public(signature),
-        encryption_public_key_pem: public(encryption),
-        dhparam_pem: DH_PARAMS.to_owned(),
-        callback_url: None,
-    }
-}
-
 /// Puts a consumer and its user on file, and returns the fields of their file of credentials.
 fn enroll(gateway: &mut Gateway) -> Map<String, Value> {
-    let private = |key: &PrivateKey| key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
-    let [signature, encryption] = keys();
-    gateway.register_consumer(&registration()).unwrap();
+    gateway.register_consumer(&keys().registration(CONSUMER_KEY, None)).unwrap();
     gateway.add_user(User { name: USER.into(), accounts: vec!["DU1234567".into()], kind: AccountKind::Paper });
     let issued = gateway.issue_access_token(CONSUMER_KEY, USER, &mut UnwrapErr(SysRng)).unwrap();
     let fields = json!({
@@ -367,9 +339,9 @@ fn enroll(gateway: &mut Gateway) -> Map<String, Value> {
         "realm": "limited_poa",
         "access_token": issued.token,
         "access_token_secret": issued.secret_base64,
-        "private_signature_pem": private(signature),
-        "private_encryption_pem": private(encryption),
-        "dhparam_pem": DH_PARAMS,
+        "private_signature_pem": keys().private_signature_pem,
+        "private_encryption_pem": keys().private_encryption_pem,
+        "dhparam_pem": keys().dhparam_pem,
         "base_url": gateway.base_url(),
     });
     fields.as_object().unwrap().clone()

@@ -7,6 +7,7 @@ mod connection;
 mod consent_page;
 mod delivery;
 mod host;
+mod test_keys;
 mod web_socket;
 mod wire;
 
@@ -27,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::Gateway;
 pub use certificate::Certificate;
 use host::Host;
+pub use test_keys::TestKeys;
 
 /// More connections than this at once are turned away.
 const MAX_CONNECTIONS: usize = 256;

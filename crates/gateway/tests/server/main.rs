@@ -6,6 +6,7 @@ mod client;
 mod consent;
 mod delivery;
 mod rude_clients;
+mod test_keys;
 mod tls;
 
 use std::io::{ErrorKind, Read, Write};

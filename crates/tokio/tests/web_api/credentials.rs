@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 use tempfile::{TempDir, tempdir};
 
 use crate::support::server::Server;
-use crate::support::{CONSUMER_KEY, DH_PARAMS, Enrolled, encryption_pem, signature_pem, soon, start};
+use crate::support::{CONSUMER_KEY, Enrolled, keys, soon, start};
 
 const ACCOUNTS: ApiRequest<'_> = ApiRequest::get("/portfolio/accounts");
-/// The prime of [`DH_PARAMS`].
+/// The prime of [`keys`].
 const PRIME: &str = "ffffffffffffffffc90fdaa22168c234c4c6628b80dc1cd129024e088a67cc74020bbea63b139b22514a08798e3404dd\
     ef9519b3cd3a431b302b0a6df25f14374fe1356d6d51c245e485b576625e7ec6f44c42e9a637ed6b0bff5cb6f406b7ed\
     ee386bfb5a899fa5ae9f24117c4b1fe649286651ece45b3dc2007cb8a163bf0598da48361c55d39a69163fa8fd24cf5f\
@@ -32,7 +32,7 @@ fn from(variables: &Variables) -> Result<Credentials, CredentialsError> {
 fn error_of(variables: &Variables) -> String {
     let error = from(variables).and_then(|credentials| credentials.session()).map(|_| ()).unwrap_err();
     for error in [error.to_string(), format!("{error:?}")] {
-        for secret in [signature_pem(), encryption_pem(), "c0ffee".repeat(4)] {
+        for secret in [&keys().private_signature_pem, &keys().private_encryption_pem, &"c0ffee".repeat(4)] {
             let beginning = secret.lines().find(|line| !line.starts_with('-')).unwrap().to_owned();
             assert!(!error.contains(&beginning), "{error}");
         }
@@ -54,11 +54,12 @@ fn write(folder: &TempDir, name: &str, content: &str) -> PathBuf {
 fn toml(enrolled: &Enrolled) -> String {
     format!(
         "consumer_key = \"{CONSUMER_KEY}\"\nbase_url = \"{}\"\naccess_token = \"{}\"\n\
-         access_token_secret_file = \"secret.txt\" # beside this file\ndhparam_pem = \"\"\"\n{DH_PARAMS}\"\"\"\n\
+         access_token_secret_file = \"secret.txt\" # beside this file\ndhparam_pem = \"\"\"\n{}\"\"\"\n\
          private_signature_pem = '''\n{}'''\nprivate_encryption_pem_file = \"keys/encryption.pem\"\n",
         enrolled.base_url,
         enrolled.token,
-        signature_pem(),
+        keys().dhparam_pem,
+        keys().private_signature_pem,
     )
 }
 
@@ -67,9 +68,9 @@ fn own_variables(enrolled: &Enrolled) -> Variables {
         ("IBKR_OAUTH_CONSUMER_KEY", CONSUMER_KEY.to_owned()),
         ("IBKR_OAUTH_ACCESS_TOKEN", enrolled.token.clone()),
         ("IBKR_OAUTH_ACCESS_TOKEN_SECRET", enrolled.secret.clone()),
-        ("IBKR_OAUTH_PRIVATE_SIGNATURE_PEM", signature_pem().replace('\n', "\\n")),
-        ("IBKR_OAUTH_PRIVATE_ENCRYPTION_PEM", encryption_pem()),
-        ("IBKR_OAUTH_DHPARAM_PEM", DH_PARAMS.to_owned()),
+        ("IBKR_OAUTH_PRIVATE_SIGNATURE_PEM", keys().private_signature_pem.replace('\n', "\\n")),
+        ("IBKR_OAUTH_PRIVATE_ENCRYPTION_PEM", keys().private_encryption_pem.clone()),
+        ("IBKR_OAUTH_DHPARAM_PEM", keys().dhparam_pem.clone()),
         ("IBKR_OAUTH_BASE_URL", enrolled.base_url.clone()),
     ])
 }
@@ -81,7 +82,7 @@ async fn a_file_in_json_or_toml_logs_in() {
     logs_in(Credentials::from_file(json).unwrap()).await;
 
     fs::create_dir(folder.path().join("keys")).unwrap();
-    write(&folder, "keys/encryption.pem", &encryption_pem());
+    write(&folder, "keys/encryption.pem", &keys().private_encryption_pem);
     write(&folder, "secret.txt", &format!("{}\n", server.enrolled.secret));
     let toml = write(&folder, "credentials.toml", &toml(&server.enrolled));
     logs_in(Credentials::from_file(toml).unwrap()).await;
@@ -93,13 +94,13 @@ async fn variables_log_in_and_so_do_those_of_ibind() {
     let enrolled = &server.enrolled;
     logs_in(from(&own_variables(enrolled)).unwrap()).await;
 
-    let key = write(&folder, "private_signature.pem", &signature_pem());
+    let key = write(&folder, "private_signature.pem", &keys().private_signature_pem);
     let ibind = HashMap::from([
         ("IBIND_OAUTH1A_CONSUMER_KEY", CONSUMER_KEY.to_owned()),
         ("IBIND_OAUTH1A_ACCESS_TOKEN", enrolled.token.clone()),
         ("IBIND_OAUTH1A_ACCESS_TOKEN_SECRET", enrolled.secret.clone()),
         ("IBIND_OAUTH1A_SIGNATURE_KEY_FP", key.to_str().unwrap().to_owned()),
-        ("IBIND_OAUTH1A_ENCRYPTION_KEY", encryption_pem()),
+        ("IBIND_OAUTH1A_ENCRYPTION_KEY", keys().private_encryption_pem.clone()),
         ("IBIND_OAUTH1A_DH_PRIME", PRIME.to_owned()),
         ("IBIND_OAUTH1A_DH_GENERATOR", "2".to_owned()),
         ("IBIND_OAUTH1A_REALM", "limited_poa".to_owned()),
@@ -167,7 +168,7 @@ async fn an_access_token_is_put_into_the_file_and_the_rest_of_it_stays() {
     let other_lines: Vec<_> = toml(enrolled).lines().filter(is_other).map(str::to_owned).collect();
     let without = other_lines.join("\n") + "\n[notes]\ntext = 'kept'\n";
     fs::create_dir(folder.path().join("keys")).unwrap();
-    write(&folder, "keys/encryption.pem", &encryption_pem());
+    write(&folder, "keys/encryption.pem", &keys().private_encryption_pem);
     let toml = write(&folder, "credentials.toml", &without);
     Credentials::store_access_token(&toml, &access_token).unwrap();
     assert!(fs::read_to_string(&toml).unwrap().ends_with(&without));
@@ -234,7 +235,7 @@ fn credentials_know_their_file() {
 #[test]
 fn what_cannot_be_used_is_named_and_the_doctor_explains() {
     let mut variables = own_variables(&nobody());
-    let public = signature_pem().replace("PRIVATE", "PUBLIC");
+    let public = keys().private_signature_pem.replace("PRIVATE", "PUBLIC");
     variables.insert("IBKR_OAUTH_PRIVATE_SIGNATURE_PEM", public);
     let error = error_of(&variables);
     assert!(error.starts_with("the variable IBKR_OAUTH_PRIVATE_SIGNATURE_PEM cannot be used: "), "{error}");

@@ -11,7 +11,7 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
 use crate::support::server::{Manners, Server};
-use crate::support::{USER, registration, soon, start};
+use crate::support::{CONSUMER_KEY, USER, keys, soon, start};
 
 const LOGIN: &str = "POST /oauth/live_session_token";
 const ACCOUNTS: ApiRequest<'_> = ApiRequest::get("/portfolio/accounts");
@@ -166,7 +166,7 @@ async fn events_come_as_a_stream_too_and_tell_how_many_were_missed() {
 #[tokio::test]
 async fn a_third_party_stores_the_access_token_of_a_consent_before_it_goes_on() {
     let server = Server::start().await;
-    server.gateway().register_consumer(&registration(Some("http://localhost:20000/"))).unwrap();
+    server.gateway().register_consumer(&keys().registration(CONSUMER_KEY, Some("http://localhost:20000/"))).unwrap();
     let session = OAuthSession::new(server.enrolled.session().consumer().clone());
     let (kept, seen) = (Arc::new(Mutex::new(Vec::new())), server.record());
     let keeping = Arc::clone(&kept);
