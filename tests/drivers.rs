@@ -143,13 +143,13 @@ impl Drop for Folder {
 #[test]
 fn the_shortest_example_lists_the_accounts_and_nothing_else() {
     let (server, credentials) = serve();
-    let access_token = credentials.access_token.as_deref().unwrap();
+    let access_token = &*credentials.access_token;
     let folder = Folder::new();
     let files = [
         ("private_signature.pem", credentials.private_signature_pem.as_str()),
         ("private_encryption.pem", credentials.private_encryption_pem.as_str()),
         ("dhparam.pem", credentials.dhparam_pem.as_str()),
-        ("access_token_secret", credentials.access_token_secret.as_deref().unwrap()),
+        ("access_token_secret", &credentials.access_token_secret),
     ];
     for (name, text) in files {
         fs::write(folder.0.join(name), text).unwrap();

@@ -1,5 +1,5 @@
-//! What the programs do to files: nothing that a user has is ever overwritten, and what they store outlasts the gateway that
-//! issued it.
+//! What the example `resume` does to files: nothing that a user has is ever overwritten, and jobs that share one store log in
+//! once.
 #![cfg(all(unix, feature = "http", feature = "http1", feature = "serde"))]
 
 #[path = "support/credentials.rs"]
@@ -116,8 +116,8 @@ fn the_configured_access_token_goes_before_the_stored_one() {
     assert!(job().contains("logging in"));
     // The portal issues another secret, which voids the first; the token stays the same.
     let issued = server.gateway().issue_access_token("SHAREDJOB", USER, &mut rng()).unwrap();
-    assert_eq!(Some(&issued.token), credentials.access_token.as_ref());
-    let renewed = Credentials { access_token_secret: Some(issued.secret_base64), ..credentials };
+    assert_eq!(issued.token, credentials.access_token);
+    let renewed = Credentials { access_token_secret: issued.secret_base64, ..credentials };
     fs::remove_file(&file).unwrap();
     renewed.write_new(&file);
     for words in ["it has another access token than the credentials", "going on with the stored session"] {

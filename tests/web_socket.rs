@@ -69,7 +69,7 @@ impl Service {
     }
 
     fn token(&self, index: usize) -> &str {
-        self.credentials[index].access_token.as_deref().unwrap()
+        &self.credentials[index].access_token
     }
 
     /// What a tickle calls the session.

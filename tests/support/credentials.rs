@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use ibkr_oauth::{AccessToken, Consumer, ConsumerBuilder, DhParams, OAuthSession, RsaKeys, RsaPrivateKey};
+use ibkr_oauth::{AccessToken, Consumer, DhParams, OAuthSession, RsaKeys, RsaPrivateKey};
 use ibkr_oauth_gateway::{AccountKind, Gateway, RegisteredConsumer, User};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::support::{DHPARAM_PEM, ENCRYPTION_PEM, SIGNATURE_PEM};
 
@@ -17,15 +17,12 @@ pub const USER: &str = "demo";
 pub const ACCOUNTS: [&str; 2] = ["DU1234567", "DU7654321"];
 
 /// All that a client needs to log in, as it stands in a file.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize)]
 pub struct Credentials {
     pub consumer_key: String,
     pub realm: String,
-    /// None for a third party that has yet to ask.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_token_secret: Option<String>,
+    pub access_token: String,
+    pub access_token_secret: String,
     pub private_signature_pem: String,
     pub private_encryption_pem: String,
     pub dhparam_pem: String,
@@ -52,8 +49,8 @@ impl Credentials {
         Self {
             realm: consumer.realm().to_owned(),
             consumer_key: consumer.consumer_key,
-            access_token: Some(issued.token),
-            access_token_secret: Some(issued.secret_base64),
+            access_token: issued.token,
+            access_token_secret: issued.secret_base64,
             private_signature_pem: SIGNATURE_PEM.to_owned(),
             private_encryption_pem: ENCRYPTION_PEM.to_owned(),
             dhparam_pem: consumer.dhparam_pem,
@@ -61,22 +58,15 @@ impl Credentials {
         }
     }
 
-    pub fn consumer(&self) -> ConsumerBuilder {
+    /// A session that is not logged in yet.
+    pub fn session(&self) -> OAuthSession {
         let [signature, encryption] = [&self.private_signature_pem, &self.private_encryption_pem]
             .map(|pem| RsaPrivateKey::from_pem(pem).unwrap());
         let keys = RsaKeys::new(signature, encryption);
         let dh = DhParams::from_pem(&self.dhparam_pem).unwrap();
-        Consumer::builder(&self.consumer_key, keys, dh).realm(&self.realm).base_url(&self.base_url)
-    }
-
-    /// A session that is not logged in yet.
-    pub fn session(&self) -> OAuthSession {
-        let [token, secret] = [&self.access_token, &self.access_token_secret].map(|text| text.as_deref().unwrap());
-        OAuthSession::with_access_token(self.consumer().build().unwrap(), AccessToken::new(token, secret).unwrap())
-    }
-
-    pub fn read(path: &Path) -> Self {
-        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+        let builder = Consumer::builder(&self.consumer_key, keys, dh).realm(&self.realm).base_url(&self.base_url);
+        let access_token = AccessToken::new(&self.access_token, &self.access_token_secret).unwrap();
+        OAuthSession::with_access_token(builder.build().unwrap(), access_token)
     }
 
     /// Writes a new file that only its owner may read.
