@@ -61,7 +61,7 @@ fn real_time(credentials: &Credentials) -> Result<(), Box<dyn Error>> {
 fn three_days() -> Result<(), Box<dyn Error>> {
     println!("Three days against a gateway of our own, on a virtual clock (day and time in New York):\n");
     let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api")?;
-    let credentials = enroll(&mut gateway, &TestKeys::generate()?, "KEEPALIVE", None)?;
+    let credentials = enroll(&mut gateway, &TestKeys::generate()?, "KEEPALIVE")?;
     let mut world = VirtualWorld::new(gateway);
     let end = world.now().saturating_add(HOUR * 72);
     let mut client = Client::new(credentials.session()?).with_compete_policy(CompetePolicy::TakeOver);

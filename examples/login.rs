@@ -69,8 +69,8 @@ fn examination(credentials: &Credentials) -> doctor::Report {
     let pieces = doctor::Credentials {
         consumer_key: Some(&credentials.consumer_key),
         realm: Some(&credentials.realm),
-        access_token: credentials.access_token.as_ref().map(|token| token.as_str()),
-        access_token_secret: credentials.access_token_secret.as_ref().map(|secret| secret.as_str()),
+        access_token: Some(&credentials.access_token),
+        access_token_secret: Some(&credentials.access_token_secret),
         signature_key: Some(&credentials.private_signature_pem),
         encryption_key: Some(&credentials.private_encryption_pem),
         dh_params: Some(&credentials.dhparam_pem),

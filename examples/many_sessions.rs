@@ -118,7 +118,7 @@ const CONSUMER: &str = "MANYUSERS";
 impl World {
     fn new() -> Result<Self, Box<dyn Error>> {
         let mut gateway = Gateway::new("http://127.0.0.1:4000/v1/api")?;
-        let consumer = enroll(&mut gateway, &TestKeys::generate()?, CONSUMER, None)?.consumer()?.build()?;
+        let consumer = enroll(&mut gateway, &TestKeys::generate()?, CONSUMER)?.consumer()?.build()?;
         let now = UnixTime::from_secs(1_714_622_400);
         Ok(Self { gateway, consumer, penalty: Penalty::default(), rng: StdRng::seed_from_u64(1), now })
     }

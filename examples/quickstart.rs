@@ -8,7 +8,7 @@ mod support;
 
 use std::error::Error;
 
-use ibkr_oauth::OAuthSession;
+use ibkr_oauth::{Consumer, OAuthSession};
 use ibkr_oauth_gateway::{Server, TestKeys};
 use ureq::Agent;
 
@@ -20,22 +20,22 @@ const CALLBACK: &str = "https://localhost:20000/";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("Making throw-away keys, two RSA keys of 2048 bits ...");
     let (keys, server) = (TestKeys::generate()?, Server::bind("127.0.0.1:0")?);
-    let third = enroll(&mut server.gateway(), &keys, "THIRDPRTY", Some(CALLBACK))?;
-    let first = enroll(&mut server.gateway(), &keys, "FIRSTPRTY", None)?;
+    let first = enroll(&mut server.gateway(), &keys, "FIRSTPRTY")?;
+    server.gateway().register_consumer(&keys.registration("THIRDPRTY", Some(CALLBACK)))?;
+    let third = Credentials { consumer_key: "THIRDPRTY".to_owned(), ..first.clone() }.consumer()?;
+    let third = third.authorize_url(&server.base_url().replace("/v1/api", "/authorize")).build()?;
     println!("IBKR's half of the protocol listens on {}", server.base_url());
 
     let agent = agent();
-    third_party(&third, &agent)?;
+    third_party(third, &agent)?;
     first_party(&first, &agent)?;
     println!("\nBoth logins are live. To log in to your own account, see \"Your own account\" in README.md.");
     Ok(())
 }
 
 /// A platform that trades for others: each user consents in a browser, once.
-fn third_party(credentials: &Credentials, agent: &Agent) -> Result<(), Box<dyn Error>> {
-    println!("\nThird party {}:", credentials.consumer_key);
-    let origin = credentials.base_url.trim_end_matches("/v1/api");
-    let consumer = credentials.consumer()?.authorize_url(&format!("{origin}/authorize")).build()?;
+fn third_party(consumer: Consumer, agent: &Agent) -> Result<(), Box<dyn Error>> {
+    println!("\nThird party {}:", consumer.consumer_key());
     let mut session = OAuthSession::new(consumer);
     drive(&mut session, agent)?;
     let consent_url = session.consent_url().ok_or("the gateway gave no request token")?;

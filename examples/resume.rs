@@ -236,7 +236,7 @@ fn demonstrate() -> Result<(), Box<dyn Error>> {
 fn run_jobs(dir: &Path) -> Result<(), Box<dyn Error>> {
     let (keys, server) = (TestKeys::generate()?, Server::bind("127.0.0.1:0")?);
     let file = dir.join("credentials.json");
-    serde_json::to_writer(private_file(&file)?, &enroll(&mut server.gateway(), &keys, "SHAREDJOB", None)?)?;
+    serde_json::to_writer(private_file(&file)?, &enroll(&mut server.gateway(), &keys, "SHAREDJOB")?)?;
 
     let start = || Command::new(env::current_exe()?).arg("--credentials").arg(&file).spawn();
     println!("Three at once:");

@@ -237,7 +237,7 @@ fn what_is_missing_in_credentials_is_named() {
         ["consumer_key", "realm", "private_signature_pem", "private_encryption_pem", "dhparam_pem", "access_token"];
     let half: Map<String, Value> = names.map(|name| (name.to_owned(), json!("x"))).into_iter().collect();
     for (json, said) in [
-        (&*Value::Object(half).to_string(), "access_token_secret is missing"),
+        (&*Value::Object(half).to_string(), "credentials.json: missing field `access_token_secret`"),
         (r#"{"realm":"r"}"#, "credentials.json: missing field `consumer_key`"),
         (
             r#"{"consumer_key":"a1b2c3d4e5f6a7b8c9d0","realm":1}"#,

@@ -37,19 +37,14 @@ pub struct Account {
 pub struct Credentials {
     pub consumer_key: String,
     pub realm: String,
-    /// None for a third party that has yet to ask.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_token: Option<Zeroizing<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_token_secret: Option<Zeroizing<String>>,
+    pub access_token: Zeroizing<String>,
+    pub access_token_secret: Zeroizing<String>,
     pub private_signature_pem: Zeroizing<String>,
     pub private_encryption_pem: Zeroizing<String>,
     pub dhparam_pem: String,
     #[serde(default = "production")]
     pub base_url: String,
 }
-
-const NO_ACCESS_TOKEN: &str = "access_token is missing: a third party gets it by `ibkr-oauth login --third-party`";
 
 fn production() -> String {
     "https://api.ibkr.com/v1/api".to_owned()
@@ -71,14 +66,14 @@ impl Account {
         }
         println!("No --credentials: logging in to a gateway of our own, with keys made on the spot.");
         let (server, keys) = (Server::bind("127.0.0.1:0")?, TestKeys::generate()?);
-        let enroll = |name: &&str| enroll(&mut server.gateway(), &keys, name, None);
+        let enroll = |name: &&str| enroll(&mut server.gateway(), &keys, name);
         Ok((consumer_keys.iter().map(enroll).collect::<Result<_, _>>()?, Some(server)))
     }
 }
 
 impl Credentials {
     /// What the parser says of a value is not passed on: it may quote a secret.
-    pub fn read(file: &Path) -> Result<Self, String> {
+    fn read(file: &Path) -> Result<Self, String> {
         let json = fs::read(file).map(Zeroizing::new);
         let json = json.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
         serde_json::from_slice(&json).map_err(|error| match error.to_string() {
@@ -98,34 +93,23 @@ impl Credentials {
 
     /// A session that is not logged in yet.
     pub fn session(&self) -> Result<OAuthSession, Box<dyn Error>> {
-        let token = self.access_token.as_ref().ok_or(NO_ACCESS_TOKEN)?;
-        let secret = self.access_token_secret.as_ref().ok_or("access_token_secret is missing")?;
-        Ok(OAuthSession::with_access_token(self.consumer()?.build()?, AccessToken::new(token, secret)?))
+        let access_token = AccessToken::new(&self.access_token, &self.access_token_secret)?;
+        Ok(OAuthSession::with_access_token(self.consumer()?.build()?, access_token))
     }
 }
 
-/// Registers a consumer with these keys: a third party if it has a callback URL, else with an access token.
-pub fn enroll(
-    gateway: &mut Gateway,
-    keys: &TestKeys,
-    consumer_key: &str,
-    callback_url: Option<&str>,
-) -> Result<Credentials, Box<dyn Error>> {
-    let consumer = keys.registration(consumer_key, callback_url);
+/// Registers a consumer with these keys, and issues an access token for it.
+pub fn enroll(gateway: &mut Gateway, keys: &TestKeys, consumer_key: &str) -> Result<Credentials, Box<dyn Error>> {
+    let consumer = keys.registration(consumer_key, None);
     gateway.register_consumer(&consumer)?;
     let accounts = vec!["DU1234567".to_owned(), "DU7654321".to_owned()];
     gateway.add_user(User { name: USER.to_owned(), accounts, kind: AccountKind::Paper });
-    let issued = match callback_url {
-        None => Some(gateway.issue_access_token(consumer_key, USER, &mut rng())?),
-        Some(_) => None,
-    };
-    let (access_token, access_token_secret) =
-        issued.map(|issued| (issued.token.into(), issued.secret_base64.into())).unzip();
+    let issued = gateway.issue_access_token(consumer_key, USER, &mut rng())?;
     Ok(Credentials {
         realm: consumer.realm().to_owned(),
         consumer_key: consumer.consumer_key,
-        access_token,
-        access_token_secret,
+        access_token: issued.token.into(),
+        access_token_secret: issued.secret_base64.into(),
         private_signature_pem: keys.private_signature_pem.clone().into(),
         private_encryption_pem: keys.private_encryption_pem.clone().into(),
         dhparam_pem: consumer.dhparam_pem,
