@@ -39,14 +39,9 @@ async fn the_certificate_is_made_once_and_for_its_owner_only() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(std::fs::metadata(&inner).unwrap().permissions().mode() & 0o777, 0o700);
 
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&made).unwrap()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config =
-        config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth();
     let stream = TcpStream::connect(world.address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let stream = trusting(&made).connect(name, stream).await.unwrap();
     let reply = converse(stream, &request("GET", "/v1/api/iserver/accounts", &[], "")).await;
     assert_eq!(reply.status, 200, "{reply:?}");
 
@@ -57,6 +52,41 @@ async fn the_certificate_is_made_once_and_for_its_owner_only() {
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
     std::fs::write(&file, "damaged").unwrap();
     assert!(matches!(Proxy::bind(options()).await, Err(StartError::Certificate(_))));
+}
+
+#[tokio::test]
+async fn a_certificate_of_ones_own_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let make = || rcgen::generate_simple_self_signed(["ibkr.example".to_owned()]).unwrap();
+    let (made, other) = (make(), make());
+    let certificates = write("certificate.pem", &made.cert.pem());
+    let options = |key: &str| {
+        let tls = Tls::Own { certificates: certificates.clone(), key: write("key.pem", key) };
+        let listen = Listen::Tcp { address: ([127, 0, 0, 1], 0).into(), tls };
+        Options { allowed_hosts: vec!["ibkr.example".into()], ..Options::new(listen) }
+    };
+    for key in [other.signing_key.serialize_pem(), made.cert.pem(), String::new()] {
+        assert!(matches!(Proxy::bind(options(&key)).await, Err(StartError::Certificate(_))));
+    }
+    let world = World::with(options(&made.signing_key.serialize_pem()), |client| client).await;
+    let stream = trusting(&made.cert.pem())
+        .connect(ServerName::try_from("ibkr.example").unwrap(), TcpStream::connect(world.address).await.unwrap());
+    let ask = request("GET", "/v1/api/iserver/accounts", &[("Host", "ibkr.example")], "");
+    assert_eq!(converse(stream.await.unwrap(), &ask).await.status, 200);
+}
+
+/// Speaks TLS with whoever shows this certificate.
+fn trusting(pem: impl AsRef<[u8]>) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pem.as_ref()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    TlsConnector::from(Arc::new(config.with_no_client_auth()))
 }
 
 #[tokio::test]

@@ -123,6 +123,43 @@ async fn after_a_log_out_the_next_request_logs_in_again() {
     assert!(world.post(INIT, "").await.body.contains("\"authenticated\":true"), "who asks for a session gets one");
 }
 
+/// What the metrics say, without what stands before each name.
+async fn metric(world: &World, name: &str) -> Option<i64> {
+    let page = world.get("/metrics").await.body;
+    let is_it = |line: &&str| line.strip_prefix("ibkr_oauth_proxy_").is_some_and(|line| line.starts_with(name));
+    let (_, value) = page.lines().find(is_it)?.rsplit_once(' ')?;
+    assert!(page.contains(&format!("# TYPE ibkr_oauth_proxy_{name} gauge\n")), "{page}");
+    Some(value.parse().unwrap())
+}
+
+#[tokio::test]
+async fn metrics_tell_how_the_session_stands() {
+    let world = World::start().await;
+    world.post("/v1/api/tickle", "").await;
+    world.told(["logged_in 1", "ready 1", "penalty_seconds 0", "clock_skew_seconds 0"]).await;
+    let expires_in = metric(&world, "token_expires_in_seconds").await.unwrap();
+    assert!((23 * 3600..=24 * 3600).contains(&expires_in), "{expires_in}");
+    let age = metric(&world, "tickle_age_seconds").await.unwrap();
+    assert!((0..=60).contains(&age), "{age}");
+
+    world.server.gateway().schedule(SystemTime::now(), Incident::TooManyRequests { lasts: Duration::MAX });
+    world.get("/v1/api/iserver/accounts").await;
+    let penalty = metric(&world, "penalty_seconds").await.unwrap();
+    assert!((500..=901).contains(&penalty), "{penalty}");
+
+    let world = World::start().await;
+    // A rejection shows how far the clocks are apart.
+    for incident in [Incident::ClockSkew { seconds: 120 }, Incident::LiveSessionsEnd] {
+        world.server.gateway().schedule(SystemTime::now(), incident);
+    }
+    world.get("/v1/api/iserver/accounts").await;
+    let skew = metric(&world, "clock_skew_seconds").await.unwrap();
+    assert!((115..=125).contains(&skew), "{skew}");
+    world.post("/v1/api/logout", "").await;
+    world.told(["logged_in 0", "ready 0", "brokerage_session{phase=\"logged out\"} 1"]).await;
+    assert_eq!(metric(&world, "token_expires_in_seconds").await, None);
+}
+
 #[tokio::test]
 async fn neither_a_nightly_reset_nor_a_dead_token_is_seen_by_clients() {
     let world = World::start().await;
