@@ -95,7 +95,7 @@ fn hosts_and_peers_are_admitted_as_the_flags_say() {
     for proxy in [proxy, elsewhere] {
         proxy.terminate().ends_with(0);
     }
-    world.run(&["proxy", "--peer", "10.0.0.0/33"]).ends_with(2);
+    world.run(&["proxy", "--peer", "10.0.0.0/33", "--token-file", "nowhere"]).ends_with(2);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn behind_a_server_that_speaks_tls_the_proxy_speaks_plain_http() {
     assert!(get(connect(&proxy), "/healthz", right).starts_with("HTTP/1.1 200 "));
     assert!(get(connect(&proxy), "/healthz", "").starts_with("HTTP/1.1 401 "));
     proxy.terminate().ends_with(0);
-    world.run(&[&behind[..], &["--plain"]].concat()).ends_with(2);
+    world.run(&["proxy", "--behind-tls", "--plain", "--token-file", "nowhere"]).ends_with(2);
 }
 
 #[cfg(unix)]
@@ -157,7 +157,8 @@ fn a_unix_socket_is_for_its_owner() {
     let response = get(UnixStream::connect(&socket).unwrap(), "/v1/api/portfolio/accounts", "");
     assert!(response.contains("DU1234567"), "{response}");
     proxy.terminate().ends_with(0);
-    world.run(&["proxy", "--unix", "ibkr", "--peer", "10.0.0.0/8"]).ends_with(2);
+    // A socket has no peers to choose from.
+    world.run(&["proxy", "--unix", "nowhere/ibkr", "--peer", "10.0.0.0/8"]).ends_with(2);
 }
 
 #[test]
