@@ -74,7 +74,7 @@ async fn a_certificate_of_ones_own_is_shown() {
         assert!(matches!(Proxy::bind(options(&key)).await, Err(StartError::Certificate(_))));
     }
     let world = World::with(options(&made.signing_key.serialize_pem()), |client| client).await;
-    let stream = trusting(&made.cert.pem())
+    let stream = trusting(made.cert.pem())
         .connect(ServerName::try_from("ibkr.example").unwrap(), TcpStream::connect(world.address).await.unwrap());
     let ask = request("GET", "/v1/api/iserver/accounts", &[("Host", "ibkr.example")], "");
     assert_eq!(converse(stream.await.unwrap(), &ask).await.status, 200);
