@@ -199,7 +199,7 @@ fn each_follower_has_its_own_clock_and_series_of_timestamps() {
 }
 
 #[test]
-fn a_dead_token_is_asked_about_and_its_successor_followed_within_15_seconds() {
+fn a_dead_token_is_asked_about_and_its_successor_followed_in_15_seconds() {
     let (mut world, mut machine) = (owner(), Machine::new(0));
     machine.settle(&mut world);
     world.happen(Incident::LiveSessionsEnd);
@@ -286,7 +286,7 @@ fn a_missing_brokerage_session_is_reported_to_the_owner() {
 }
 
 #[test]
-fn a_follower_whose_owner_is_silent_signs_to_the_end_and_then_waits_without_a_flood() {
+fn a_follower_of_a_silent_owner_signs_to_the_end_then_asks_without_flood() {
     let (mut world, mut machine) = (owner(), Machine::new(0));
     machine.settle(&mut world);
     let end = machine.follower.ends_at().unwrap();

@@ -56,7 +56,7 @@ const MISMATCHES: [Mismatch; 11] = [
 
 /// `INSTA_UPDATE=always cargo test --all-features --test words` writes the file anew.
 #[test]
-fn the_words_are_the_ones_that_were_agreed_on() {
+fn texts_match_the_snapshot() {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(".");
     settings.set_prepend_module_to_snapshot(false);

@@ -57,7 +57,7 @@ fn each_attempt_needs_a_permit_of_its_own() {
 }
 
 #[test]
-fn a_login_that_another_client_stored_is_adopted_and_queued_requests_go_out() {
+fn a_login_stored_by_another_client_is_adopted_and_the_queue_goes_out() {
     let mut world = with_permits();
     let ticket = world.request(&ACCOUNTS);
     world.run(&mut Sound, 5);
@@ -72,13 +72,13 @@ fn a_login_that_another_client_stored_is_adopted_and_queued_requests_go_out() {
 }
 
 #[test]
-fn a_token_that_died_is_replaced_by_the_one_that_another_client_has_stored() {
+fn a_dead_token_is_replaced_by_the_one_that_another_client_stored() {
     let mut world = with_permits();
     world.client.permit_login();
     world.run(&mut Sound, 70);
     let stored = login_elsewhere(&mut world);
     world.run(&mut Sound, 2 * MINUTE);
-    assert!(world.client.awaits_permit(world.pair.now), "a tickle was refused");
+    assert!(world.client.awaits_permit(world.pair.now), "a tickle was rejected");
     assert_eq!(world.client.adopt(&stored, world.pair.now), Ok(true));
     world.run(&mut Sound, HOUR);
     assert_eq!((world.count(LOGIN), world.client.awaits_permit(world.pair.now)), (1, false));

@@ -147,7 +147,7 @@ fn damage_that_can_be_undone_is_undone() {
 /// `INSTA_UPDATE=always cargo test --all-features --test doctor` writes the file anew, as that of `tests/words.rs`. The
 /// comparison is our own: without `std` the file holds a section more than is said, and what is said must still be in it.
 #[test]
-fn the_words_are_the_ones_that_were_agreed_on() {
+fn texts_match_the_snapshot() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(MESSAGES);
     let messages = messages();
     if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {

@@ -202,7 +202,7 @@ fn is_login(event: &OwnerEvent) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_owner_goes_on_with_a_login_that_was_under_way_when_the_shard_was_lost() {
+async fn a_login_under_way_when_the_shard_is_lost_is_used_by_the_next_owner() {
     let (store, ibkr) = (Arc::default(), Arc::new(Mutex::new(Ibkr::new())));
     let mut first = member(&store, 1);
     events(&mut first, TAKEOVER).await;

@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 
 use crate::{Service, read_all};
 
-const POLITE: &[u8] = b"GET /v1/api/tickle HTTP/1.1\r\nHost: x\r\nUser-Agent: t\r\nConnection: close\r\n\r\n";
+const UNSIGNED: &[u8] = b"GET /v1/api/tickle HTTP/1.1\r\nHost: x\r\nUser-Agent: t\r\nConnection: close\r\n\r\n";
 
 #[test]
-fn politeness_is_answered() {
+fn a_valid_request_without_signature_gets_a_401() {
     let service = Service::start();
     assert_eq!(service.server.base_url(), format!("http://{}/v1/api", service.server.address()));
-    let answer = service.exchange(POLITE);
+    let answer = service.exchange(UNSIGNED);
     assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
     assert!(answer.contains("\r\ndate: ") && answer.ends_with("\r\n\r\nUnauthorized"), "{answer}");
 }
 
 #[test]
-fn rudeness_is_survived() {
+fn malformed_requests_get_an_error_and_the_server_goes_on() {
     let service = Service::start();
     let long_header = [b"GET / HTTP/1.1\r\nX: ", "x".repeat(70_000).as_bytes()].concat();
     let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(101));
@@ -50,7 +50,7 @@ fn rudeness_is_survived() {
     assert!(read_all(&mut half_said).starts_with("HTTP/1.1 400 "));
     let _silent = service.connect();
     drop(service.connect());
-    assert!(service.exchange(POLITE).starts_with("HTTP/1.1 401 "), "and others are still served");
+    assert!(service.exchange(UNSIGNED).starts_with("HTTP/1.1 401 "), "and others are still served");
 }
 
 /// It is in chunks, and nothing that follows is taken for a request (RFC 9112 section 6.3).
@@ -60,8 +60,8 @@ fn a_body_with_two_lengths_ends_the_connection() {
     for headers in
         ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"]
     {
-        let polite = String::from_utf8_lossy(POLITE);
-        let answer = service.exchange(format!("POST / HTTP/1.1\r\n{headers}\r\n\r\n0\r\n\r\n{polite}").as_bytes());
+        let next = String::from_utf8_lossy(UNSIGNED);
+        let answer = service.exchange(format!("POST / HTTP/1.1\r\n{headers}\r\n\r\n0\r\n\r\n{next}").as_bytes());
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
     }
 }
@@ -99,7 +99,7 @@ fn only_so_many_are_connected_at_once() {
     let mut silent: Vec<_> = (0..256).map(|_| service.connect()).collect();
     assert_eq!(read_all(&mut service.connect()), "");
     silent.pop();
-    let is_served = || service.exchange(POLITE).starts_with("HTTP/1.1 401 ");
+    let is_served = || service.exchange(UNSIGNED).starts_with("HTTP/1.1 401 ");
     assert!((0..200).any(|_| is_served() || {
         thread::sleep(Duration::from_millis(50));
         false
@@ -116,7 +116,7 @@ fn a_connection_serves_many_requests_however_they_arrive() {
         stream.write_all(piece).unwrap();
         thread::sleep(Duration::from_millis(1));
     }
-    stream.write_all(POLITE).unwrap();
+    stream.write_all(UNSIGNED).unwrap();
     let answers = read_all(&mut stream);
     let statuses: Vec<_> = answers.match_indices("HTTP/1.1 ").map(|(at, _)| &answers[at + 9..at + 12]).collect();
     assert_eq!(statuses, ["401", "403", "401", "401"], "{answers}");
