@@ -213,7 +213,7 @@ async fn a_server_that_says_nothing_at_the_handshake_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_request_that_would_be_too_late_ends_at_once_and_says_when_to_repeat_it() {
+async fn a_request_that_would_be_too_late_ends_at_once_and_says_when_to_ask() {
     let server = Server::start().await;
     let api = ready(&server, Limits::default()).await;
     // Once in a quarter of an hour.
