@@ -187,3 +187,39 @@ pub(crate) fn health(status: &Status) -> Answer {
     });
     own(code, Fate::Answered, &content)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::failed;
+
+    #[test]
+    fn what_clients_do_is_counted_in_the_format_of_prometheus() {
+        let metrics = Metrics::default();
+        let open = [metrics.web_socket(), metrics.web_socket()];
+        drop(metrics.web_socket());
+        metrics.note_turned_away();
+        metrics.note_answer(&Answer::default());
+        for _ in 0..2 {
+            metrics.note_answer(&failed(StatusCode::BAD_GATEWAY, Fate::Unanswered, "lost"));
+        }
+        metrics.note_refusal("Unauthorized".to_owned());
+        let mut page = Page(String::new());
+        metrics.clients(7, &mut page).unwrap();
+        drop(open);
+        let samples: Vec<_> = page.0.lines().filter_map(|line| line.strip_prefix("ibkr_oauth_proxy_")).collect();
+        let expected = [
+            "web_sockets 2",
+            "connections 7",
+            "connections_refused_total 1",
+            "answers_total{status=\"200\"} 1",
+            "answers_total{status=\"502\"} 2",
+            "own_answers_total{fate=\"unanswered\"} 2",
+            "refusals_total{diagnosis=\"Unauthorized\"} 1",
+        ];
+        assert_eq!(samples, expected);
+        let head = "# HELP ibkr_oauth_proxy_answers_total Answers to clients, by status.\n\
+                    # TYPE ibkr_oauth_proxy_answers_total counter\nibkr_oauth_proxy_answers_total{";
+        assert!(page.0.contains(head), "{}", page.0);
+    }
+}

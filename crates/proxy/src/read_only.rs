@@ -116,9 +116,9 @@ mod tests {
 
     #[test]
     fn a_web_socket_is_for_listening() {
-        for message in
-            ["tic", "smd+265598+{\"fields\":[\"31\"]}", "umd+265598+{}", "sor+{}", "spl", "sbd+DU1+1", "str+{}"]
-        {
+        let prices = [r#"smd+265598+{"fields":["31"]}"#, "umd+265598+{}", "smh+265598+{}"];
+        let others = ["tic", "ech+hb", "sor+{}", "spl", "sbd+DU1+1", "ssd+DU1+{}", "sld+DU1+{}", "str+{}", "utr"];
+        for message in prices.into_iter().chain(others) {
             assert!(allows_message(message), "{message}");
         }
         for message in ["", "{}", "s", "sxx", "order+{}", "ssmd+1", "xmd+1", "{\"session\":\"x\"}"] {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ibkr_oauth_proxy::{BearerToken, Limits, Options};
+use ibkr_oauth_proxy::{BearerToken, Limits, Listen, Options, Tls};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
 use super::forwarding::{ORDER, ORDERS};
@@ -203,4 +204,28 @@ async fn who_sends_no_request_is_disconnected() {
         let reply = world.say(beginning).await;
         assert!(matches!(reply.status, 0 | 408), "{reply:?}");
     }
+}
+
+#[tokio::test]
+async fn who_begins_no_handshake_is_disconnected() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { handshake_time: Duration::from_millis(300), ..Limits::default() };
+    let listen = Listen::Tcp { address: ([127, 0, 0, 1], 0).into(), tls: Tls::SelfSigned(folder.path().into()) };
+    let world = World::with(Options { limits, ..Options::new(listen) }, |client| client).await;
+    for beginning in ["", "\x16\x03\x01"] {
+        assert_eq!(world.say(beginning).await.status, 0);
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_disconnected() {
+    let limits = Limits { write_time: Duration::from_millis(300), ..Limits::default() };
+    let world = World::with(Options { limits, ..plain() }, |client| client).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = socket.connect(world.address).await.unwrap();
+    // More than fits between the two.
+    let questions = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(4000);
+    let _ = deaf.write_all(questions.as_bytes()).await;
+    world.told(["connections 1"]).await;
 }

@@ -155,6 +155,27 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_subscription_is_repeated_after_a_loss() {
+        let (mut subscriptions, now) = ready();
+        let all = [PRICES, "sor+{}", "spl", "sbd+DU1+265598", "ssd+DU1+{}", "sld+DU1+{}", r#"str+{"days":1}"#];
+        let repeats = |subscriptions: &mut Subscriptions| {
+            let sent = sent(subscriptions, now, 10_000);
+            sent.into_iter().map(|(_, message)| message).collect::<Vec<_>>()
+        };
+        for message in all {
+            assert_eq!(subscriptions.take(message.into(), now), None);
+        }
+        assert_eq!(repeats(&mut subscriptions), all);
+        subscriptions.suspend();
+        subscriptions.begin(now);
+        assert_eq!(repeats(&mut subscriptions), all);
+        for message in ["umd+265598+{}", "uor", "upl{}", "ubd+DU1", "usd+DU1", "uld+DU1+{}", "utr"] {
+            assert_eq!(subscriptions.take(message.into(), now).as_deref(), Some(message));
+        }
+        assert_eq!(subscriptions.count(), 0);
+    }
+
+    #[test]
     fn market_data_is_renewed_every_ten_minutes_and_the_rest_is_not() {
         let (mut subscriptions, now) = ready();
         subscriptions.take(PRICES.into(), now);
