@@ -3,6 +3,7 @@
 mod folder;
 mod scenario;
 
+use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -180,7 +181,10 @@ fn store_changes(server: &Server, folder: Folder) {
 }
 
 fn listen(scheme: &str, address: &str) -> Result<(Ibkr, TcpListener), Failure> {
-    let unusable = |error: std::io::Error| Failure::new(Exit::Network, format!("cannot listen on {address}: {error}"));
+    let unusable = |error: io::Error| {
+        let exit = if error.kind() == ErrorKind::InvalidInput { Exit::Usage } else { Exit::Network };
+        Failure::new(exit, format!("cannot listen on {address}: {error}"))
+    };
     let listener = TcpListener::bind(address).map_err(unusable)?;
     let address = listener.local_addr().map_err(unusable)?;
     let gateway = Ibkr::new(&format!("{scheme}://{address}/v1/api"));
