@@ -23,16 +23,16 @@ fn seen(report: &Value, name: &str) -> String {
 
 #[test]
 fn how_queries_are_signed_is_found() {
-    for (policy, expected) in [
-        (QueryPolicy::Any, "either way is accepted"),
-        (QueryPolicy::Exclude, "no"),
-        (QueryPolicy::Fold, "yes"),
-        (QueryPolicy::Reject, "neither way is accepted"),
+    for (policy, expected, plus) in [
+        (QueryPolicy::Any, "either way is accepted", "cannot be told"),
+        (QueryPolicy::Exclude, "no", "cannot be told"),
+        (QueryPolicy::Fold, "yes", "yes"),
+        (QueryPolicy::Reject, "neither way is accepted", "cannot be told"),
     ] {
         let world = World::new("probe-query");
         world.server().gateway().set_query_policy(policy);
         let report = world.run(&PROBE).ends_with(0).json();
-        assert_eq!(answer(&report, "query"), expected);
+        assert_eq!((answer(&report, "query"), answer(&report, "plus")), (expected, plus));
         assert_eq!(answer(&report, "signature"), "yes");
         assert_eq!(answer(&report, "expiration"), "the expiry");
         assert!(report["rejected"].as_u64().unwrap() <= 10, "{report}");
