@@ -58,7 +58,7 @@ pub struct Rejection {
 #[non_exhaustive]
 pub enum NotSent {
     /// Its time was up first. It ends before that if it is known to be in vain.
-    #[error("it could not go out in time: {}", what_was_missing(.status))]
+    #[error("it could not go out in time: {}{}", what_was_missing(.status), when_to_repeat(*.retry_at))]
     Deadline {
         /// How things stood.
         status: Status,
@@ -91,4 +91,8 @@ fn what_was_missing(status: &Status) -> &'static str {
         BrokeragePhase::Ready | BrokeragePhase::LoggedOut => "the request limits had no room for it",
         _ => "there was no brokerage session, or no room in the request limits",
     }
+}
+
+fn when_to_repeat(at: Option<UnixTime>) -> String {
+    at.map_or_else(String::new, |at| format!("; the next chance is at {at}"))
 }

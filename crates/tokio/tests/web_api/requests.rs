@@ -223,6 +223,7 @@ async fn a_request_that_would_be_too_late_ends_at_once_and_says_when_to_ask() {
     let Poll::Ready(Err(error)) = pin!(api.request(&parameters)).poll(&mut Context::from_waker(Waker::noop())) else {
         panic!("it waits")
     };
+    assert!(error.to_string().contains("the request limits had no room for it; the next chance is at 20"), "{error}");
     let RequestError::NotSent(NotSent::Deadline { retry_at: Some(at), .. }) = error else { panic!("{error:?}") };
     let pause = at.saturating_since(first.into()).as_secs();
     assert!((899..=960).contains(&pause), "{pause} s");
