@@ -1,8 +1,8 @@
 //! The client: login, brokerage session and the caller's own requests, driven by one poll.
 
+mod deadline_forecast;
 mod exchange;
 mod login_limit;
-mod outlook;
 mod output;
 mod own_requests;
 mod poll;
