@@ -46,7 +46,7 @@ impl Forwarded {
             Ok(response) => pass(response),
             Err(RequestError::Rejected(rejection)) => {
                 if let Error::Rejected(rejected) = &rejection.error {
-                    metrics.note_refusal(format!("{:?}", rejected.diagnosis));
+                    metrics.note_rejection(format!("{:?}", rejected.diagnosis));
                 }
                 pass(rejection.response)
             }

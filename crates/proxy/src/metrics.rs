@@ -28,7 +28,7 @@ const PHASES: [BrokeragePhase; 7] = [
 pub(crate) struct Metrics {
     answers: Counts,
     own_answers: Counts,
-    refusals: Counts,
+    rejections: Counts,
     web_sockets: AtomicU64,
     turned_away: AtomicU64,
 }
@@ -58,8 +58,8 @@ impl Metrics {
     }
 
     /// IBKR has refused a request; `diagnosis` is a name from a fixed list.
-    pub(crate) fn note_refusal(&self, diagnosis: String) {
-        self.refusals.add(diagnosis);
+    pub(crate) fn note_rejection(&self, diagnosis: String) {
+        self.rejections.add(diagnosis);
     }
 
     pub(crate) fn note_turned_away(&self) {
@@ -94,7 +94,7 @@ impl Metrics {
             "fate",
             &self.own_answers,
         )?;
-        page.counts("refusals_total", "Refusals of IBKR, by diagnosis.", "diagnosis", &self.refusals)
+        page.counts("rejections_total", "Rejections by IBKR, by diagnosis.", "diagnosis", &self.rejections)
     }
 }
 
@@ -203,7 +203,7 @@ mod tests {
         for _ in 0..2 {
             metrics.note_answer(&failed(StatusCode::BAD_GATEWAY, Fate::Unanswered, "lost"));
         }
-        metrics.note_refusal("Unauthorized".to_owned());
+        metrics.note_rejection("Unauthorized".to_owned());
         let mut page = Page(String::new());
         metrics.clients(7, &mut page).unwrap();
         drop(open);
@@ -215,7 +215,7 @@ mod tests {
             "answers_total{status=\"200\"} 1",
             "answers_total{status=\"502\"} 2",
             "own_answers_total{fate=\"unanswered\"} 2",
-            "refusals_total{diagnosis=\"Unauthorized\"} 1",
+            "rejections_total{diagnosis=\"Unauthorized\"} 1",
         ];
         assert_eq!(samples, expected);
         let head = "# HELP ibkr_oauth_proxy_answers_total Answers to clients, by status.\n\

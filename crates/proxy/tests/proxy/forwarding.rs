@@ -93,7 +93,7 @@ async fn a_refusal_of_ibkr_is_passed_on_and_counted() {
     assert_eq!((reply.status, reply.mark()), (400, None), "{reply:?}");
     let metrics = world.get("/metrics").await;
     assert!(
-        metrics.body.contains("ibkr_oauth_proxy_refusals_total{diagnosis=\"MalformedRequest\"} 1\n"),
+        metrics.body.contains("ibkr_oauth_proxy_rejections_total{diagnosis=\"MalformedRequest\"} 1\n"),
         "{metrics:?}"
     );
     assert!(metrics.body.contains("ibkr_oauth_proxy_answers_total{status=\"400\"} 1\n"), "{metrics:?}");
