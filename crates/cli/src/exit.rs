@@ -33,7 +33,7 @@ Exit codes:
   2  usage: the command line is wrong
   3  credentials: missing, unreadable or wrong
   4  login: the server rejected the login
-  5  network: no connection, no response, or an address in use, and nothing was done
+  5  network: no connection, no response, or an address that cannot be listened on: nothing was done
   6  unknown: the request was sent, and whether it took effect is not known
   7  not-ready: no session now (maintenance, request limits, in use elsewhere): try later
   8  file: the store or another local file cannot be read or written";

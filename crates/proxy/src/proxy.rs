@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +39,21 @@ pub enum StartError {
     #[error("no TLS: {0}")]
     Certificate(io::Error),
     /// The address cannot be listened on.
-    #[error("cannot listen: {0}")]
-    Listen(io::Error),
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// The socket cannot be made.
+    #[error("cannot listen at {}: {error}", .path.display())]
+    Socket {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
 }
 
 /// A proxy that listens, and serves nobody yet.
@@ -70,10 +84,22 @@ impl Proxy {
                     check_beyond_loopback(&options, tls)?;
                 }
                 let tls = acceptor(tls).map_err(StartError::Certificate)?;
-                (Listener::Tcp(TcpListener::bind(address).await.map_err(StartError::Listen)?), tls)
+                (
+                    Listener::Tcp(
+                        TcpListener::bind(address)
+                            .await
+                            .map_err(|error| StartError::Listen { address: *address, error })?,
+                    ),
+                    tls,
+                )
             }
             #[cfg(unix)]
-            Listen::Unix(path) => (crate::listener::bind_unix(path).await.map_err(StartError::Listen)?, None),
+            Listen::Unix(path) => (
+                crate::listener::bind_unix(path)
+                    .await
+                    .map_err(|error| StartError::Socket { path: path.clone(), error })?,
+                None,
+            ),
         };
         Ok(Self { listener, tls, options })
     }

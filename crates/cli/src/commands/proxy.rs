@@ -181,7 +181,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match error {
             StartError::NeedsToken | StartError::NeedsTls => Exit::Usage,
-            StartError::Listen(_) => Exit::Network,
+            StartError::Listen { .. } => Exit::Network,
             _ => Exit::File,
         };
         Self::new(exit, error.to_string())

@@ -250,7 +250,7 @@ fn clients_that_trust_the_certificate_log_in_over_tls() {
 }
 
 /// Agrees on the consent page of a gateway's only user, and returns the address that the browser is sent to.
-fn agree(consent_url: &str) -> String {
+fn approve(consent_url: &str) -> String {
     let browser: Agent = Agent::config_builder().max_redirects(0).max_redirects_will_error(false).build().into();
     let sent_on = browser.get(format!("{consent_url}&approve=")).call().unwrap();
     sent_on.headers()["location"].to_str().unwrap().to_owned()
@@ -270,7 +270,8 @@ fn a_third_party_asks_for_an_access_token_which_outlives_the_gateway() {
     let mut login = world.start_with_keyboard(&consent);
     let asked = login.wait_for("press Enter");
     let consent_url = asked.lines().find(|line| line.contains("?oauth_token=")).unwrap().trim();
-    login.types(&agree(consent_url));
+    assert!(consent_url.starts_with(&authorize_url), "{consent_url}");
+    login.types(&approve(consent_url));
     login.end().ends_with(0).says("DU1234567");
     gateway.terminate().ends_with(0);
 

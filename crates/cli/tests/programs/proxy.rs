@@ -171,7 +171,8 @@ fn a_proxy_that_anybody_could_trade_through_does_not_start() {
     world.run(&["proxy", "--token-file", &token]).ends_with(2).says("16 characters");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    world.run(&["proxy", "--plain", "--listen", &address]).ends_with(5).says("cannot listen");
+    world.run(&["proxy", "--plain", "--listen", &address]).ends_with(5).says(&format!("cannot listen on {address}"));
+    world.run(&["proxy", "--unix", "nowhere/socket"]).ends_with(8).says("cannot listen at nowhere/socket");
     world.run(&["gateway", "--dir", "new", "--listen", &address]).ends_with(5).says("cannot listen");
     world.run(&["gateway", "--dir", "new", "--listen", "nonsense"]).ends_with(2).says("cannot listen");
     assert_eq!(world.count(LOGIN), 0);

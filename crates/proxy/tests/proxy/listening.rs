@@ -102,7 +102,7 @@ async fn a_unix_socket_is_for_its_owner_only_and_goes_with_the_proxy() {
     assert_eq!(converse(UnixStream::connect(&path).await.unwrap(), &foreign).await.status, 403);
 
     let second = Proxy::bind(Options::new(Listen::Unix(path.clone()))).await;
-    assert!(matches!(second, Err(StartError::Listen(_))), "one that is served is not taken over");
+    assert!(matches!(second, Err(StartError::Socket { .. })), "one that is served is not taken over");
     world.stop().await;
     assert!(!path.exists());
 
