@@ -38,7 +38,11 @@ impl Replay {
             callback_url: None,
         };
         gateway.register_consumer(&registered).unwrap();
-        gateway.add_user(User { name: "alice".to_string(), accounts: vec!["DU1".to_string()], kind: AccountKind::Paper });
+        gateway.add_user(User {
+            name: "alice".to_string(),
+            accounts: vec!["DU1".to_string()],
+            kind: AccountKind::Paper,
+        });
         let IssuedToken { token, secret_base64 } =
             gateway.issue_access_token(CONSUMER_KEY, "alice", &mut rng(2)).unwrap();
         let mut replay = Self {
