@@ -19,7 +19,7 @@ fn no_module_imports_itself_by_a_detour() {
 }
 
 /// `src/` is `no_std`: whoever wants a clock, a file, a socket, a thread or the environment must name `std`. `clippy.toml`
-/// catches what could be called on the two types that are named.
+/// catches what could be called on the time.
 #[test]
 fn of_the_standard_library_only_a_lock_and_a_time_are_named() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
