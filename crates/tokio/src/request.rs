@@ -57,7 +57,7 @@ pub struct Rejection {
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum NotSent {
-    /// Its time was up first. It ends before that if it is known to be in vain.
+    /// It could not go out before its deadline. A request for which that is known beforehand ends at once.
     #[error("it could not go out in time: {}{}", what_was_missing(.status), when_to_repeat(*.retry_at))]
     Deadline {
         /// How things stood.
@@ -80,11 +80,11 @@ pub enum NotSent {
 }
 
 fn what_was_missing(status: &Status) -> &'static str {
-    if !status.is_logged_in() {
-        return "there was no live session yet";
-    }
     if status.penalty_ends_at.is_some() {
         return "nothing is sent during the pause after a 429";
+    }
+    if !status.is_logged_in() {
+        return "there was no live session yet";
     }
     match status.brokerage {
         BrokeragePhase::Competing => "the user's brokerage session was in use elsewhere",

@@ -129,10 +129,12 @@ impl Shared {
             Activity::ShutDown => Err(NotSent::ShutDown),
             Activity::LoggingOut | Activity::LoggedOut => Err(NotSent::LoggedOut),
             Activity::Running | Activity::Stopped => {
-                if let Some(at) = state.client.beyond_deadline(request, now()) {
-                    return Err(NotSent::Deadline { status: state.status(now()), retry_at: Some(at) });
+                let now = now();
+                let ticket = state.client.request(request, now).map_err(NotSent::Refused)?;
+                if let Some(at) = state.client.beyond_deadline(request, now) {
+                    state.client.cancel(ticket);
+                    return Err(NotSent::Deadline { status: state.status(now), retry_at: Some(at) });
                 }
-                let ticket = state.client.request(request, now()).map_err(NotSent::Refused)?;
                 state.waiting.insert(ticket, Waiting { reply, response: None, failure: None });
                 Ok(ticket)
             }

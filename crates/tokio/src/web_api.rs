@@ -47,7 +47,8 @@ impl WebApi {
 
     /// Puts a request into the queue, at once, and returns the future of its response. It goes out when there is a live session
     /// (for `/iserver` also a brokerage session) and the request limits allow it; it is signed only then. If it is known that
-    /// this will be too late ([`Client::beyond_deadline`]), it ends at once.
+    /// this will be too late ([`Client::beyond_deadline`]), it ends at once, with
+    /// [`NotSent::Deadline`](crate::NotSent::Deadline).
     ///
     /// A future that is dropped takes the request back if it has not gone out. If it has, the response is discarded; nothing is
     /// repeated. An order is sent once at most, whatever happens.

@@ -69,6 +69,7 @@ fn left_behind(planted: Vec<(&'static str, Vec<u8>)>, work: impl FnOnce()) -> Ve
 const ACCESS_TOKEN: &str = "a1b2c3d4e5f6a7b8c9d0";
 /// "an encrypted secret of this test", as IBKR would hand it out.
 const ENCRYPTED_SECRET: &str = "YW4gZW5jcnlwdGVkIHNlY3JldCBvZiB0aGlzIHRlc3Q=";
+
 /// What `serde_json` leaves, a copy of a text with escapes, has its line breaks for `\n`.
 #[test]
 fn credentials_that_were_read_and_stored_leave_no_secret_behind() {
