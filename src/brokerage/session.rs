@@ -105,7 +105,7 @@ pub struct BrokerageSession {
     pub(super) pause: Duration,
     pub(super) backoff: Backoff,
     pub(super) contest: Contest,
-    /// Schedule in a row that a brokerage session could not be built.
+    /// Times in a row that a brokerage session could not be built.
     pub(super) unavailable: u32,
     /// Live session tokens in a row that were rejected, and the step that was, last.
     pub(super) rejections: u32,

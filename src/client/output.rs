@@ -146,7 +146,7 @@ pub enum Outcome {
 pub enum NotSent {
     /// Its deadline passed first: no live session, no brokerage session, or no room in the request limits.
     Deadline {
-        /// When it could go out at the earliest, if it were handed over again; `None` if that is up to others.
+        /// When it could go out at the earliest, if it were handed over again; `None` if that is not known.
         retry_at: Option<UnixTime>,
     },
     /// The client was logged out, or starts over.

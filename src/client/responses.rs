@@ -136,8 +136,10 @@ impl Client {
     fn note_brokerage_success(&mut self, asked_at: UnixTime, now: UnixTime) {
         self.health.note(TokenEvidence::Accepted, now);
         if self.brokerage.phase(now) == BrokeragePhase::Ready {
-            let is_ready_since = |repair: &Repair| matches!(repair, Repair::BrokerageSession { rejected_at } if *rejected_at <= asked_at);
-            self.note_repaired(is_ready_since);
+            self.note_repaired(|repair| match repair {
+                Repair::BrokerageSession { rejected_at } => *rejected_at <= asked_at,
+                _ => false,
+            });
         }
     }
 
