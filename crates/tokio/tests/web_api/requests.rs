@@ -227,6 +227,10 @@ async fn a_request_that_would_be_too_late_ends_at_once_and_says_when_to_ask() {
     let RequestError::NotSent(NotSent::Deadline { retry_at: Some(at), .. }) = error else { panic!("{error:?}") };
     let pause = at.saturating_since(first.into()).as_secs();
     assert!((899..=960).contains(&pause), "{pause} s");
+    // What can never go out has no next chance.
+    let unsignable = ApiRequest::get("/iserver/scanner/params").query(&[("oauth_nonce", "1")]);
+    let error = soon(api.request(&unsignable)).await.unwrap_err();
+    assert!(matches!(error, RequestError::NotSent(NotSent::Refused(_))), "{error:?}");
     assert_eq!(server.count("GET /iserver/scanner/params"), 1);
 }
 
