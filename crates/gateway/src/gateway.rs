@@ -130,7 +130,7 @@ impl Gateway {
         if let Some(odd) = self.schedule.odd_response(target.endpoint) {
             return Ok(odd);
         }
-        let signed = SignedRequest::read(request, &self.base_url, target)?;
+        let signed = SignedRequest::read(request, &self.base_url, target, self.settings.plus_in_query)?;
         let answer = self.answer_signed(&signed, target.endpoint, rng, now)?;
         Ok(response(StatusCode::OK, JSON, answer.to_string()))
     }

@@ -62,6 +62,6 @@ pub use rand_core;
 pub use registration::{AccountKind, Consent, IssuedToken, RegisteredConsumer, User};
 #[cfg(feature = "server")]
 pub use server::{Certificate, Server, TestKeys};
-pub use settings::{DeadTokenResponse, LiveSessionTokens, QueryPolicy};
+pub use settings::{DeadTokenResponse, ExpirationField, LiveSessionTokens, PlusInQuery, QueryPolicy};
 pub use state::State;
 pub use web_socket::WebSocket;

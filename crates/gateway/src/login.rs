@@ -15,7 +15,7 @@ use crate::schedule::Trouble;
 use crate::signed_request::SignedRequest;
 use crate::time::{UnixTime, millis};
 use crate::verification::known_consumer;
-use crate::{Consent, Gateway, GatewayError, IssuedToken, User};
+use crate::{Consent, ExpirationField, Gateway, GatewayError, IssuedToken, User};
 
 /// How long a live session token lasts (protocol section 7).
 const LIVE_SESSION_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -168,11 +168,15 @@ impl Gateway {
             expires: now.saturating_add(LIVE_SESSION_LIFETIME),
             cookie: random_hex::<16>(rng),
         };
+        let expiration = match self.settings.expiration_field {
+            ExpirationField::Expiry => session.expires,
+            ExpirationField::TimeOfComputation => now,
+        };
         let is_empty = self.schedule.suffers(Trouble::EmptyDiffieHellmanResponses);
         let answer = json!({
             "diffie_hellman_response": if is_empty { "" } else { &agreement.response },
             "live_session_token_signature": agreement.proof,
-            "live_session_token_expiration": millis(session.expires),
+            "live_session_token_expiration": millis(expiration),
         });
         if !is_empty {
             self.note_change();

@@ -33,6 +33,28 @@ pub enum QueryPolicy {
     Reject,
 }
 
+/// What a `+` in a query is to a signature that covers the query, which is not documented (protocol section 3.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum PlusInQuery {
+    /// A space, as in a form.
+    #[default]
+    Space,
+    /// Itself, as in a path.
+    Plus,
+}
+
+/// What `live_session_token_expiration` says, since sources differ (protocol section 6.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum ExpirationField {
+    /// When the token expires.
+    #[default]
+    Expiry,
+    /// When the token was computed, a day before it expires.
+    TimeOfComputation,
+}
+
 /// The response to an API request with a dead live session token: one that has expired, was logged out, or has given
 /// way to a newer one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -52,6 +74,8 @@ pub enum DeadTokenResponse {
 pub(crate) struct Settings {
     pub(crate) live_session_tokens: LiveSessionTokens,
     pub(crate) query_policy: QueryPolicy,
+    pub(crate) plus_in_query: PlusInQuery,
+    pub(crate) expiration_field: ExpirationField,
     pub(crate) dead_token_response: DeadTokenResponse,
     pub(crate) accounts_delay: Duration,
 }
@@ -72,6 +96,16 @@ impl Gateway {
     /// Sets what the signature of an API request with a query must cover: at first, whatever clients are known to sign.
     pub fn set_query_policy(&mut self, policy: QueryPolicy) {
         self.settings.query_policy = policy;
+    }
+
+    /// Sets what a `+` in a query is to a signature that covers the query: a space at first.
+    pub fn set_plus_in_query(&mut self, plus: PlusInQuery) {
+        self.settings.plus_in_query = plus;
+    }
+
+    /// Sets what `live_session_token_expiration` says: the expiry at first.
+    pub fn set_expiration_field(&mut self, field: ExpirationField) {
+        self.settings.expiration_field = field;
     }
 
     /// Sets how an API request with a dead live session token is answered: with 401 at first.

@@ -5,12 +5,12 @@ use base64::prelude::BASE64_STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Request};
 
-use crate::QueryPolicy;
 use crate::authorization::Authorization;
 use crate::base_string::{Order, Pair, base_string};
 use crate::base_url::{BaseUrl, Target};
 use crate::percent_encoding::{Space, form_decode, form_pairs};
 use crate::rejection::Rejection;
+use crate::{PlusInQuery, QueryPolicy};
 
 /// All that goes into a base string, decoded.
 pub(crate) struct SignedRequest<'r> {
@@ -30,6 +30,7 @@ impl<'r> SignedRequest<'r> {
         request: &'r Request<B>,
         base_url: &BaseUrl,
         target: Target<'_>,
+        plus: PlusInQuery,
     ) -> Result<Self, Rejection> {
         let (headers, body) = (request.headers(), request.body().as_ref());
         let header = headers.get(AUTHORIZATION).ok_or(Rejection::Unauthorized("there is no Authorization header"))?;
@@ -38,7 +39,7 @@ impl<'r> SignedRequest<'r> {
             method: request.method().as_str(),
             body,
             authorization: Authorization::parse(header.as_bytes())?,
-            query: form_pairs(target.query.as_bytes()).ok_or(BROKEN_ESCAPE)?,
+            query: query_pairs(target.query, plus).ok_or(BROKEN_ESCAPE)?,
             form: form_pairs(form).ok_or(BROKEN_ESCAPE)?,
             url: base_url.url(target.path),
             url_with_query: base_url.url(target.whole),
@@ -127,6 +128,13 @@ const FOLDED: [Reading; 4] = [
 const IN_THE_URL: [Reading; 3] =
     [Reading::InTheUrl, Reading::InTheUrlDecoded(Space::PercentTwenty), Reading::InTheUrlDecoded(Space::Plus)];
 
+fn query_pairs(query: &str, plus: PlusInQuery) -> Option<Vec<Pair>> {
+    match plus {
+        PlusInQuery::Space => form_pairs(query.as_bytes()),
+        PlusInQuery::Plus => form_pairs(query.replace('+', "%2B").as_bytes()),
+    }
+}
+
 /// Is the body a form, whatever parameters follow the media type?
 fn is_form(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
@@ -147,7 +155,7 @@ mod tests {
 
     fn read<'r>(base_url: &str, request: &'r Request<&str>) -> SignedRequest<'r> {
         let base_url = BaseUrl::parse(base_url).unwrap();
-        SignedRequest::read(request, &base_url, base_url.resolve(request.uri()).unwrap()).unwrap()
+        SignedRequest::read(request, &base_url, base_url.resolve(request.uri()).unwrap(), PlusInQuery::Space).unwrap()
     }
 
     fn header(parameters: &Value) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ibkr_oauth_gateway::{Incident, LiveSessionTokens, QueryPolicy};
+use ibkr_oauth_gateway::{ExpirationField, Incident, LiveSessionTokens, PlusInQuery, QueryPolicy};
 use serde_json::Value;
 
 use crate::support::World;
@@ -38,6 +38,17 @@ fn how_queries_are_signed_is_found() {
         assert!(report["rejected"].as_u64().unwrap() <= 10, "{report}");
         assert_eq!(world.count("POST /v1/api/"), 2, "only logins are no GETs");
     }
+}
+
+#[test]
+fn what_a_plus_and_an_expiration_mean_is_found() {
+    let world = World::new("probe-plus");
+    world.server().gateway().set_query_policy(QueryPolicy::Fold);
+    world.server().gateway().set_plus_in_query(PlusInQuery::Plus);
+    world.server().gateway().set_expiration_field(ExpirationField::TimeOfComputation);
+    let report = world.run(&PROBE).ends_with(0).json();
+    assert_eq!((answer(&report, "plus"), seen(&report, "plus").as_str()), ("no", "%20: accepted, +: rejected"));
+    assert_eq!(answer(&report, "expiration"), "the time of computation");
 }
 
 #[test]

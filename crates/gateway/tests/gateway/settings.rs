@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ibkr_oauth_gateway::http::Response;
-use ibkr_oauth_gateway::{DeadTokenResponse, Incident, LiveSessionTokens, QueryPolicy};
+use ibkr_oauth_gateway::{DeadTokenResponse, Incident, LiveSessionTokens, PlusInQuery, QueryPolicy};
 
 use crate::client::{Live, ORIGIN, World, encode, header, json, text};
 
@@ -104,6 +104,21 @@ fn a_query_may_have_to_be_signed_one_way_or_not_at_all() {
         let is_rejected_as_such = header(&reason, "Gateway-Reason") == Some("set: requests with a query are rejected");
         assert_eq!(is_rejected_as_such, policy == QueryPolicy::Reject);
         assert_eq!(accounts(&mut world, &live).status(), 200, "{policy:?}: without a query");
+    }
+}
+
+#[test]
+fn a_plus_in_a_query_may_be_a_space_or_a_plus_to_a_signature() {
+    for (plus, space, literal) in [(PlusInQuery::Space, 200, 401), (PlusInQuery::Plus, 401, 200)] {
+        let (mut world, login) = World::first_party();
+        let live = world.live(&login);
+        world.gateway.set_query_policy(QueryPolicy::Fold);
+        world.gateway.set_plus_in_query(plus);
+        for (value, status) in [("p q", space), ("p+q", literal)] {
+            let mut call = world.api_call("GET", "/portfolio/accounts?a=p+q", &live);
+            call.folded = vec![("a", value)];
+            assert_eq!(world.send(&call.signed_with(&live.token)).status(), status, "{plus:?} {value}");
+        }
     }
 }
 
