@@ -3,12 +3,12 @@
 use alloc::string::{String, ToString};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::{fmt, ptr};
+use core::{fmt, ptr, slice};
 use zeroize::Zeroizing;
 
 use super::{Inner, LiveSession};
 use crate::error::Misuse;
-use crate::signing::mac::{BLOCK, Mac};
+use crate::signing::mac::{BLOCK, Block, Mac, MacKey};
 use crate::signing::percent_encoding::Sink;
 use crate::wire::api_request::{ApiRequest, Pairs, Parameters};
 use crate::wire::method::Method;
@@ -57,8 +57,9 @@ pub(super) struct Kept {
     session: Weak<Inner>,
     /// The MAC of the whole blocks before the nonce.
     beginning: Mac,
-    /// The base string from there on, with nonce and timestamp of the last signature.
-    rest: Zeroizing<Vec<u8>>,
+    /// The base string from there on, with nonce and timestamp of the last signature, and its padding: no nonce is longer
+    /// than another.
+    rest: Zeroizing<Vec<Block>>,
     nonce_start: usize,
     timestamp_start: usize,
 }
@@ -107,30 +108,27 @@ impl PreparedRequest {
 impl Kept {
     /// `base_string` has room for nonce and timestamp at `gaps`.
     pub(super) fn new(live: &LiveSession, base_string: &str, gaps: [usize; 2]) -> Self {
-        let [nonce, _] = gaps;
-        let blocks_before_nonce = nonce / BLOCK;
-        let (blocks, _) = base_string.as_bytes().as_chunks();
-        let (before_nonce, _) = blocks.split_at_checked(blocks_before_nonce).unwrap_or_default();
+        let [nonce, timestamp] = gaps;
+        let padded = MacKey::padded(base_string.as_bytes());
+        let mut blocks = padded.iter();
         let mut beginning = live.0.token.signer().mac();
-        beginning.blocks(before_nonce);
-        let hashed = before_nonce.as_flattened().len();
-        let rest = base_string.as_bytes().get(hashed..).unwrap_or_default();
-        let [nonce_start, timestamp_start] = gaps.map(|gap| gap.saturating_sub(hashed));
-        let session = Arc::downgrade(&live.0);
-        Self { session, beginning, rest: Zeroizing::new(rest.to_vec()), nonce_start, timestamp_start }
+        blocks.by_ref().take(nonce / BLOCK).for_each(|block| beginning.blocks(slice::from_ref(block)));
+        let rest = Zeroizing::new(blocks.copied().collect());
+        let (nonce_start, between) = (nonce % BLOCK, timestamp.saturating_sub(nonce));
+        let timestamp_start = nonce_start.saturating_add(between);
+        Self { session: Arc::downgrade(&live.0), beginning, rest, nonce_start, timestamp_start }
     }
 
     /// The MAC of the base string with this nonce and this timestamp.
     pub(super) fn mac(&mut self, [nonce, timestamp]: [&str; 2]) -> Mac {
+        let rest = self.rest.as_flattened_mut();
         for (start, text) in [(self.nonce_start, nonce), (self.timestamp_start, timestamp)] {
-            if let Some(gap) = self.rest.get_mut(start..).and_then(|rest| rest.get_mut(..text.len())) {
+            if let Some(gap) = rest.get_mut(start..).and_then(|rest| rest.get_mut(..text.len())) {
                 gap.copy_from_slice(text.as_bytes());
             }
         }
         let mut mac = self.beginning.clone();
-        let (blocks, end) = self.rest.as_chunks();
-        mac.blocks(blocks);
-        mac.end(end);
+        mac.blocks(&self.rest);
         mac
     }
 }

@@ -5,6 +5,7 @@
 //! already: that saves 35 of 555 ns for a signature of ten parameters, and costs the padding below.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use sha2::block_api::compress256;
 use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest, Sha256};
@@ -17,7 +18,7 @@ pub(crate) const BLOCK: usize = 64;
 const BLOCK_BYTES: u64 = 64;
 /// Where the length stands in the last block. Before it come text and at least one byte of padding.
 const LENGTH_START: usize = 56;
-type Block = [u8; BLOCK];
+pub(crate) type Block = [u8; BLOCK];
 type State = Zeroizing<[u32; 8]>;
 
 /// A key whose two padded blocks are hashed already: RFC 2104 calls the paddings ipad and opad. Wiped on drop.
@@ -39,6 +40,13 @@ impl MacKey {
             state
         };
         Self { inner: absorb(0x36), outer: absorb(0x5c) }
+    }
+
+    /// Returns `text` in blocks, with the padding that comes behind it in a MAC.
+    pub(crate) fn padded(text: &[u8]) -> Zeroizing<Vec<Block>> {
+        let (blocks, rest) = text.as_chunks();
+        let (before_last, last) = padded(rest, BLOCK_BYTES.wrapping_add(length(blocks.as_flattened())));
+        Zeroizing::new(blocks.iter().copied().chain(before_last).chain([last]).collect())
     }
 
     /// Begins the MAC of a text.
@@ -93,23 +101,31 @@ impl Sink for Recorded {
     }
 }
 
-/// Pads the `rest` of a message behind `bytes` others with a one bit, zeros, and the length in bits
-/// ([FIPS 180-4 section 5.1.1](https://csrc.nist.gov/pubs/fips/180-4/upd1/final)).
+/// Hashes the `rest` of a message behind `bytes` others, and the padding.
 #[inline]
 fn absorb_end(state: &mut State, rest: &[u8], bytes: u64) {
-    let mut padded = [0; BLOCK];
-    if let Some((text, padding)) = padded.split_at_mut_checked(rest.len()) {
+    let (before_last, last) = padded(rest, bytes);
+    if let Some(block) = before_last {
+        compress256(state, &[block]);
+    }
+    compress256(state, &[last]);
+}
+
+/// Pads the `rest` of a message, which is shorter than a block, behind `bytes` others with a one bit, zeros, and the length
+/// in bits ([FIPS 180-4 section 5.1.1](https://csrc.nist.gov/pubs/fips/180-4/upd1/final)). Returns the last block, and
+/// the one before it if the length has no room in the same.
+#[inline]
+fn padded(rest: &[u8], bytes: u64) -> (Option<Block>, Block) {
+    let mut block = [0; BLOCK];
+    if let Some((text, padding)) = block.split_at_mut_checked(rest.len()) {
         text.copy_from_slice(rest);
         padding.iter_mut().take(1).for_each(|first| *first = 0x80);
     }
-    if rest.len() >= LENGTH_START {
-        compress256(state, &[padded]);
-        padded = [0; BLOCK];
-    }
-    if let Some(bits) = padded.last_chunk_mut() {
+    let (before_last, mut last) = if rest.len() < LENGTH_START { (None, block) } else { (Some(block), [0; BLOCK]) };
+    if let Some(bits) = last.last_chunk_mut() {
         *bits = bytes.wrapping_add(length(rest)).wrapping_mul(8).to_be_bytes();
     }
-    compress256(state, &[padded]);
+    (before_last, last)
 }
 
 fn length(text: &[u8]) -> u64 {
@@ -137,7 +153,6 @@ fn to_bytes(state: &State) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::signing::percent_encoding::write_to;
-    use alloc::vec::Vec;
     use hmac::{Hmac, KeyInit, Mac as _};
 
     #[test]
