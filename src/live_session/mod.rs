@@ -14,14 +14,14 @@ use crate::agreement::live_session_token::{LiveSessionToken, TokenId};
 use crate::credentials::identity::Identity;
 use crate::credentials::token::Token;
 use crate::error::Error;
-use crate::signing::authorization::common_parameters;
+use crate::signing::authorization::{Header, common_parameters};
+use crate::signing::base_string;
 use crate::signing::base_string::{BaseString, Parameter, Writer};
 use crate::signing::mac::Recorded;
 use crate::signing::nonce_and_timestamp::{NONCE, Stamp, TIMESTAMP};
 use crate::signing::percent_encoding::{Encoder, SignatureText, Sink, encode, write_to};
 use crate::signing::policy::QueryPolicy;
 use crate::signing::template::Template;
-use crate::signing::{authorization, base_string};
 use crate::time::UnixTime;
 use crate::wire::api_request::{ApiRequest, Parameters};
 use crate::wire::method::Method;
@@ -79,8 +79,8 @@ struct Texts {
     base_url: String,
     /// The `oauth_*` parameters in the base string. Gaps: nonce, timestamp.
     signed: Template,
-    /// The header. Gaps: nonce, signature, timestamp.
-    header: Template,
+    /// The header. Gap before the signature: nonce; behind it: timestamp.
+    header: Header,
 }
 
 impl Texts {
@@ -90,7 +90,7 @@ impl Texts {
         Self {
             base_url: encode(identity.base_url()),
             signed: base_string::template(sorted, identity.parameter_encoding()).trimmed(),
-            header: authorization::header(identity.realm(), sorted).trimmed(),
+            header: Header::new(identity.realm(), sorted).trimmed(),
         }
     }
 }
@@ -374,8 +374,11 @@ impl LiveSession {
     }
 
     fn write_header(&self, out: &mut String, [nonce, timestamp]: [&str; 2], signature: &[u8; 32]) {
-        let signature = SignatureText::new(signature);
-        self.0.texts.header.fill(&[nonce, signature.as_str(), timestamp], |text| out.push_str(text));
+        let Header { before_signature, behind_signature } = &self.0.texts.header;
+        // First what does not depend on the MAC: the processor copies it while it still computes the MAC.
+        before_signature.fill(&[nonce], |text| out.push_str(text));
+        out.push_str(SignatureText::new(signature).as_str());
+        behind_signature.fill(&[timestamp], |text| out.push_str(text));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::credentials::token::{AccessToken, Token};
 use crate::encoding::BASE64;
 use crate::error::Error;
 use crate::exchange::Step;
-use crate::signing::authorization::{Parameter, common_parameters, header};
+use crate::signing::authorization::{Header, Parameter, common_parameters};
 use crate::signing::base_string::BaseString;
 use crate::signing::nonce_and_timestamp::Stamp;
 use crate::signing::percent_encoding::encode;
@@ -79,14 +79,14 @@ impl OAuthSession {
         let base_string = base_string.with_prepend(step.prepend());
         let signature = consumer.keys().sign_rsa_sha256(base_string.text().expose().as_bytes(), rng)?;
 
-        let header = header(consumer.realm(), parameters.iter().map(|(name, value)| (*name, Some(*value))));
+        let header = Header::new(consumer.realm(), parameters.iter().map(|(name, value)| (*name, Some(*value))));
         let signature = encode(&BASE64.encode(signature));
         let length = endpoint.len().saturating_add(header.length()).saturating_add(signature.len());
         let head = Head::write(
             consumer.identity(),
             length,
             |text| text.push_str(endpoint),
-            |text| header.fill(&[&signature], |part| text.push_str(part)),
+            |text| header.write(text, &signature),
         );
         let request = Request::new(consumer.identity(), Method::Post, head, base_string, None, receipt);
         Ok((step, request))

@@ -1,5 +1,7 @@
 //! The `Authorization` header ([protocol section 2](crate::protocol#section-2)).
 
+use alloc::string::String;
+
 use crate::credentials::identity::Identity;
 use crate::signing::percent_tables::ONCE;
 use crate::signing::template::{Slot, Template};
@@ -24,24 +26,56 @@ pub(crate) fn common_parameters<'a, Value: From<&'a str>>(
 }
 
 /// The header's value: realm first and never signed, then the sorted parameters, quoted, every value percent-encoded
-/// once ([protocol section 2.2](crate::protocol#section-2-2)). The signature is a gap at its place among them.
-pub(crate) fn header<'a>(realm: &str, sorted: impl IntoIterator<Item = Slot<'a>> + Clone) -> Template {
-    let before = sorted.clone().into_iter().take_while(|(name, _)| *name < "oauth_signature");
-    let after = sorted.into_iter().skip_while(|(name, _)| *name < "oauth_signature");
-    let mut header = Template::default();
-    header.plain("OAuth realm=\"");
-    header.plain(realm);
-    for (name, value) in before.chain([("oauth_signature", None)]).chain(after) {
-        header.plain("\", ");
-        header.plain(name);
-        header.plain("=\"");
-        match value {
-            Some(value) => header.encode(value, &ONCE),
-            None => header.gap(),
+/// once ([protocol section 2.2](crate::protocol#section-2-2)). The signature stands at its place among them.
+pub(crate) struct Header {
+    pub(crate) before_signature: Template,
+    pub(crate) behind_signature: Template,
+}
+
+impl Header {
+    pub(crate) fn new<'a>(realm: &str, sorted: impl IntoIterator<Item = Slot<'a>>) -> Self {
+        let mut sorted = sorted.into_iter().peekable();
+        let mut before = Template::default();
+        before.plain("OAuth realm=\"");
+        before.plain(realm);
+        while let Some(slot) = sorted.next_if(|(name, _)| *name < "oauth_signature") {
+            parameter(&mut before, slot);
         }
+        before.plain("\", oauth_signature=\"");
+        let mut behind = Template::default();
+        sorted.for_each(|slot| parameter(&mut behind, slot));
+        behind.plain("\"");
+        Self { before_signature: before, behind_signature: behind }
     }
-    header.plain("\"");
-    header
+
+    /// Appends a header that lacks nothing but the signature.
+    pub(crate) fn write(&self, out: &mut String, signature: &str) {
+        self.before_signature.fill(&[], |text| out.push_str(text));
+        out.push_str(signature);
+        self.behind_signature.fill(&[], |text| out.push_str(text));
+    }
+
+    /// Bytes of the header, without the signature and what else is filled in.
+    pub(crate) fn length(&self) -> usize {
+        self.before_signature.length().saturating_add(self.behind_signature.length())
+    }
+
+    /// Returns a copy in no more memory than it needs.
+    pub(crate) fn trimmed(&self) -> Self {
+        let Self { before_signature, behind_signature } = self;
+        Self { before_signature: before_signature.trimmed(), behind_signature: behind_signature.trimmed() }
+    }
+}
+
+/// Ends the value before, and writes the next parameter up to the quotation mark that ends it.
+fn parameter(header: &mut Template, (name, value): Slot<'_>) {
+    header.plain("\", ");
+    header.plain(name);
+    header.plain("=\"");
+    match value {
+        Some(value) => header.encode(value, &ONCE),
+        None => header.gap(),
+    }
 }
 
 #[cfg(test)]
@@ -49,7 +83,6 @@ mod tests {
     use super::*;
     use crate::signing::percent_encoding::encode;
     use alloc::collections::BTreeMap;
-    use alloc::string::String;
     use alloc::vec::Vec;
 
     /// IBKR's published header has the realm last, ours first: [protocol section 2.2](crate::protocol#section-2-2)
@@ -59,9 +92,9 @@ mod tests {
         let parameters: BTreeMap<&str, &str> =
             serde_json::from_str(published!("ibkr/pdf-request-token/inputs/oauth_params.json")).unwrap();
         let parameters: Vec<_> = parameters.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        let header = Header::new("test_realm", parameters);
         let mut written = String::new();
-        let signature = encode(published!("ibkr/pdf-request-token/outputs/oauth_signature.txt"));
-        header("test_realm", parameters).fill(&[&signature], |text| written.push_str(text));
+        header.write(&mut written, &encode(published!("ibkr/pdf-request-token/outputs/oauth_signature.txt")));
         let realm_first =
             published!("ibkr/pdf-request-token/outputs/authorization_header.txt").replace(", realm=\"test_realm\"", "");
         let realm_first = realm_first.replace("OAuth ", "OAuth realm=\"test_realm\", ");
