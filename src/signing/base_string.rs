@@ -168,6 +168,7 @@ impl<'w, 's, S: Sink> Writer<'w, 's, S> {
             self.out.encode(name, table);
             self.out.code(EQUALS);
             self.out.encode(value, table);
+            self.out.hand_over();
         }
     }
 
@@ -180,7 +181,10 @@ impl<'w, 's, S: Sink> Writer<'w, 's, S> {
     /// Writes parameters from a [`template`].
     pub(crate) fn template(&mut self, template: &Template, fillings: &[&str]) {
         self.separator();
-        template.fill(fillings, |text| self.out.plain(text));
+        template.fill(fillings, |text| {
+            self.out.plain(text);
+            self.out.hand_over();
+        });
     }
 }
 

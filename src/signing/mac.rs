@@ -71,6 +71,9 @@ pub(crate) struct Mac {
 }
 
 impl Sink for Mac {
+    /// One block is being filled while the one before it gets hashed.
+    const WAITING: usize = 2 * BLOCK;
+
     fn blocks(&mut self, blocks: &[Block]) {
         compress256(&mut self.state, blocks);
         self.bytes = self.bytes.wrapping_add(length(blocks.as_flattened()));
@@ -88,6 +91,8 @@ pub(crate) struct Recorded {
 }
 
 impl Sink for Recorded {
+    const WAITING: usize = String::WAITING;
+
     fn blocks(&mut self, blocks: &[Block]) {
         // Room for what is left too: mostly these blocks are all.
         self.text.reserve(blocks.as_flattened().len().saturating_add(BLOCK));

@@ -6,6 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
+use core::slice;
 
 use crate::signing::percent_tables::{BASE64, Code, EQUALS, FIRST_UNRESERVED, ONCE, RANKS, Table};
 
@@ -15,6 +16,9 @@ const BUFFER: usize = 1024;
 /// What an [`Encoder`] writes to. It is given ASCII text in blocks of 64 bytes, which is what SHA-256 works on, and at the
 /// end the rest, which is shorter than a block.
 pub(crate) trait Sink {
+    /// Bytes that wait in the encoder's buffer before [`Encoder::hand_over`] hands a block over: the whole buffer, if nothing is
+    /// won by less.
+    const WAITING: usize;
     /// Takes the next blocks.
     fn blocks(&mut self, blocks: &[[u8; 64]]);
     /// Takes the rest.
@@ -22,6 +26,9 @@ pub(crate) trait Sink {
 }
 
 impl Sink for String {
+    /// All at once, and memory is asked for once.
+    const WAITING: usize = BUFFER;
+
     fn blocks(&mut self, blocks: &[[u8; 64]]) {
         self.end(blocks.as_flattened());
     }
@@ -35,6 +42,8 @@ impl Sink for String {
 pub(crate) struct Encoder<'a, S> {
     sink: &'a mut S,
     buffer: [u8; BUFFER],
+    /// Bytes of the buffer that the sink has already: whole blocks.
+    start: usize,
     /// Bytes of the buffer that are written.
     end: usize,
 }
@@ -89,12 +98,24 @@ impl<S: Sink> Encoder<'_, S> {
         end.saturating_add(usize::from(length))
     }
 
+    /// Hands over the blocks that have waited long enough. The processor goes on encoding while it hashes, but stalls when it
+    /// hashes what it has only just written.
+    #[inline]
+    pub(crate) fn hand_over(&mut self) {
+        while self.end.wrapping_sub(self.start) >= S::WAITING {
+            let Some(block) = self.buffer.get(self.start..).and_then(<[u8]>::first_chunk) else { return };
+            self.sink.blocks(slice::from_ref(block));
+            self.start = self.start.wrapping_add(block.len());
+        }
+    }
+
     /// Hands the whole blocks before `end` to the sink, moves the rest to the front of the buffer, and returns where the
     /// rest ends.
     #[cold]
     fn flush(&mut self, end: usize) -> usize {
-        let (blocks, rest) = self.buffer.get(..end).unwrap_or_default().as_chunks();
+        let (blocks, rest) = self.buffer.get(self.start..end).unwrap_or_default().as_chunks();
         self.sink.blocks(blocks);
+        self.start = 0;
         let length = rest.len();
         self.buffer.copy_within(end.saturating_sub(length)..end, 0);
         length
@@ -103,9 +124,9 @@ impl<S: Sink> Encoder<'_, S> {
 
 /// Lets `write` write to `sink` through an encoder.
 pub(crate) fn write_to<S: Sink>(sink: &mut S, write: impl FnOnce(&mut Encoder<'_, S>)) {
-    let mut encoder = Encoder { sink, buffer: [0; BUFFER], end: 0 };
+    let mut encoder = Encoder { sink, buffer: [0; BUFFER], start: 0, end: 0 };
     write(&mut encoder);
-    let (blocks, rest) = encoder.buffer.get(..encoder.end).unwrap_or_default().as_chunks();
+    let (blocks, rest) = encoder.buffer.get(encoder.start..encoder.end).unwrap_or_default().as_chunks();
     encoder.sink.blocks(blocks);
     encoder.sink.end(rest);
 }
@@ -142,7 +163,7 @@ impl SignatureText {
                 *room = code;
             }
             let [.., length] = code;
-            self.end = self.end.saturating_add(usize::from(length));
+            self.end = self.end.wrapping_add(usize::from(length));
         }
     }
 
