@@ -345,6 +345,9 @@ impl LiveSession {
             QueryPolicy::Exclude => [&[], parameters.form],
         };
         let count = lists.iter().map(|list| list.len()).fold(0, usize::saturating_add);
+        if count == 0 {
+            return write(&[], &[]);
+        }
         let (mut inline, mut heap) = ([Parameter::NONE; INLINE_PARAMETERS], Vec::new());
         let sorted = inline.get_mut(..count).unwrap_or_else(|| {
             heap.resize(count, Parameter::NONE);
