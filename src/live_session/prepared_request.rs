@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::{Inner, LiveSession};
 use crate::error::Misuse;
-use crate::signing::mac::{BLOCK, Block, Mac, MacKey};
-use crate::signing::percent_encoding::Sink;
+use crate::signing::mac::{Mac, MacKey};
+use crate::signing::percent_encoding::{BLOCK, Block, Sink};
 use crate::wire::api_request::{ApiRequest, Pairs, Parameters};
 use crate::wire::method::Method;
 

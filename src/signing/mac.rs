@@ -11,14 +11,11 @@ use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::signing::percent_encoding::Sink;
+use crate::signing::percent_encoding::{BLOCK, Block, Sink};
 
-/// Bytes of a block.
-pub(crate) const BLOCK: usize = 64;
 const BLOCK_BYTES: u64 = 64;
 /// Where the length stands in the last block. Before it come text and at least one byte of padding.
 const LENGTH_START: usize = 56;
-pub(crate) type Block = [u8; BLOCK];
 type State = Zeroizing<[u32; 8]>;
 
 /// A key whose two padded blocks are hashed already: RFC 2104 calls the paddings ipad and opad. Wiped on drop.
@@ -71,8 +68,7 @@ pub(crate) struct Mac {
 }
 
 impl Sink for Mac {
-    /// One block is being filled while the one before it gets hashed.
-    const WAITING: usize = 2 * BLOCK;
+    const IS_EAGER: bool = true;
 
     fn blocks(&mut self, blocks: &[Block]) {
         compress256(&mut self.state, blocks);
@@ -91,8 +87,6 @@ pub(crate) struct Recorded {
 }
 
 impl Sink for Recorded {
-    const WAITING: usize = String::WAITING;
-
     fn blocks(&mut self, blocks: &[Block]) {
         // Room for what is left too: mostly these blocks are all.
         self.text.reserve(blocks.as_flattened().len().saturating_add(BLOCK));

@@ -8,28 +8,31 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::slice;
 
-use crate::signing::percent_tables::{BASE64, Code, EQUALS, FIRST_UNRESERVED, ONCE, RANKS, Table};
+use crate::signing::percent_tables::{BASE64, Code, EQUALS, FIRST_UNRESERVED, LONGEST_CODE, ONCE, RANKS, Table};
 
+/// Bytes of a block.
+pub(crate) const BLOCK: usize = 64;
+pub(crate) type Block = [u8; BLOCK];
+/// Bytes of text that are encoded without a look at the room that is left in the buffer.
+const CHUNK: usize = 32;
+/// Room for the encoding of a chunk. The last code is written whole, with its surplus.
+const ROOM: usize = CHUNK * LONGEST_CODE + size_of::<Code>();
 /// Bytes of an encoder's buffer: the base string of a usual request fits.
-const BUFFER: usize = 1024;
+const BUFFER: usize = 1024 + ROOM;
 
-/// What an [`Encoder`] writes to. It is given ASCII text in blocks of 64 bytes, which is what SHA-256 works on, and at the
+/// What an [`Encoder`] writes to. It is given ASCII text in blocks, which is what SHA-256 works on, and at the
 /// end the rest, which is shorter than a block.
 pub(crate) trait Sink {
-    /// Bytes that wait in the encoder's buffer before [`Encoder::hand_over`] hands a block over: the whole buffer, if nothing is
-    /// won by less.
-    const WAITING: usize;
+    /// Whether it takes the first blocks while the next ones are encoded. Otherwise it takes as many as possible at once.
+    const IS_EAGER: bool = false;
     /// Takes the next blocks.
-    fn blocks(&mut self, blocks: &[[u8; 64]]);
+    fn blocks(&mut self, blocks: &[Block]);
     /// Takes the rest.
     fn end(&mut self, rest: &[u8]);
 }
 
 impl Sink for String {
-    /// All at once, and memory is asked for once.
-    const WAITING: usize = BUFFER;
-
-    fn blocks(&mut self, blocks: &[[u8; 64]]) {
+    fn blocks(&mut self, blocks: &[Block]) {
         self.end(blocks.as_flattened());
     }
 
@@ -52,73 +55,90 @@ impl<S: Sink> Encoder<'_, S> {
     /// Writes `text`, which is ASCII, as it is.
     #[inline]
     pub(crate) fn plain(&mut self, text: &str) {
-        let mut bytes = text.as_bytes();
-        loop {
-            let room = self.buffer.get_mut(self.end..).unwrap_or_default();
-            if let Some(room) = room.get_mut(..bytes.len()) {
-                room.copy_from_slice(bytes);
-                self.end = self.end.saturating_add(bytes.len());
-                return;
+        for chunk in text.as_bytes().chunks(ROOM) {
+            self.make_room();
+            if let Some(room) = self.buffer.get_mut(self.end..).and_then(|room| room.get_mut(..chunk.len())) {
+                room.copy_from_slice(chunk);
             }
-            let (now, later) = bytes.split_at_checked(room.len()).unwrap_or_default();
-            room.copy_from_slice(now);
-            self.end = self.flush(BUFFER);
-            bytes = later;
+            self.end = self.end.wrapping_add(chunk.len());
         }
     }
 
-    /// Writes `text` as `table` encodes it.
-    #[inline]
+    /// Writes `text` as `table` encodes it. Of four bytes, mostly none needs an escape.
+    #[inline(always)]
     pub(crate) fn encode(&mut self, text: &str, table: &Table) {
-        let mut end = self.end;
-        for byte in text.bytes() {
-            end = self.put(end, table.get(usize::from(byte)).copied().unwrap_or_default());
+        for chunk in text.as_bytes().chunks(CHUNK) {
+            self.make_room();
+            let mut end = self.end;
+            let (fours, rest) = chunk.as_chunks::<4>();
+            for four in fours {
+                if four.iter().all(|byte| is_unreserved(*byte)) {
+                    end = self.put(end, *four, 4);
+                } else {
+                    end = self.codes(end, four, table);
+                }
+            }
+            self.end = self.codes(end, rest, table);
         }
-        self.end = end;
     }
 
     /// Writes the encoding of one byte.
     #[inline]
     pub(crate) fn code(&mut self, code: Code) {
-        self.end = self.put(self.end, code);
+        self.make_room();
+        self.end = self.put_code(self.end, code);
     }
 
-    /// Copies all eight bytes of `code` to `end`, and returns where its text ends: the next write goes over the surplus.
-    /// No branch depends on the length of the text, which the processor would mispredict too often.
     #[inline]
-    fn put(&mut self, mut end: usize, code: Code) -> usize {
-        let code = code.to_le_bytes();
-        if end > BUFFER.saturating_sub(code.len()) {
-            end = self.flush(end);
-        }
-        if let Some(room) = self.buffer.get_mut(end..).and_then(<[u8]>::first_chunk_mut) {
-            *room = code;
-        }
-        let [.., length] = code;
-        end.saturating_add(usize::from(length))
+    fn codes(&mut self, end: usize, text: &[u8], table: &Table) -> usize {
+        text.iter()
+            .fold(end, |end, byte| self.put_code(end, table.get(usize::from(*byte)).copied().unwrap_or_default()))
     }
 
-    /// Hands over the blocks that have waited long enough. The processor goes on encoding while it hashes, but stalls when it
-    /// hashes what it has only just written.
+    #[inline]
+    fn put_code(&mut self, end: usize, code: Code) -> usize {
+        let code = code.to_le_bytes();
+        let [.., length] = code;
+        self.put(end, code, usize::from(length))
+    }
+
+    /// Writes all of `text` to `end`, and returns where its first `length` bytes end: the next write goes over the surplus. No
+    /// branch depends on the length of the text, which the processor would mispredict too often.
+    #[inline]
+    fn put<const SIZE: usize>(&mut self, end: usize, text: [u8; SIZE], length: usize) -> usize {
+        if let Some(room) = self.buffer.get_mut(end..).and_then(<[u8]>::first_chunk_mut) {
+            *room = text;
+        }
+        end.wrapping_add(length)
+    }
+
+    /// Hands over what an eager sink has to take. The processor goes on encoding while it hashes, but stalls when it hashes what it
+    /// has only just written: so another block stays behind.
     #[inline]
     pub(crate) fn hand_over(&mut self) {
-        while self.end.wrapping_sub(self.start) >= S::WAITING {
+        while S::IS_EAGER && self.end.wrapping_sub(self.start) >= 2 * BLOCK {
             let Some(block) = self.buffer.get(self.start..).and_then(<[u8]>::first_chunk) else { return };
             self.sink.blocks(slice::from_ref(block));
-            self.start = self.start.wrapping_add(block.len());
+            self.start = self.start.wrapping_add(BLOCK);
         }
     }
 
-    /// Hands the whole blocks before `end` to the sink, moves the rest to the front of the buffer, and returns where the
-    /// rest ends.
+    /// Makes [`ROOM`] in the buffer, if there is less.
+    #[inline]
+    fn make_room(&mut self) {
+        if self.end > BUFFER - ROOM {
+            self.flush();
+        }
+    }
+
+    /// Hands the whole blocks to the sink, and moves the rest to the front of the buffer.
     #[cold]
-    fn flush(&mut self, end: usize) -> usize {
-        let (blocks, rest) = self.buffer.get(self.start..end).unwrap_or_default().as_chunks();
+    fn flush(&mut self) {
+        let (blocks, rest) = self.buffer.get(self.start..self.end).unwrap_or_default().as_chunks();
         self.sink.blocks(blocks);
-        self.start = 0;
         let length = rest.len();
-        self.buffer.copy_within(end.saturating_sub(length)..end, 0);
-        length
+        self.buffer.copy_within(self.end.saturating_sub(length)..self.end, 0);
+        (self.start, self.end) = (0, length);
     }
 }
 
