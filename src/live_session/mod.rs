@@ -199,18 +199,18 @@ impl LiveSession {
         let stamp = self.stamp(rng, now)?;
         let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
         let stamped = [nonce.as_str(), timestamp.as_str()];
-        let mut signed = Recorded { mac: self.0.token.signer().mac(), text: String::new() };
-        write_to(&mut signed, |out| self.write_base_string(out, request, &parameters, stamped));
-        let (signature, base_string) = (self.0.token.signer().finish(&signed.mac), signed.text);
         let body = request.typed_body();
         let content_type = body.as_ref().map_or(0, |(content_type, _)| content_type.len());
         let lengths = [request.longest_target(&parameters), self.header_length(), content_type];
-        let head = Head::write(
-            &self.0.identity,
-            lengths.into_iter().fold(0, usize::saturating_add),
-            |text| request.write_target(text, &parameters),
-            |text| self.write_header(text, stamped, &signature),
-        );
+        let length = lengths.into_iter().fold(0, usize::saturating_add);
+        let mut head = Head::new(&self.0.identity, length, |text| request.write_target(text, &parameters));
+        let mut signed = Recorded { mac: self.0.token.signer().mac(), text: String::new() };
+        write_to(&mut signed, |encoder| {
+            self.write_base_string(encoder, request, &parameters, stamped);
+            self.begin_header(head.authorization(), nonce.as_str());
+        });
+        let Recorded { mac, text: base_string } = signed;
+        self.end_header(head.authorization(), timestamp.as_str(), &self.0.token.signer().finish(&mac));
         let base_string = BaseString::without_prepend(base_string);
         Ok(Request::new(&self.0.identity, request.method(), head, base_string, body, self.receipt(&stamp, now)))
     }
@@ -252,8 +252,11 @@ impl LiveSession {
         let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
         let stamped = [nonce.as_str(), timestamp.as_str()];
         let mut mac = self.0.token.signer().mac();
-        write_to(&mut mac, |out| self.write_base_string(out, request, &parameters, stamped));
-        self.write_header(out, stamped, &self.0.token.signer().finish(&mac));
+        write_to(&mut mac, |encoder| {
+            self.write_base_string(encoder, request, &parameters, stamped);
+            self.begin_header(out, nonce.as_str());
+        });
+        self.end_header(out, timestamp.as_str(), &self.0.token.signer().finish(&mac));
         Ok(self.receipt(&stamp, now))
     }
 
@@ -273,8 +276,11 @@ impl LiveSession {
         let stamp = self.stamp(rng, now)?;
         let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
         let stamped = [nonce.as_str(), timestamp.as_str()];
-        let mac = prepared.kept_for(self).mac(stamped);
-        self.write_header(out, stamped, &self.0.token.signer().finish(&mac));
+        let kept = prepared.kept_for(self);
+        kept.stamp(stamped);
+        self.begin_header(out, nonce.as_str());
+        let mac = kept.mac();
+        self.end_header(out, timestamp.as_str(), &self.0.token.signer().finish(&mac));
         Ok(self.receipt(&stamp, now))
     }
 
@@ -300,8 +306,8 @@ impl LiveSession {
         parameters: &Parameters<'_>,
         [nonce, timestamp]: [&str; 2],
     ) {
+        let mut base_string = self.begin(out, request.method(), request.path());
         self.sorted(parameters, |before, after| {
-            let mut base_string = self.begin(out, request.method(), request.path());
             base_string.parameters(before);
             base_string.template(&self.0.texts.signed, &[nonce, timestamp]);
             base_string.parameters(after);
@@ -375,12 +381,15 @@ impl LiveSession {
             .saturating_add(TIMESTAMP)
     }
 
-    fn write_header(&self, out: &mut String, [nonce, timestamp]: [&str; 2], signature: &[u8; 32]) {
-        let Header { before_signature, behind_signature } = &self.0.texts.header;
-        // First what does not depend on the MAC: the processor copies it while it still computes the MAC.
-        before_signature.fill(&[nonce], |text| out.push_str(text));
+    /// Appends the part of the header that does not depend on the MAC. It is written between the text of the MAC and the hash
+    /// of this text, which would have to wait until that has left the processor for its cache.
+    fn begin_header(&self, out: &mut String, nonce: &str) {
+        self.0.texts.header.before_signature.fill(&[nonce], |text| out.push_str(text));
+    }
+
+    fn end_header(&self, out: &mut String, timestamp: &str, signature: &[u8; 32]) {
         out.push_str(SignatureText::new(signature).as_str());
-        behind_signature.fill(&[timestamp], |text| out.push_str(text));
+        self.0.texts.header.behind_signature.fill(&[timestamp], |text| out.push_str(text));
     }
 }
 

@@ -119,14 +119,18 @@ impl Kept {
         Self { session: Arc::downgrade(&live.0), beginning, rest, nonce_start, timestamp_start }
     }
 
-    /// The MAC of the base string with this nonce and this timestamp.
-    pub(super) fn mac(&mut self, [nonce, timestamp]: [&str; 2]) -> Mac {
+    /// Writes this nonce and this timestamp into the base string.
+    pub(super) fn stamp(&mut self, [nonce, timestamp]: [&str; 2]) {
         let rest = self.rest.as_flattened_mut();
         for (start, text) in [(self.nonce_start, nonce), (self.timestamp_start, timestamp)] {
             if let Some(gap) = rest.get_mut(start..).and_then(|rest| rest.get_mut(..text.len())) {
                 gap.copy_from_slice(text.as_bytes());
             }
         }
+    }
+
+    /// The MAC of the base string.
+    pub(super) fn mac(&self) -> Mac {
         let mut mac = self.beginning.clone();
         mac.blocks(&self.rest);
         mac

@@ -82,12 +82,8 @@ impl OAuthSession {
         let header = Header::new(consumer.realm(), parameters.iter().map(|(name, value)| (*name, Some(*value))));
         let signature = encode(&BASE64.encode(signature));
         let length = endpoint.len().saturating_add(header.length()).saturating_add(signature.len());
-        let head = Head::write(
-            consumer.identity(),
-            length,
-            |text| text.push_str(endpoint),
-            |text| header.write(text, &signature),
-        );
+        let mut head = Head::new(consumer.identity(), length, |text| text.push_str(endpoint));
+        header.write(head.authorization(), &signature);
         let request = Request::new(consumer.identity(), Method::Post, head, base_string, None, receipt);
         Ok((step, request))
     }

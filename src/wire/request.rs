@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use core::ops::Range;
+use core::iter;
 
 use crate::credentials::base_url::BaseUrl;
 use crate::credentials::identity::Identity;
@@ -23,10 +23,8 @@ use crate::wire::receipt::Receipt;
 pub struct Request {
     method: Method,
     base_url: Arc<BaseUrl>,
-    /// The URL, then the values of `Authorization`, `Content-Length`, `Content-Type` and `User-Agent`.
-    text: String,
-    /// Where URL, `Authorization`, `Content-Length` and `Content-Type` end in `text`.
-    ends: [usize; 4],
+    /// The URL and the values of the [`HEADERS`], each on a line of its own: a line break can stand in none of them.
+    lines: String,
     base_string: BaseString,
     body: Vec<u8>,
     receipt: Receipt,
@@ -35,33 +33,31 @@ pub struct Request {
 /// A body with its `Content-Type`.
 pub(crate) type TypedBody<'a> = (&'a str, Vec<u8>);
 
-/// URL and `Authorization` value, in one block with room for the other headers.
-pub(crate) struct Head {
-    text: String,
-    url_end: usize,
-}
-
-impl Head {
-    /// `length` is what `write_target` and `write_authorization` write at most. The target goes behind the base URL.
-    pub(crate) fn write(
-        identity: &Identity,
-        length: usize,
-        write_target: impl FnOnce(&mut String),
-        write_authorization: impl FnOnce(&mut String),
-    ) -> Self {
-        let (base_url, user_agent) = (identity.base_url(), identity.user_agent());
-        let own = base_url.len().saturating_add(LONGEST_NUMBER).saturating_add(user_agent.len());
-        let mut text = String::with_capacity(length.saturating_add(own));
-        text.push_str(base_url);
-        write_target(&mut text);
-        let url_end = text.len();
-        write_authorization(&mut text);
-        Self { text, url_end }
-    }
-}
-
+/// Headers that differ between requests. The line of one that a request has not is empty.
+const HEADERS: [&str; 4] = ["Authorization", "Content-Length", "Content-Type", "User-Agent"];
 /// Digits of the longest `Content-Length`.
 const LONGEST_NUMBER: usize = 20;
+
+/// URL and `Authorization` value on a line each, in one block with room for the other headers.
+pub(crate) struct Head(String);
+
+impl Head {
+    /// Writes the URL. `length` is what `write_target` writes at most, behind the base URL, and what comes into the other lines,
+    /// the length of the body and the user agent left out.
+    pub(crate) fn new(identity: &Identity, length: usize, write_target: impl FnOnce(&mut String)) -> Self {
+        let lengths = [identity.base_url().len(), length, LONGEST_NUMBER, identity.user_agent().len(), HEADERS.len()];
+        let mut lines = String::with_capacity(lengths.into_iter().fold(0, usize::saturating_add));
+        lines.push_str(identity.base_url());
+        write_target(&mut lines);
+        lines.push('\n');
+        Self(lines)
+    }
+
+    /// Where the `Authorization` value goes.
+    pub(crate) fn authorization(&mut self) -> &mut String {
+        &mut self.0
+    }
+}
 
 impl Request {
     pub(crate) fn new(
@@ -72,29 +68,19 @@ impl Request {
         body: Option<TypedBody<'_>>,
         receipt: Receipt,
     ) -> Self {
-        let Head { mut text, url_end } = head;
-        let authorization_end = text.len();
-        let (content_type, body) = body.map_or((None, Vec::new()), |(kind, body)| (Some(kind), body));
+        let Head(mut lines) = head;
+        lines.push('\n');
+        let (content_type, body) = body.unwrap_or(("", Vec::new()));
         // Protocol section 2.4: a POST without a body and without `Content-Length: 0` is answered with 411.
-        if method != Method::Get || content_type.is_some() {
+        if method != Method::Get || !content_type.is_empty() {
             // Writing to a `String` does not fail.
-            let _ = write!(text, "{}", body.len());
+            let _ = write!(lines, "{}", body.len());
         }
-        let length_end = text.len();
-        // No header, no text: `headers` leaves it out where nothing stands.
-        text.push_str(content_type.unwrap_or_default());
-        let type_end = text.len();
-        // Protocol section 2.3: without it the edge answers 403.
-        text.push_str(identity.user_agent());
-        Self {
-            method,
-            text,
-            base_url: identity.parsed_base_url().clone(),
-            ends: [url_end, authorization_end, length_end, type_end],
-            base_string,
-            body,
-            receipt,
+        // Protocol section 2.3: without a user agent the edge answers 403.
+        for text in ["\n", content_type, "\n", identity.user_agent()] {
+            lines.push_str(text);
         }
+        Self { method, base_url: identity.parsed_base_url().clone(), lines, base_string, body, receipt }
     }
 
     /// Returns the method.
@@ -104,8 +90,7 @@ impl Request {
 
     /// Returns the whole URL, query included.
     pub fn url(&self) -> &str {
-        // The ends were noted between one text and the next.
-        self.text.get(..self.url_end()).unwrap_or_default()
+        self.lines.split_once('\n').map_or(&self.lines, |(url, _)| url)
     }
 
     /// Returns the host, and the port unless it is the scheme's own: what stands in the `Host` header.
@@ -121,16 +106,9 @@ impl Request {
     /// Returns names and values, in alphabetical order. Always `Accept`, `Authorization` and `User-Agent`; `Content-Length` on
     /// everything but a GET, `Content-Type` where there is a body.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let [url_end, authorization_end, length_end, type_end] = self.ends;
-        let text = |part: Range<usize>| self.text.get(part).unwrap_or_default();
-        let headers = [
-            ("Accept", "*/*"),
-            ("Authorization", text(url_end..authorization_end)),
-            ("Content-Length", text(authorization_end..length_end)),
-            ("Content-Type", text(length_end..type_end)),
-            ("User-Agent", text(type_end..self.text.len())),
-        ];
-        headers.into_iter().filter(|(_, value)| !value.is_empty())
+        let values = self.lines.split('\n').skip(1);
+        let headers = HEADERS.into_iter().zip(values).filter(|(_, value)| !value.is_empty());
+        iter::once(("Accept", "*/*")).chain(headers)
     }
 
     /// Returns what was signed, for comparing with a server's or another client's idea of it. It is not sent.
@@ -150,11 +128,6 @@ impl Request {
     /// Returns the body; empty for every OAuth request ([protocol section 2.4](crate::protocol#section-2-4)).
     pub fn body(&self) -> &[u8] {
         &self.body
-    }
-
-    fn url_end(&self) -> usize {
-        let [url_end, ..] = self.ends;
-        url_end
     }
 
     #[cfg(feature = "http")]
