@@ -402,7 +402,7 @@ impl Client {
     /// # Errors
     /// [`Error::QueueFull`], and [`Error::Misuse`] for a path or a parameter that cannot be.
     pub fn request(&mut self, request: &ApiRequest<'_>, now: UnixTime) -> Result<RequestTicket, Error> {
-        request.parameters()?;
+        request.parameters(&request.decoded_query()?.pairs())?;
         self.follow_clock(now);
         self.requests.push(request, now)
     }

@@ -7,7 +7,6 @@ use alloc::string::{String, ToString};
 use core::net::Ipv6Addr;
 
 use crate::credentials::error::UrlError;
-use crate::signing::percent_encoding::is_unreserved;
 
 /// Longer URLs are rejected.
 pub(crate) const MAX_LENGTH: usize = 2048;
@@ -127,7 +126,7 @@ pub(crate) fn is_path(path: &str) -> bool {
 
 /// Whether `path` has nothing but slashes and what stands for itself, and no dot: nearly all paths, and quickly told.
 fn is_plain(path: &str) -> bool {
-    path.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'/' || is_unreserved(byte) && byte != b'.')
+    path.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'~'))
 }
 
 fn is_path_with_escapes(path: &str) -> bool {

@@ -195,7 +195,9 @@ impl LiveSession {
     /// [`Error::Expired`] from [`expires_at`](Self::expires_at) on; [`Error::Misuse`] for a path or a parameter that
     /// cannot be, and for a clock outside the years 2001 to 2106.
     pub fn sign(&self, request: &ApiRequest<'_>, rng: &mut dyn CryptoRng, now: UnixTime) -> Result<Request, Error> {
-        let parameters = request.parameters()?;
+        let query = request.decoded_query()?;
+        let query = query.pairs();
+        let parameters = request.parameters(&query)?;
         let stamp = self.stamp(rng, now)?;
         let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
         let stamped = [nonce.as_str(), timestamp.as_str()];
@@ -247,7 +249,9 @@ impl LiveSession {
         rng: &mut dyn CryptoRng,
         now: UnixTime,
     ) -> Result<Receipt, Error> {
-        let parameters = request.parameters()?;
+        let query = request.decoded_query()?;
+        let query = query.pairs();
+        let parameters = request.parameters(&query)?;
         let stamp = self.stamp(rng, now)?;
         let (nonce, timestamp) = (stamp.nonce(), stamp.timestamp());
         let stamped = [nonce.as_str(), timestamp.as_str()];
@@ -345,9 +349,8 @@ impl LiveSession {
     /// Hands the parameters that are signed to `write`: first those that come before the protocol's own, then those that
     /// come after them.
     fn sorted<R>(&self, parameters: &Parameters<'_>, write: impl FnOnce(&[Parameter<'_>], &[Parameter<'_>]) -> R) -> R {
-        let query = parameters.query();
         let lists = match self.0.query_policy {
-            QueryPolicy::Fold => [&*query, parameters.form],
+            QueryPolicy::Fold => [parameters.query, parameters.form],
             QueryPolicy::Exclude => [&[], parameters.form],
         };
         let count = lists.iter().map(|list| list.len()).fold(0, usize::saturating_add);

@@ -70,13 +70,15 @@ impl PreparedRequest {
     /// # Errors
     /// [`Misuse`] for a path or a parameter that cannot be.
     pub fn new(request: &ApiRequest<'_>) -> Result<Self, Misuse> {
-        let parameters = request.parameters()?;
+        let query = request.decoded_query()?;
+        let query = query.pairs();
+        let parameters = request.parameters(&query)?;
         let mut path_and_query = String::new();
         request.write_target(&mut path_and_query, &parameters);
         Ok(Self {
             method: request.method(),
             path: request.path().to_string(),
-            query: owned(&parameters.query()),
+            query: owned(parameters.query),
             form: owned(parameters.form),
             path_and_query,
             kept: None,
@@ -100,7 +102,7 @@ impl PreparedRequest {
         }
         self.kept.get_or_insert_with(|| {
             let (query, form) = (borrowed(&self.query), borrowed(&self.form));
-            live.keep(self.method, &self.path, &Parameters::new(&query, &form))
+            live.keep(self.method, &self.path, &Parameters { query: &query, form: &form })
         })
     }
 }

@@ -120,17 +120,23 @@ impl<'a> ApiRequest<'a> {
         self.path
     }
 
-    /// Checks the request and decodes its parameters.
-    pub(crate) fn parameters(&self) -> Result<Parameters<'a>, Misuse> {
+    /// Checks path and query, and decodes the query.
+    pub(crate) fn decoded_query(&self) -> Result<DecodedQuery<'a>, Misuse> {
         if !base_url::is_path(self.path) {
             return Err(Misuse::InvalidPath);
         }
-        let query = match self.query {
-            Query::Pairs(pairs) => DecodedQuery::Pairs(pairs),
-            Query::Raw(query) => DecodedQuery::Raw(decoded(query)?),
-            Query::Verbatim(query) if !can_be_sent(query) => return Err(Misuse::InvalidQuery),
-            Query::Verbatim(query) => DecodedQuery::Raw(decoded(query)?),
-        };
+        match self.query {
+            Query::Pairs(pairs) => Ok(DecodedQuery::Pairs(pairs)),
+            Query::Verbatim(query) if !can_be_sent(query) => Err(Misuse::InvalidQuery),
+            Query::Raw(query) | Query::Verbatim(query) => decoded(query).map(DecodedQuery::Raw),
+        }
+    }
+
+    /// Returns the parameters that may be signed, and checks them. `query` is that of [`decoded_query`](Self::decoded_query).
+    pub(crate) fn parameters<'q>(&self, query: Pairs<'q>) -> Result<Parameters<'q>, Misuse>
+    where
+        'a: 'q,
+    {
         let form = match self.body {
             Body::Form(pairs) => pairs,
             Body::Typed { content_type, .. } if !is_header_value(content_type) => {
@@ -138,11 +144,11 @@ impl<'a> ApiRequest<'a> {
             }
             Body::None | Body::Json(_) | Body::Typed { .. } => &[],
         };
-        let parameters = Parameters { query, form };
-        if parameters.query().iter().chain(form).any(|(name, _)| name.starts_with("oauth_")) {
+        let is_reserved = |(name, _): &(&str, &str)| name.starts_with("oauth_");
+        if query.iter().any(is_reserved) || form.iter().any(is_reserved) {
             return Err(Misuse::ReservedParameter);
         }
-        Ok(parameters)
+        Ok(Parameters { query, form })
     }
 
     /// Appends path and query as sent.
@@ -153,10 +159,9 @@ impl<'a> ApiRequest<'a> {
             out.push_str(query);
             return;
         }
-        let query = parameters.query();
-        if !query.is_empty() {
+        if !parameters.query.is_empty() {
             out.push('?');
-            encode_pairs(out, &query);
+            encode_pairs(out, parameters.query);
         }
     }
 
@@ -167,8 +172,8 @@ impl<'a> ApiRequest<'a> {
         if let Query::Verbatim(query) = self.query {
             return self.path.len().saturating_add(query.len()).saturating_add(1);
         }
-        let query = parameters.query();
-        query.iter().map(|(name, value)| longest(name, value)).fold(self.path.len(), usize::saturating_add)
+        let parameters = parameters.query.iter().map(|(name, value)| longest(name, value));
+        parameters.fold(self.path.len(), usize::saturating_add)
     }
 
     /// The body as sent.
@@ -186,30 +191,26 @@ impl<'a> ApiRequest<'a> {
     }
 }
 
-/// The parameters of a request that may be signed.
+/// The parameters of a request that may be signed, not encoded.
 pub(crate) struct Parameters<'a> {
-    query: DecodedQuery<'a>,
+    pub(crate) query: Pairs<'a>,
     pub(crate) form: Pairs<'a>,
 }
 
-enum DecodedQuery<'a> {
+/// A query that is not encoded.
+pub(crate) enum DecodedQuery<'a> {
+    /// It never was.
     Pairs(Pairs<'a>),
-    Raw(Vec<(String, String)>),
+    /// What needs no decoding is borrowed.
+    Raw(Vec<(Cow<'a, str>, Cow<'a, str>)>),
 }
 
-impl<'a> Parameters<'a> {
-    /// Parameters that were checked before.
-    pub(crate) fn new(query: Pairs<'a>, form: Pairs<'a>) -> Self {
-        Self { query: DecodedQuery::Pairs(query), form }
-    }
-
-    /// The query, not encoded.
-    pub(crate) fn query(&self) -> Cow<'_, [(&str, &str)]> {
-        match &self.query {
-            DecodedQuery::Pairs(pairs) => Cow::Borrowed(*pairs),
-            DecodedQuery::Raw(pairs) => {
-                Cow::Owned(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
-            }
+impl DecodedQuery<'_> {
+    /// Returns names and values.
+    pub(crate) fn pairs(&self) -> Cow<'_, [(&str, &str)]> {
+        match self {
+            Self::Pairs(pairs) => Cow::Borrowed(*pairs),
+            Self::Raw(pairs) => Cow::Owned(pairs.iter().map(|(name, value)| (&**name, &**value)).collect()),
         }
     }
 }
@@ -223,11 +224,17 @@ fn is_header_value(value: &str) -> bool {
     value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
-fn decoded(query: &str) -> Result<Vec<(String, String)>, Misuse> {
-    let plain = |encoded: &str| decode(&encoded.replace('+', " ")).map_err(|_| Misuse::InvalidQuery);
+fn decoded(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Misuse> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.map(|(name, value)| Ok((plain(name)?, plain(value)?))).collect()
+}
+
+fn plain(encoded: &str) -> Result<Cow<'_, str>, Misuse> {
+    if !encoded.contains(['%', '+']) {
+        return Ok(Cow::Borrowed(encoded));
+    }
+    decode(&encoded.replace('+', " ")).map(Cow::Owned).map_err(|_| Misuse::InvalidQuery)
 }
 
 /// Appends `name=value&...` with names and values encoded: a query or a form body.
