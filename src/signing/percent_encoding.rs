@@ -243,11 +243,20 @@ pub(crate) struct BadEncoding;
 
 /// The text that `encoded` stands for. A `+` stays a `+`.
 pub(crate) fn decode(encoded: &str) -> Result<String, BadEncoding> {
+    decode_bytes(encoded.bytes())
+}
+
+/// The text that `encoded` stands for in a form, as browsers encode it: a `+` is a space.
+pub(crate) fn decode_form(encoded: &str) -> Result<String, BadEncoding> {
+    decode_bytes(encoded.bytes().map(|byte| if byte == b'+' { b' ' } else { byte }))
+}
+
+/// In one buffer, large enough from the start: one that grows leaves copies behind, and the text may be a secret.
+fn decode_bytes(mut encoded: impl ExactSizeIterator<Item = u8>) -> Result<String, BadEncoding> {
     let mut bytes = Vec::with_capacity(encoded.len());
-    let mut rest = encoded.bytes();
-    while let Some(byte) = rest.next() {
+    while let Some(byte) = encoded.next() {
         let decoded = match byte {
-            b'%' => hex_value(rest.next())? << 4 | hex_value(rest.next())?,
+            b'%' => hex_value(encoded.next())? << 4 | hex_value(encoded.next())?,
             plain => plain,
         };
         bytes.push(decoded);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::credentials::base_url;
 use crate::error::Misuse;
-use crate::signing::percent_encoding::{decode, write_to};
+use crate::signing::percent_encoding::{decode_form, write_to};
 use crate::signing::percent_tables::ONCE;
 use crate::wire::method::Method;
 use crate::wire::request::TypedBody;
@@ -128,7 +128,7 @@ impl<'a> ApiRequest<'a> {
         match self.query {
             Query::Pairs(pairs) => Ok(DecodedQuery::Pairs(pairs)),
             Query::Verbatim(query) if !can_be_sent(query) => Err(Misuse::InvalidQuery),
-            Query::Raw(query) | Query::Verbatim(query) => decoded(query).map(DecodedQuery::Raw),
+            Query::Raw(query) | Query::Verbatim(query) => decoded(query),
         }
     }
 
@@ -224,17 +224,20 @@ fn is_header_value(value: &str) -> bool {
     value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
-fn decoded(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Misuse> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.map(|(name, value)| Ok((plain(name)?, plain(value)?))).collect()
+fn decoded(query: &str) -> Result<DecodedQuery<'_>, Misuse> {
+    let mut decoded = Vec::with_capacity(query.bytes().filter(|byte| *byte == b'&').count().saturating_add(1));
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        decoded.push((plain(name)?, plain(value)?));
+    }
+    Ok(DecodedQuery::Raw(decoded))
 }
 
 fn plain(encoded: &str) -> Result<Cow<'_, str>, Misuse> {
-    if !encoded.contains(['%', '+']) {
+    if !encoded.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Ok(Cow::Borrowed(encoded));
     }
-    decode(&encoded.replace('+', " ")).map(Cow::Owned).map_err(|_| Misuse::InvalidQuery)
+    decode_form(encoded).map(Cow::Owned).map_err(|_| Misuse::InvalidQuery)
 }
 
 /// Appends `name=value&...` with names and values encoded: a query or a form body.

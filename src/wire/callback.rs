@@ -4,12 +4,11 @@
 use alloc::string::String;
 use core::fmt;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use crate::credentials::error::TokenError;
 use crate::credentials::token::Token;
 use crate::secret::Secret;
-use crate::signing::percent_encoding::decode;
+use crate::signing::percent_encoding::decode_form;
 
 /// Bytes of the longest callback looked at.
 const MAX_LENGTH: usize = 8 * 1024;
@@ -148,10 +147,6 @@ fn fill(slot: &mut Option<Secret<String>>, name: &'static str, value: &str) -> R
     }
 }
 
-/// Decodes as browsers encode forms: `+` is a space.
 fn plain(encoded: &str) -> Result<Secret<String>, CallbackError> {
-    // One buffer, large enough from the start: one that grows leaves copies behind.
-    let mut spaced = Zeroizing::new(String::with_capacity(encoded.len()));
-    spaced.extend(encoded.chars().map(|c| if c == '+' { ' ' } else { c }));
-    decode(&spaced).map(Secret::new).map_err(|_| CallbackError::Encoding)
+    decode_form(encoded).map(Secret::new).map_err(|_| CallbackError::Encoding)
 }
