@@ -12,7 +12,7 @@ use crate::signing::template::{Slot, Template};
 use crate::wire::method::Method;
 
 impl ParameterEncoding {
-    fn table(self) -> &'static Table {
+    fn table(self) -> &'static Table<Code> {
         match self {
             Self::Single => &ONCE,
             Self::Rfc5849 => &TWICE,

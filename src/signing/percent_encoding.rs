@@ -66,7 +66,7 @@ impl<S: Sink> Encoder<'_, S> {
 
     /// Writes `text` as `table` encodes it. Of four bytes, mostly none needs an escape.
     #[inline(always)]
-    pub(crate) fn encode(&mut self, text: &str, table: &Table) {
+    pub(crate) fn encode(&mut self, text: &str, table: &Table<Code>) {
         for chunk in text.as_bytes().chunks(CHUNK) {
             self.make_room();
             let mut end = self.end;
@@ -90,9 +90,8 @@ impl<S: Sink> Encoder<'_, S> {
     }
 
     #[inline]
-    fn codes(&mut self, end: usize, text: &[u8], table: &Table) -> usize {
-        text.iter()
-            .fold(end, |end, byte| self.put_code(end, table.get(usize::from(*byte)).copied().unwrap_or_default()))
+    fn codes(&mut self, end: usize, text: &[u8], table: &Table<Code>) -> usize {
+        text.iter().fold(end, |end, byte| self.put_code(end, table.of(*byte)))
     }
 
     #[inline]
@@ -194,8 +193,8 @@ impl SignatureText {
 
 /// The base64 digit, percent-encoded, for the lowest six of `bits`.
 fn digit(bits: u32) -> Code {
-    let value = usize::try_from(bits & 63).unwrap_or_default();
-    BASE64.get(value).copied().unwrap_or_default()
+    let [.., last] = bits.to_be_bytes();
+    BASE64.of(last % 64)
 }
 
 /// Appends `text`, percent-encoded.
@@ -221,14 +220,13 @@ pub(crate) fn compare_encoded(left: &str, right: &str) -> Ordering {
 /// byte behind the end counts as zero.
 #[inline]
 pub(crate) fn eight_ranks(text: &str, start: usize) -> u64 {
-    let bytes = text.as_bytes().get(start..).unwrap_or_default();
     let places = [56, 48, 40, 32, 24, 16, 8, 0];
-    bytes.iter().zip(places).fold(0, |ranks, (byte, place)| ranks | u64::from(rank(*byte)) << place)
+    text.bytes().skip(start).zip(places).fold(0, |ranks, (byte, place)| ranks | u64::from(rank(byte)) << place)
 }
 
 #[inline]
 fn rank(byte: u8) -> u8 {
-    RANKS.get(usize::from(byte)).copied().unwrap_or_default()
+    RANKS.of(byte)
 }
 
 /// Whether percent-encoding leaves `byte` as it is.

@@ -3,7 +3,7 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::indexing_slicing,
-    reason = "runs in the compiler, which catches a slip"
+    reason = "no byte is beyond the 256 entries of a table; all else runs in the compiler, which catches a slip"
 )]
 
 /// The encoding of one byte, as eight bytes in little-endian order. The text comes first, up to [`LONGEST_CODE`] bytes; the
@@ -20,31 +20,39 @@ pub(crate) const AMPERSAND: Code = code(b'&', b"%");
 /// `=`, percent-encoded.
 pub(crate) const EQUALS: Code = code(b'=', b"%");
 
-/// The encoding of each byte, indexed by the byte.
-pub(crate) type Table = [Code; 256];
+/// Something for each byte.
+pub(crate) struct Table<T>([T; 256]);
+
+impl<T: Copy> Table<T> {
+    /// Returns what is there for `byte`.
+    #[inline]
+    pub(crate) fn of(&self, byte: u8) -> T {
+        self.0[usize::from(byte)]
+    }
+}
 
 /// Percent-encoding: `,` becomes `%2C`.
-pub(crate) static ONCE: Table = encodings(b"%");
+pub(crate) static ONCE: Table<Code> = encodings(b"%");
 /// Percent-encoding, and the result percent-encoded again: `,` becomes `%252C`.
-pub(crate) static TWICE: Table = encodings(b"%25");
+pub(crate) static TWICE: Table<Code> = encodings(b"%25");
 
-/// The digits of base64, percent-encoded, indexed by the value of the digit.
-pub(crate) static BASE64: [Code; 64] = {
+/// The digits of base64, percent-encoded, for their values: only the first 64 entries are in use.
+pub(crate) static BASE64: Table<Code> = {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut table = [NOTHING; 64];
+    let mut table = [NOTHING; 256];
     let mut value = 0;
-    while value < 64 {
+    while value < DIGITS.len() {
         table[value] = code(DIGITS[value], b"%");
         value += 1;
     }
-    table
+    Table(table)
 };
 
-/// The rank of each byte, indexed by the byte: of two bytes, the one with the lower rank has the encoding that sorts first.
+/// The rank of each byte: of two bytes, the one with the lower rank has the encoding that sorts first.
 ///
 /// Reserved bytes have the lowest ranks, because their encodings begin with `%`, which sorts before every unreserved
 /// character. Among themselves they keep their order, because upper-case hex digits sort as the numbers that they write.
-pub(crate) static RANKS: [u8; 256] = {
+pub(crate) static RANKS: Table<u8> = {
     let mut ranks = [0; 256];
     let (mut reserved, mut unreserved) = (0, FIRST_UNRESERVED);
     let mut byte = 0;
@@ -54,20 +62,20 @@ pub(crate) static RANKS: [u8; 256] = {
         *next = next.wrapping_add(1);
         byte += 1;
     }
-    ranks
+    Table(ranks)
 };
 
 /// The lowest rank of an unreserved byte: 66 of the 256 bytes are unreserved.
 pub(crate) const FIRST_UNRESERVED: u8 = 190;
 
-const fn encodings(escape: &[u8]) -> Table {
+const fn encodings(escape: &[u8]) -> Table<Code> {
     let mut table = [NOTHING; 256];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = code(byte as u8, escape);
         byte += 1;
     }
-    table
+    Table(table)
 }
 
 /// The encoding of `byte`. An escape begins with `escape`: `%`, or `%25` where the `%` is encoded too.

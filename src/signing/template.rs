@@ -6,7 +6,7 @@ use core::mem;
 use zeroize::Zeroizing;
 
 use crate::signing::percent_encoding::{Encoder, write_to};
-use crate::signing::percent_tables::{LONGEST_CODE, Table};
+use crate::signing::percent_tables::{Code, LONGEST_CODE, Table};
 
 /// A parameter: its name, and the value that all requests share, or `None` if each request has a value of its own.
 pub(crate) type Slot<'a> = (&'a str, Option<&'a str>);
@@ -25,7 +25,7 @@ impl Template {
     }
 
     /// Appends `text` as `table` encodes it.
-    pub(crate) fn encode(&mut self, text: &str, table: &Table) {
+    pub(crate) fn encode(&mut self, text: &str, table: &Table<Code>) {
         self.text(text.len().saturating_mul(LONGEST_CODE), |out| out.encode(text, table));
     }
 
