@@ -206,7 +206,7 @@ impl LiveSession {
         let lengths = [request.longest_target(&parameters), self.header_length(), content_type];
         let length = lengths.into_iter().fold(0, usize::saturating_add);
         let mut head = Head::new(&self.0.identity, length, |text| request.write_target(text, &parameters));
-        let mut signed = Recorded { mac: self.0.token.signer().mac(), text: String::new() };
+        let mut signed = Recorded { mac: self.0.token.signer().mac(), text: Vec::new() };
         write_to(&mut signed, |encoder| {
             self.write_base_string(encoder, request, &parameters, stamped);
             self.begin_header(head.authorization(), nonce.as_str());

@@ -31,6 +31,16 @@ pub(crate) trait Sink {
     fn end(&mut self, rest: &[u8]);
 }
 
+impl Sink for Vec<u8> {
+    fn blocks(&mut self, blocks: &[Block]) {
+        self.extend_from_slice(blocks.as_flattened());
+    }
+
+    fn end(&mut self, rest: &[u8]) {
+        self.extend_from_slice(rest);
+    }
+}
+
 impl Sink for String {
     fn blocks(&mut self, blocks: &[Block]) {
         self.end(blocks.as_flattened());
