@@ -67,6 +67,9 @@ fn what_another_client_wrote_is_passed_on_byte_for_byte() {
     assert_eq!(text.body(), b"\x00\xff");
     assert_eq!(header(&text, "Content-Type"), Some("text/plain; charset=utf-8"));
     assert_eq!(misuse(&ApiRequest::post("/x").body("a\r\nX: y", b"")), Misuse::InvalidContentType);
+    let untyped = sign(&ApiRequest::get("/x").body("", b"{}"));
+    assert_eq!((header(&untyped, "Content-Length"), header(&untyped, "Content-Type")), (Some("2"), None));
+    assert_eq!(header(&untyped, "User-Agent"), header(&text, "User-Agent"));
 }
 
 #[test]

@@ -384,12 +384,13 @@ impl LiveSession {
             .saturating_add(TIMESTAMP)
     }
 
-    /// Appends the part of the header that does not depend on the MAC. It is written between the text of the MAC and the hash
-    /// of this text, which would have to wait until that has left the processor for its cache.
+    /// Appends what stands before the signature. To be called when the text for the MAC is written and not hashed yet: the hash
+    /// cannot read what is still on its way to the processor's cache, and this fills the time.
     fn begin_header(&self, out: &mut String, nonce: &str) {
         self.0.texts.header.before_signature.fill(&[nonce], |text| out.push_str(text));
     }
 
+    /// Appends signature and timestamp.
     fn end_header(&self, out: &mut String, timestamp: &str, signature: &[u8; 32]) {
         out.push_str(SignatureText::new(signature).as_str());
         self.0.texts.header.behind_signature.fill(&[timestamp], |text| out.push_str(text));

@@ -70,9 +70,10 @@ impl Request {
     ) -> Self {
         let Head(mut lines) = head;
         lines.push('\n');
+        let has_body = body.is_some();
         let (content_type, body) = body.unwrap_or(("", Vec::new()));
         // Protocol section 2.4: a POST without a body and without `Content-Length: 0` is answered with 411.
-        if method != Method::Get || !content_type.is_empty() {
+        if method != Method::Get || has_body {
             // Writing to a `String` does not fail.
             let _ = write!(lines, "{}", body.len());
         }
